@@ -1,0 +1,111 @@
+"""The command line: serve · publish · tail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from trunkline.config import load
+from trunkline.errors import ConfigError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Real-time rooms that lose nothing.",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [default: 8000]")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="sqlite:///PATH or memory: [default: sqlite:///trunkline.db]")
+    ] = None,
+    durable: Annotated[
+        bool | None, typer.Option("--durable", help="SQLite: survive power loss too, not only kill -9.")
+    ] = None,
+    ping_interval: Annotated[float | None, typer.Option(help="Seconds between pings. [default: 30]")] = None,
+    ping_timeout: Annotated[
+        float | None, typer.Option(help="Seconds for something to be heard after one. [default: 10]")
+    ] = None,
+    allow_anonymous: Annotated[
+        bool | None, typer.Option("--allow-anonymous", help="Listen beyond loopback without authentication.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of the settings.")] = None,
+) -> None:
+    """Serve rooms, and the chat and the transport lab as pages."""
+    from trunkline.server import serve as run  # noqa: PLC0415 - the other commands need no server
+
+    flags: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "store": store,
+        "durable": durable,
+        "ping_interval": ping_interval,
+        "ping_timeout": ping_timeout,
+        "allow_anonymous": allow_anonymous,
+    }
+    environment = {name: value for name, value in os.environ.items() if name != "TRUNKLINE_URL"}
+    settings = load(config, environment, flags)
+    run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
+
+
+@app.command()
+def publish(
+    room: str,
+    data: Annotated[str, typer.Argument(help="JSON; anything else is sent as a text.")],
+    id: Annotated[str | None, typer.Option(help="Publishing it again with this id changes nothing.")] = None,  # noqa: A002
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Publish one message; prints its position once it is stored."""
+    from trunkline.remote import publish as send  # noqa: PLC0415
+
+    receipt = send(url, room, data, id)
+    repeated = " (it was there already)" if receipt["duplicate"] else ""
+    out.print(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
+
+
+@app.command()
+def tail(
+    room: str,
+    since: Annotated[str | None, typer.Option(help="start, now, an offset or a position. [default: now]")] = None,
+    last: Annotated[int | None, typer.Option(help="Begin with this many of the newest.")] = None,
+    count: Annotated[int | None, typer.Option(help="Stop after this many messages.")] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Follow a room: one message a line, as JSON. Reconnects by itself; ends with Ctrl-C."""
+    from trunkline.remote import follow  # noqa: PLC0415
+
+    for line in follow(url, room, since=since, last=last, count=count, warn=err.print):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def main() -> None:
+    """The `trunkline` command. Errors are one line: exit code 2 if the call is wrong, 1 if the server is."""
+    from trunkline.remote import RemoteError  # noqa: PLC0415
+
+    try:
+        app()
+    except ConfigError as error:
+        err.print(f"trunkline: {error}", markup=False)
+        sys.exit(2)
+    except RemoteError as error:
+        err.print(f"trunkline: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,238 @@
+"""Fan-out: from a room's log to every reader, without a queue, a task or a timer per reader.
+
+Theory of operation
+===================
+
+Work comes in two kinds, and one queue holds both: a *room* that has moved (its cohorts are written to, one cohort a
+step), and a *cursor* that is behind (it is given its next piece, one piece a step). `step()` does the first entry and
+puts it back at the end if there is more to do, so rooms and stragglers take turns. The caller decides how long to go
+on: the hub gives a few milliseconds, then lets the event loop run; the simulation gives one step.
+
+A reader whose socket is full is skipped and stays where it is. When it drains, it is QUEUED, is given pieces from the
+tail (or, through `take_reads`, from the store) and is LIVE again when it stands at the head. Between "it stands at the
+head" and "it is in a cohort" nothing is awaited, so nothing can be appended in between: this is why there is no
+buffer to merge between replay and live.
+
+A message is encoded once per wire format and batch, not per reader: `Batch.encoded` keeps the bytes by the encoding
+function.
+
+    appended(room, messages) ─► work queue ─► step() ─► Reader.deliver(cursor, batch)
+    drained(cursor)          ─►            │
+    attach(cursor)           ─►            └─► take_reads() ─► the store ─► fetched(cursor, messages)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from trunkline.core.cursor import Cursor, Event, State
+from trunkline.core.limits import Tuning
+from trunkline.core.message import Message
+from trunkline.core.position import trimmed
+from trunkline.core.room import Cohort, Room
+
+
+class Batch:
+    """Consecutive messages of one room on their way to one or many readers."""
+
+    __slots__ = ("_encoded", "epoch", "messages")
+
+    def __init__(self, epoch: str, messages: Sequence[Message]) -> None:
+        self.epoch = epoch
+        self.messages = messages
+        self._encoded: dict[Callable[[Batch], bytes], bytes] = {}
+
+    def encoded(self, encode: Callable[[Batch], bytes]) -> bytes:
+        """The bytes in one wire format, made at the first call."""
+        data = self._encoded.get(encode)
+        if data is None:
+            data = self._encoded[encode] = encode(self)
+        return data
+
+
+class Fanout:
+    """All rooms' readers on one worker."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._work: deque[Room | Cursor] = deque()
+        self._reads: list[Cursor] = []
+        self._recent: tuple[Room | None, int, int, Batch | None] = (None, 0, 0, None)
+        self.delivered = 0  # messages × readers
+        self.gaps = 0
+        self.stalls = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether step() has something to do."""
+        return bool(self._work)
+
+    # What happened.
+
+    def appended(self, room: Room, messages: Sequence[Message]) -> None:
+        """The log has these, in order; from now on readers may see them."""
+        room.extend(messages, self._tuning.tail_messages_max, self._tuning.tail_bytes_max)
+        if not room.dirty and room.cohorts:
+            room.dirty = True
+            self._work.append(room)
+        if room.waiters:
+            waiters, room.waiters = room.waiters, set()
+            for wake in waiters:
+                wake()
+
+    def attach(self, cursor: Cursor) -> None:
+        """A reader joined; it is to have everything after its offset."""
+        cursor.room.readers += 1
+        if cursor.offset == cursor.room.head:
+            self._go_live(cursor)
+        else:
+            self._work.append(cursor)
+
+    def detach(self, cursor: Cursor) -> None:
+        """The reader left. A cursor that left before does nothing."""
+        if cursor.state is not State.GONE:
+            cursor.room.displace(cursor)
+            cursor.apply(Event.LEFT)
+            cursor.room.readers -= 1
+
+    def drained(self, cursor: Cursor) -> None:
+        """The reader's socket takes bytes again."""
+        if cursor.state is State.STALLED:
+            cursor.apply(Event.DRAINED)
+            self._work.append(cursor)
+
+    # What to do.
+
+    def step(self) -> bool:
+        """Do one piece of work; False if there was none."""
+        if not self._work:
+            return False
+        item = self._work.popleft()
+        if isinstance(item, Room):
+            self._advance(item)
+        elif item.state is State.QUEUED:
+            self._catch_up(item)
+        return True
+
+    def take_reads(self) -> list[Cursor]:
+        """The cursors that need the store; each is owed one `fetched` or `unread`."""
+        reads, self._reads = self._reads, []
+        return reads
+
+    def fetched(self, cursor: Cursor, first: int, messages: list[Message]) -> None:
+        """What the store has after the cursor's offset; *first* is its earliest retained offset."""
+        if cursor.state is not State.READING:
+            return
+        cursor.apply(Event.FETCHED)
+        room = cursor.room
+        # The store may be ahead of what this worker was told; the rest comes by the ordinary way.
+        messages = [m for m in messages if m.offset <= room.head]
+        earliest = messages[0].offset if messages else room.head + 1
+        if earliest > cursor.offset + 1:  # trimmed since, whatever *first* said when it was read
+            first = max(first, earliest)
+        room.first = max(room.first, first)
+        self._skip_trimmed(cursor)
+        if messages and not cursor.reader.full:
+            self._give(cursor, messages)
+        self._work.append(cursor)
+
+    def unread(self, cursor: Cursor) -> None:
+        """The store did not answer; the cursor tries again from where it is."""
+        if cursor.state is State.READING:
+            cursor.apply(Event.FETCHED)
+            self._work.append(cursor)
+
+    def _advance(self, room: Room) -> None:
+        room.dirty = False
+        cohort = room.next_behind()
+        if cohort is None:
+            return
+        tuning = self._tuning
+        messages = room.since(cohort.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
+        if messages is None:
+            self._overtake(room, cohort)
+        else:
+            batch = self._batch(room, messages)
+            for cursor in tuple(cohort.cursors):
+                if cursor.reader.full:
+                    room.displace(cursor)
+                    cursor.apply(Event.FULL)
+                    self.stalls += 1
+                else:
+                    cursor.reader.deliver(cursor, batch)
+            self.delivered += len(messages) * len(cohort.cursors)
+            cohort.offset = messages[-1].offset
+            self._merge(room, cohort)
+        if any(c.offset < room.head for c in room.cohorts):
+            room.dirty = True
+            self._work.append(room)
+
+    def _overtake(self, room: Room, cohort: Cohort) -> None:
+        for cursor in tuple(cohort.cursors):
+            room.displace(cursor)
+            cursor.apply(Event.OVERTAKEN)
+            self._work.append(cursor)
+
+    def _merge(self, room: Room, cohort: Cohort) -> None:
+        """Fold a thinned-out cohort into another at the same offset, so that leaving keeps steps full."""
+        into = room.filling
+        if into is None:
+            room.filling = cohort if cohort.cursors else None
+        elif (
+            into is not cohort
+            and into.offset == cohort.offset
+            and cohort.cursors
+            and len(into.cursors) + len(cohort.cursors) <= self._tuning.cohort_max
+        ):
+            for cursor in cohort.cursors:
+                cursor.cohort = into
+            into.cursors |= cohort.cursors
+            room.drop(cohort)
+
+    def _catch_up(self, cursor: Cursor) -> None:
+        room, tuning = cursor.room, self._tuning
+        if cursor.reader.full:
+            cursor.apply(Event.FULL)
+            self.stalls += 1
+            return
+        self._skip_trimmed(cursor)
+        if cursor.offset >= room.head:
+            self._go_live(cursor)
+            return
+        messages = room.since(cursor.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
+        if messages is None:
+            cursor.apply(Event.OVERTAKEN)
+            self._reads.append(cursor)
+            return
+        self._give(cursor, messages)
+        if cursor.offset == room.head:
+            self._go_live(cursor)
+        else:
+            self._work.append(cursor)
+
+    def _skip_trimmed(self, cursor: Cursor) -> None:
+        room = cursor.room
+        if cursor.offset < room.first - 1:
+            gap = trimmed(room.name, room.epoch, cursor.offset, room.first, "slow")
+            self.gaps += 1
+            cursor.offset = room.first - 1
+            cursor.reader.lose(cursor, gap)
+
+    def _give(self, cursor: Cursor, messages: list[Message]) -> None:
+        cursor.offset = messages[-1].offset
+        self.delivered += len(messages)
+        cursor.reader.deliver(cursor, self._batch(cursor.room, messages))
+
+    def _go_live(self, cursor: Cursor) -> None:
+        cursor.apply(Event.CAUGHT_UP)
+        cursor.room.place(cursor, cursor.offset, self._tuning.cohort_max)
+
+    def _batch(self, room: Room, messages: list[Message]) -> Batch:
+        """The batch of these messages; the latest one is kept, since the next cohort mostly wants the same."""
+        key = (room, messages[0].offset, messages[-1].offset)
+        if self._recent[:3] != key:
+            self._recent = (*key, Batch(room.epoch, messages))
+        batch = self._recent[3]
+        assert batch is not None
+        return batch

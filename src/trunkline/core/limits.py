@@ -1,0 +1,66 @@
+"""Every limit, with where its number comes from and what breaks when it is raised."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one peer may ask of us. All are settings; sizes are bytes, times are seconds."""
+
+    # The largest `data` of one message, as JSON. Ably's free plan and Centrifugo's client queue start at 64 KiB
+    # too; Redis' default pub/sub output buffer (32 MB) holds 500 of them. Larger things belong behind a URL.
+    message_bytes_max: int = 64 * 1024
+    # A publish is its data and an envelope: type, room (255), id (128), and the JSON around them.
+    envelope_bytes_max: int = 4 * 1024
+    # What `max_nesting` defaults of web frameworks sit around; also far from Python's recursion limit.
+    json_depth_max: int = 32
+    # RFC-free choice: fits a path segment, a file name and an index key.
+    room_name_bytes_max: int = 255
+    # A UUID has 36; 128 leaves room for "user:device:counter" schemes.
+    id_bytes_max: int = 128
+    # One connection for all rooms of a page; a page that follows more than 100 wants a room of its own.
+    rooms_per_connection_max: int = 100
+    # From accept to the end of the request head: whoever needs longer is holding the socket, not using it.
+    handshake_s: float = 10.0
+    # 16 KiB of headers: Node allows 16, nginx 32, Apache 8 per line.
+    head_bytes_max: int = 16 * 1024
+    # One poll's answer. 1,000 messages of the maximal size would be 64 MiB, so the bytes bound it first.
+    poll_messages_max: int = 1000
+    poll_bytes_max: int = 1024 * 1024
+    poll_wait_s_max: float = 60.0
+    # POST /publish: what one commit carries comfortably.
+    publish_list_max: int = 1000
+    # Publishes of one connection that wait for the log; beyond it we stop reading from that socket (no error).
+    in_flight_per_connection_max: int = 256
+    # Publishes of all connections that wait for the log; beyond it the answer is `overloaded`.
+    in_flight_max: int = 20_000
+    in_flight_bytes_max: int = 64 * 1024 * 1024
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server spends on keeping things quick. Sizes are bytes."""
+
+    # The newest messages of a room, kept in memory for readers that are a little behind.
+    tail_messages_max: int = 1024
+    tail_bytes_max: int = 1024 * 1024
+    # All tails together; over it every tail is halved.
+    tails_bytes_max: int = 64 * 1024 * 1024
+    # What one catch-up step or one write to a cohort carries; a reader that never reads costs at most this
+    # beside its socket buffers.
+    piece_messages_max: int = 512
+    piece_bytes_max: int = 128 * 1024
+    # Readers that are written to in one step. 256 writes take about 2.5 ms, the longest that another room waits.
+    cohort_max: int = 256
+    # How long steps may run before the event loop gets its turn.
+    slice_s: float = 0.003
+    # Rooms without readers that are kept open for the next one.
+    idle_rooms_max: int = 1000
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a room is kept; whatever is reached first trims it. Bounded by default, so that no disk fills."""
+
+    messages_max: int = 1_000_000
+    age_s: float = 7 * 86_400.0
+    bytes_max: int = 1024 * 1024 * 1024

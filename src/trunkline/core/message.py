@@ -1,0 +1,125 @@
+"""A message: one entry of a room's log, the same on every transport."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from trunkline.errors import RequestError
+
+ROOM_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,255}\Z")
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One entry of a log. The fields stand in the order in which they stand on the wire.
+
+    Attributes:
+        room: Name of the room.
+        offset: 1, 2, 3 … without holes within one epoch.
+        id: What the publisher called it, or its position if the publisher gave no id.
+        sender: The user who published it (`from` on the wire), or None.
+        at: When it was published, in ms since 1970 UTC.
+        json: `data` as JSON text, exactly one value, without line breaks.
+    """
+
+    room: str
+    offset: int
+    id: str
+    sender: str | None = msgspec.field(name="from")
+    at: int
+    json: msgspec.Raw = msgspec.field(name="data")
+
+    @property
+    def data(self) -> Any:
+        """The decoded `data`."""
+        return msgspec.json.decode(self.json)
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """A message that the log does not have yet.
+
+    Attributes:
+        room: Name of the room.
+        id: The idempotency key within (room, sender), or None to be stored without one.
+        sender: The user who publishes, or None.
+        at: ms since 1970 UTC.
+        json: `data`, checked, as JSON text without line breaks.
+    """
+
+    room: str
+    id: str | None
+    sender: str | None
+    at: int
+    json: bytes
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What the log says of a message once it has it.
+
+    Attributes:
+        duplicate: True if the same id was there already: the other fields are those of the first.
+    """
+
+    room: str
+    epoch: str
+    offset: int
+    id: str
+    at: int
+    duplicate: bool
+
+
+def check_room(name: str) -> str:
+    """The name, if it may be one.
+
+    Raises:
+        RequestError: `bad_room`.
+    """
+    if ROOM_NAME.match(name) is None:
+        raise RequestError("bad_room", "a room name is 1 to 255 of A-Z a-z 0-9 _ . : ~ -")
+    return name
+
+
+def check_id(message_id: str, bytes_max: int) -> str:
+    """The id, if it may be one: visible ASCII, so that it can travel in a header (`Idempotency-Key`).
+
+    Raises:
+        RequestError: `bad_id`.
+    """
+    if not (0 < len(message_id) <= bytes_max and message_id.isascii() and message_id.isprintable()):
+        raise RequestError("bad_id", f"an id is 1 to {bytes_max} printable ASCII characters")
+    return message_id
+
+
+def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
+    """One JSON value, checked as strictly as every reader's parser will, in one line.
+
+    Raises:
+        RequestError: `bad_json`, `too_large` or `too_deep`.
+    """
+    if len(text) > bytes_max:
+        raise RequestError("too_large", f"data of {len(text)} bytes, at most {bytes_max} allowed")
+    # No text can be deeper than it has opening brackets, so nearly all are settled by counting.
+    if text.count(b"[") + text.count(b"{") > depth_max and _depth(text) > depth_max:
+        raise RequestError("too_deep", f"data is nested more than {depth_max} levels deep")
+    try:
+        msgspec.json.decode(text)
+        # A line break can stand between tokens only. It would end an SSE field, so it goes.
+        return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError("bad_json", f"data is not JSON: {error}") from None
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+def _depth(text: bytes) -> int:
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", text):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest

@@ -1,0 +1,163 @@
+"""Positions: the whole state of a reader, in one short text.
+
+Why an offset alone is not enough: a reader has 1, 2 and 3. The log is lost, a new one begins, and by the time the
+reader is back it holds other messages 1 to 5. "After 3" would answer 4 and 5, and the reader would never learn that
+1 to 3 of the new log exist, nor that the old log's 4 is gone. So a position carries the epoch, the name of this life
+of the log, and a reader from another life is told with a gap.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from trunkline.errors import RequestError
+
+OFFSET_MAX = 2**53 - 1  # what a JavaScript number holds exactly
+
+_POSITION = re.compile(r"(?:([a-z0-9]{1,16})\.)?(0|[1-9][0-9]{0,15})\Z")
+
+
+class Position(NamedTuple):
+    """`epoch.offset`: everything up to and including *offset* is known to the reader."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.offset}"
+
+
+Reason = Literal["trimmed", "epoch", "future", "slow"]
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Messages that a reader asked for and cannot have. Never sent without need, never left out.
+
+    Attributes:
+        epoch: The log's epoch now.
+        first, last: The lost offsets, `from` and `to` on the wire, both inclusive. With the reason `epoch` they are
+            those of the present log that are gone (none, `last` = 0, if it is complete); of the former log everything
+            after the reader's position is lost.
+        reason: `trimmed`: retention removed them while the reader was away. `slow`: the same while it was connected
+            and did not read. `epoch`: the position is of another life of the log. `future`: the log ends before it.
+        next: The position to go on from; the next message that arrives is the first after it.
+    """
+
+    room: str
+    epoch: str
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+    reason: Reason
+    next: str
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a reader wants to begin.
+
+    Attributes:
+        kind: `start` is the earliest message there is, `now` is after the newest, `last` is the *number* newest,
+            `after` is after the offset *number*, of *epoch* if that is given.
+    """
+
+    kind: Literal["start", "now", "last", "after"]
+    number: int = 0
+    epoch: str | None = None
+
+    def __str__(self) -> str:
+        """As `since` spells it; of `after` only."""
+        return str(self.number) if self.epoch is None else f"{self.epoch}.{self.number}"
+
+
+NOW = Start("now")
+BEGINNING = Start("start")
+
+
+def parse_since(text: str | int) -> Start:
+    """`start`, `now`, an offset or a position.
+
+    Raises:
+        RequestError: `bad_position`.
+    """
+    text = str(text)
+    if text == "now":
+        return NOW
+    if text == "start":
+        return BEGINNING
+    match = _POSITION.match(text)
+    if match is None or int(match[2]) > OFFSET_MAX:
+        raise RequestError("bad_position", "since is start, now, an offset, or epoch.offset")
+    return Start("after", int(match[2]), match[1])
+
+
+def parse_last(text: str | int) -> Start:
+    """The number of newest messages to begin with.
+
+    Raises:
+        RequestError: `bad_position`.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= OFFSET_MAX:
+        raise RequestError("bad_position", "last is a number of messages, 0 or more")
+    return Start("last", number)
+
+
+def parse_start(since: str | int | None, last: str | int | None, default: Start) -> Start:
+    """A request's `since` or `last`; *default* if it has neither.
+
+    Raises:
+        RequestError: `bad_position`, also if both are given.
+    """
+    if since is not None:
+        if last is not None:
+            raise RequestError("bad_position", "give since or last, not both")
+        return parse_since(since)
+    return default if last is None else parse_last(last)
+
+
+def parse_positions(text: str) -> dict[str, Start]:
+    """One position per room, `a=k3f9x2.42,b=p0q8.7`: how `/connect` says where it is.
+
+    Raises:
+        RequestError: `bad_position`.
+    """
+    starts = {}
+    for part in text.split(","):
+        room, equals, position = part.rpartition("=")
+        if not equals or not room:
+            raise RequestError("bad_position", "for several rooms, since is room=position,room=position")
+        starts[room] = parse_since(position)
+    return starts
+
+
+def resolve(start: Start, room: str, epoch: str, first: int, head: int) -> tuple[int, Gap | None]:
+    """The offset after which reading goes on, and the gap in front of it, if any.
+
+    Args:
+        first: The earliest retained offset; head + 1 if nothing is retained.
+        head: The newest offset; 0 if there never was a message.
+    """
+    match start.kind:
+        case "now":
+            return head, None
+        case "start":
+            return first - 1, None
+        case "last":
+            return max(first - 1, head - start.number), None
+    if start.epoch is not None and start.epoch != epoch:
+        return first - 1, Gap(room, epoch, 1, first - 1, "epoch", f"{epoch}.{first - 1}")
+    if start.number > head:
+        return head, Gap(room, epoch, head + 1, start.number, "future", f"{epoch}.{head}")
+    if start.number < first - 1:
+        return first - 1, trimmed(room, epoch, start.number, first)
+    return start.number, None
+
+
+def trimmed(room: str, epoch: str, after: int, first: int, reason: Reason = "trimmed") -> Gap:
+    """The gap between a reader's offset and the earliest retained one."""
+    return Gap(room, epoch, after + 1, first - 1, reason, f"{epoch}.{first - 1}")

@@ -1,0 +1,175 @@
+"""What one connection may do, and what its commands come to.
+
+A session takes a command and returns a decision; the transport carries it out and never decides by itself. It holds
+no time, no socket and no room: the names of the rooms it joined are all it needs to know. The commands are the table
+at the end of this file.
+
+`auth`, `signal` and `seen` are words of the protocol that this server does not speak yet: they are refused with
+`unsupported`, so that a client can tell them from a typing error (`unknown_type`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from trunkline.core.limits import Limits
+from trunkline.core.message import check_id, check_json, check_room
+from trunkline.core.position import NOW, Start, parse_start
+from trunkline.errors import RequestError
+
+RESERVED = frozenset({"auth", "signal", "seen"})
+
+
+class Command(msgspec.Struct):
+    """What a client sends: one JSON object, read by its `type`. Unknown fields are ignored."""
+
+    type: str
+    room: str | None = None
+    id: str | None = None
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    text: str | None = None
+    since: str | int | None = None
+    last: str | int | None = None
+
+
+class Join(NamedTuple):
+    """Start reading *room* at *start*."""
+
+    room: str
+    start: Start
+
+
+class Rejoin(NamedTuple):
+    """The room is joined already and no position was asked for: say again where it stands."""
+
+    room: str
+
+
+class Leave(NamedTuple):
+    """Stop reading *room*."""
+
+    room: str
+
+
+class Publish(NamedTuple):
+    """Append to *room*; ack once it is stored."""
+
+    room: str
+    id: str | None
+    json: bytes
+
+
+class Pong(NamedTuple):
+    """Answer an application-level ping."""
+
+
+class Refuse(NamedTuple):
+    """Answer with an error; nothing else happens."""
+
+    error: RequestError
+    id: str | None = None
+    room: str | None = None
+
+
+Decision = Join | Rejoin | Leave | Publish | Pong | Refuse
+
+
+class Session:
+    """One connection's commands, in order.
+
+    Args:
+        id: A short random name for logs and `welcome`.
+        user: Who is connected, or None.
+    """
+
+    __slots__ = ("_limits", "id", "rooms", "user")
+
+    def __init__(self, id: str, user: str | None, limits: Limits) -> None:  # noqa: A002 - its name on the wire
+        self.id = id
+        self.user = user
+        self.rooms: tuple[str, ...] = ()
+        self._limits = limits
+
+    def receive(self, command: Command) -> Decision:
+        """Decide one command. Never raises for what a client can send."""
+        decide = _COMMANDS.get(command.type)
+        try:
+            if decide is None:
+                raise _unknown(command.type)
+            return decide(self, command)
+        except RequestError as error:
+            return Refuse(error, command.id, command.room)
+
+    def forget(self, room: str) -> None:
+        """The room could not be joined after all, or was left."""
+        self.rooms = tuple(name for name in self.rooms if name != room)
+
+    # The commands. Each raises RequestError for what it will not do.
+
+    def join(self, command: Command) -> Decision:
+        """`join {room, since?|last?}`."""
+        if command.room is None:
+            raise RequestError("room_required", "join names a room")
+        room = check_room(command.room)
+        start = parse_start(command.since, command.last, NOW)
+        if room in self.rooms:
+            return Join(room, start) if command.since is not None or command.last is not None else Rejoin(room)
+        if len(self.rooms) >= self._limits.rooms_per_connection_max:
+            most = self._limits.rooms_per_connection_max
+            raise RequestError("too_many_rooms", f"a connection joins at most {most} rooms; leave one first")
+        self.rooms = (*self.rooms, room)
+        return Join(room, start)
+
+    def leave(self, command: Command) -> Decision:
+        """`leave {room?}`."""
+        room = self._room_of(command)
+        if room not in self.rooms:
+            raise RequestError("not_joined", "this connection has not joined that room")
+        self.forget(room)
+        return Leave(room)
+
+    def message(self, command: Command) -> Decision:
+        """`message {room?, id?, data|text}`."""
+        limits = self._limits
+        room = self._room_of(command)
+        if command.id is not None:
+            check_id(command.id, limits.id_bytes_max)
+        if command.data is not msgspec.UNSET:
+            text = bytes(command.data)
+        elif command.text is not None:
+            text = msgspec.json.encode({"text": command.text})
+        else:
+            raise RequestError("bad_command", "a message has data, or text as short for data: {text: …}")
+        return Publish(room, command.id, check_json(text, limits.message_bytes_max, limits.json_depth_max))
+
+    def ping(self, command: Command) -> Decision:
+        """`ping`: for clients that cannot see WebSocket's own."""
+        return Pong()
+
+    def _room_of(self, command: Command) -> str:
+        if command.room is not None:
+            return check_room(command.room)
+        if len(self.rooms) != 1:
+            raise RequestError(
+                "room_required",
+                f"name the room: it may be left out when one is joined, not {len(self.rooms)}",
+            )
+        return self.rooms[0]
+
+
+def _unknown(kind: str) -> RequestError:
+    if kind in RESERVED:
+        return RequestError("unsupported", f"{kind} is not spoken by this server yet")
+    known = ", ".join(_COMMANDS)
+    return RequestError("unknown_type", f"no command has that type; there are {known}")
+
+
+_COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
+    "join": Session.join,
+    "leave": Session.leave,
+    "message": Session.message,
+    "ping": Session.ping,
+}

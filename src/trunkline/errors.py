@@ -1,0 +1,135 @@
+"""Every error that Trunkline raises or sends.
+
+    TrunklineError
+    ├── RequestError        the peer erred: the answer names the code and what to do next
+    ├── StoreUnavailable    we erred: the log cannot be reached now; the same call may be tried again
+    ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
+    ├── ConfigError         whoever starts the server erred: one line, exit code 2
+    └── GapError            a reader's messages are gone: carries the gap
+
+A code is part of the protocol (PROTOCOL.md lists them all); a message is for people and may change.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trunkline.core.position import Gap
+
+
+class TrunklineError(Exception):
+    """The root of all of ours."""
+
+    code = "internal"
+    status = 500
+    retry_after_ms: int | None = None
+
+
+# code → HTTP status. The keys are the error codes that a client can meet because of what it sent.
+REQUEST_ERRORS = {
+    "bad_json": 400,
+    "bad_command": 400,
+    "bad_room": 400,
+    "bad_position": 400,
+    "bad_id": 400,
+    "bad_limit": 400,
+    "unknown_type": 400,
+    "unsupported": 501,
+    "room_required": 400,
+    "not_joined": 409,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "unsupported_media_type": 415,
+    "too_large": 413,
+    "too_deep": 400,
+    "too_many_rooms": 400,
+}
+
+
+class RequestError(TrunklineError):
+    """The peer sent something that cannot be done; nothing was stored.
+
+    Args:
+        code: One of REQUEST_ERRORS.
+        message: What was wrong and what is allowed, for a person.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = REQUEST_ERRORS[code]
+
+
+class StoreUnavailable(TrunklineError):
+    """The log could not be written or read. Nothing of the failed call was acknowledged; retry with the same id."""
+
+    code = "store_unavailable"
+    status = 503
+    retry_after_ms = 1000
+
+
+class Overloaded(TrunklineError):
+    """More publishes wait for the log than we agree to hold. Nothing was stored; retry with the same id."""
+
+    code = "overloaded"
+    status = 503
+    retry_after_ms = 500
+
+
+class ShuttingDown(TrunklineError):
+    """This worker is about to stop and takes no new messages. Nothing was stored; retry with the same id."""
+
+    code = "shutting_down"
+    status = 503
+    retry_after_ms = 1000
+
+
+class ConfigError(TrunklineError):
+    """A setting is wrong; the message says which, and what would be right."""
+
+    code = "config"
+
+
+class GapError(TrunklineError):
+    """Messages that the reader asked for are gone. `gap` names them; go on from `gap.next`."""
+
+    code = "gap"
+
+    def __init__(self, gap: Gap) -> None:
+        super().__init__(
+            f"messages {gap.first} to {gap.last} of {gap.room} are gone ({gap.reason}); go on after {gap.next}"
+        )
+        self.gap = gap
+
+
+class Then(Enum):
+    """What a client does after a close code. Codes come in ranges, so that one it never heard of still works."""
+
+    RETRY = "connect again after a back-off"
+    REFRESH = "get a new token, then connect again"
+    GIVE_UP = "do not connect again: the same client would be closed again"
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes that we send (RFC 6455 section 7.4; 4000 and up are ours)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    INVALID_PAYLOAD = 1007
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+
+
+def after_close(code: int) -> Then:
+    """What a client is to do after this close code, also for codes that do not exist yet."""
+    if code in (1002, 1003, 1007, 1009, 1010) or 4200 <= code <= 4999:
+        return Then.GIVE_UP
+    if 4100 <= code <= 4199:
+        return Then.REFRESH
+    return Then.RETRY

@@ -1,0 +1,587 @@
+"""The hub: carries out what was decided, and owns every task and timer.
+
+Follow one publish: `publish` checks it and puts it among the drafts that wait. The appender, the only task that
+writes, takes all of them at once and gives them to the store; while that commit runs, the next drafts gather (group
+commit). When the store has them, `_committed` makes messages of them, tells fan-out, and answers the publishers: from
+here on readers may see them. Fan-out's steps run for a few milliseconds at a time, with the event loop in between.
+
+Nothing here is per reader: one appender, one heartbeat timer, one trimmer, and a handful of store reads at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol, Self
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from trunkline.core.cursor import Cursor, Reader
+from trunkline.core.fanout import Fanout
+from trunkline.core.heartbeat import Heartbeat
+from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
+from trunkline.core.position import NOW, Gap, Start, parse_since, parse_start, resolve, trimmed
+from trunkline.core.room import Room
+from trunkline.errors import GapError, Overloaded, ShuttingDown, StoreUnavailable, TrunklineError
+from trunkline.stores import Store, open_store
+from trunkline.wire.poll import Page
+
+log = logging.getLogger("trunkline")
+
+READS_AT_ONCE = 8
+TRIM_INTERVAL_S = 5.0
+RETRY_READ_S = 1.0
+READ_WAIT_S = 3600.0
+OPENING_TAIL_MESSAGES = 256  # after a restart most readers come back for the last few: one read serves all of them
+
+Answer = Callable[[Receipt | None, TrunklineError | None], None]
+
+
+class _Waiting(NamedTuple):
+    draft: Draft
+    answer: Answer
+
+
+class Connection(Protocol):
+    """What the hub needs of a streaming connection, beside being a Reader, to keep it alive and to end it."""
+
+    heard: bool
+
+    def ping(self) -> None:
+        """Send something that keeps proxies awake and, on WebSocket, makes the peer answer."""
+
+    def expire(self) -> None:
+        """Nothing was heard in time after a ping."""
+
+    def abort(self) -> None:
+        """Free everything now."""
+
+    def drain(self, retry_after_ms: int) -> None:
+        """Say goodbye and close; the worker is about to stop."""
+
+
+class Hub:
+    """Rooms, for one event loop.
+
+    Use it as an ASGI application (`hub.app`), or by itself: `async with Hub("sqlite:///chat.db") as hub: …`.
+
+    Args:
+        store: A store, or its URL: `sqlite:///PATH` or `memory:`.
+        durable: With a URL of SQLite: survive power loss too (see docs/durability.md).
+        ping_interval_s, ping_timeout_s: How often each stream is pinged, and how long after that something must be
+            heard from a WebSocket.
+    """
+
+    def __init__(
+        self,
+        store: str | Store = "sqlite:///trunkline.db",
+        *,
+        durable: bool = False,
+        retention: Retention | None = None,
+        limits: Limits | None = None,
+        tuning: Tuning | None = None,
+        ping_interval_s: float = 30.0,
+        ping_timeout_s: float = 10.0,
+    ) -> None:
+        if isinstance(store, str):
+            store = open_store(store, retention or Retention(), durable=durable)
+        self.store = store
+        self.limits = limits or Limits()
+        self.tuning = tuning or Tuning()
+        self.ping_interval_s = ping_interval_s
+        self.ping_timeout_s = ping_timeout_s
+        self.heartbeat: Heartbeat[Connection] = Heartbeat(ping_interval_s, ping_timeout_s)
+        self.draining = False
+        self._fanout = Fanout(self.tuning)
+        self._rooms: dict[str, Room] = {}
+        self._opening: dict[str, _Opening] = {}
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._wanted_reads: deque[Cursor] = deque()
+        self._reading = 0
+        self._running = False  # fan-out has a call scheduled
+        self._start_lock: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrived: asyncio.Event
+        self._settled: asyncio.Event
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._published = 0
+        self._duplicates = 0
+        self.expired = 0
+
+    # Life.
+
+    async def start(self) -> None:
+        """Open the store and begin. Idempotent; `publish` and `read` do it by themselves.
+
+        Raises:
+            ConfigError: The store cannot be used.
+        """
+        if self._start_lock is None:
+            self._start_lock = asyncio.Lock()
+        async with self._start_lock:
+            if self._loop is not None:
+                return
+            await self.store.start()
+            self._loop = asyncio.get_running_loop()
+            self._arrived, self._settled = asyncio.Event(), asyncio.Event()
+            self.draining = False
+            self.spawn(self._append_for_ever())
+            self.spawn(self._trim_for_ever())
+            self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
+
+    async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 2.0) -> None:
+        """Take no more messages, finish the acks, say goodbye to every stream and wait until they are gone."""
+        if self._loop is None or self.draining:
+            return
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._in_flight:
+                    self._settled.clear()
+                    await self._settled.wait()
+        for room in list(self._rooms.values()):
+            for wake in list(room.waiters):
+                wake()
+        for connection in list(self.heartbeat):
+            connection.drain(retry_after_ms)
+        end = self._loop.time() + timeout_s
+        while len(self.heartbeat) and self._loop.time() < end:  # noqa: ASYNC110 - each leaves in its own way
+            await asyncio.sleep(0.01)
+        for connection in list(self.heartbeat):
+            connection.abort()
+
+    async def close(self) -> None:
+        """Drain, stop and close the store. Idempotent."""
+        if self._loop is None:
+            return
+        await self.drain()
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._fail_waiting(ShuttingDown("the server is stopping"))
+        await self.store.close()
+        self._rooms.clear()
+        self._loop = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @cached_property
+    def app(self) -> Starlette:
+        """The rooms as an ASGI application: run it with any ASGI server, or mount it into yours."""
+        from trunkline.transports.http_api import build_app  # noqa: PLC0415 - transports import the hub
+
+        return build_app(self)
+
+    def endpoint(self, room: str) -> Callable[[Request], Awaitable[ASGIApp]]:
+        """One room under a path of your own: `Route("/api/live-updates", hub.endpoint("scores"))`.
+
+        It answers like `/rooms/{room}`: polls, event streams and, if the route allows POST, publishing.
+        """
+        from trunkline.transports.http_api import Api  # noqa: PLC0415 - transports import the hub
+
+        api = Api(self)
+
+        async def serve(request: Request) -> ASGIApp:
+            return await api.serve(request, room)
+
+        check_room(room)
+        return serve
+
+    @cached_property
+    def websocket(self) -> Callable[[WebSocket], Awaitable[None]]:
+        """The WebSocket of `/connect` under a path of your own: `WebSocketRoute("/chat", hub.websocket)`."""
+        from trunkline.transports.http_api import Api  # noqa: PLC0415 - transports import the hub
+
+        return Api(self).websocket
+
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start, and what there is now."""
+        return {
+            "connections": len(self.heartbeat),
+            "rooms": len(self._rooms),
+            "published": self._published,
+            "duplicates": self._duplicates,
+            "delivered": self._fanout.delivered,
+            "gaps": self._fanout.gaps,
+            "stalls": self._fanout.stalls,
+            "expired": self.expired,
+            "in_flight": self._in_flight,
+        }
+
+    # Publishing.
+
+    async def publish(
+        self,
+        room: str,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        sender: str | None = None,
+    ) -> Receipt:
+        """Append to a room; returns once the log has it.
+
+        Args:
+            data: Anything that msgspec can encode as JSON.
+            id: The idempotency key: publishing it again returns the first receipt, with `duplicate` set.
+            sender: The user in whose name it is published.
+
+        Raises:
+            RequestError: The room, the id or the data are not allowed; the message says why.
+            StoreUnavailable, Overloaded, ShuttingDown: Nothing was stored; try again with the same id.
+        """
+        await self.start()
+        if id is not None:
+            check_id(id, self.limits.id_bytes_max)
+        text = check_json(msgspec.json.encode(data), self.limits.message_bytes_max, self.limits.json_depth_max)
+        return await self.append(check_room(room), id, sender, text)
+
+    async def append(self, room: str, message_id: str | None, sender: str | None, json: bytes) -> Receipt:
+        """`publish` for what is checked already."""
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+        def answer(receipt: Receipt | None, error: TrunklineError | None) -> None:
+            if done.done():
+                return
+            if receipt is not None:
+                done.set_result(receipt)
+            elif error is not None:
+                done.set_exception(error)
+
+        self.submit(room, message_id, sender, json, answer)
+        return await done
+
+    def submit(self, room: str, message_id: str | None, sender: str | None, json: bytes, answer: Answer) -> None:
+        """`append` for transports: *answer* is called once, with a receipt or an error."""
+        limits = self.limits
+        if self.draining:
+            answer(None, ShuttingDown("the server is stopping; publish again on another one, with the same id"))
+        elif self._in_flight >= limits.in_flight_max or self._in_flight_bytes >= limits.in_flight_bytes_max:
+            answer(None, Overloaded("too many messages wait for the log; publish again, with the same id"))
+        else:
+            self._in_flight += 1
+            self._in_flight_bytes += len(json)
+            self._waiting.append(_Waiting(Draft(room, message_id, sender, now_ms(), json), answer))
+            self._arrived.set()
+
+    async def _append_for_ever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            batch, self._waiting = self._waiting, []
+            try:
+                receipts = await self.store.append([waiting.draft for waiting in batch])
+            except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
+                log.error("append of %d messages failed: %s", len(batch), error)
+                if not isinstance(error, StoreUnavailable):
+                    error = StoreUnavailable("the log failed; publish again, with the same id")
+                self._refuse(batch, error)
+            except asyncio.CancelledError:
+                self._refuse(batch, ShuttingDown("the server is stopping"))
+                raise
+            else:
+                self._committed(batch, receipts)
+            self._settle(batch)
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        self._in_flight -= len(batch)
+        self._in_flight_bytes -= sum(len(waiting.draft.json) for waiting in batch)
+        self._settled.set()
+
+    def _refuse(self, batch: list[_Waiting], error: TrunklineError) -> None:
+        for waiting in batch:
+            waiting.answer(None, error)
+
+    def _fail_waiting(self, error: TrunklineError) -> None:
+        batch, self._waiting = self._waiting, []
+        self._refuse(batch, error)
+        self._settle(batch)
+
+    def _committed(self, batch: list[_Waiting], receipts: list[Receipt]) -> None:
+        new: dict[str, list[Message]] = {}
+        for (draft, answer), receipt in zip(batch, receipts, strict=True):
+            if receipt.duplicate:
+                self._duplicates += 1
+            else:
+                message = Message(
+                    draft.room, receipt.offset, receipt.id, draft.sender, draft.at, msgspec.Raw(draft.json)
+                )
+                new.setdefault(draft.room, []).append(message)
+            try:
+                answer(receipt, None)
+            except Exception:
+                log.exception("a publisher could not be answered")
+        for name, messages in new.items():
+            self._published += len(messages)
+            room = self._rooms.get(name)
+            if room is not None:
+                self._fanout.appended(room, messages)
+            elif name in self._opening:
+                self._opening[name].late.extend(messages)
+        self._run()
+
+    # Reading.
+
+    def room(self, name: str) -> Room | None:
+        """The room, if it is open already."""
+        return self._rooms.get(name)
+
+    async def open(self, name: str) -> Room:
+        """The room; asks the store where it stands if it is not open.
+
+        Raises:
+            StoreUnavailable: The store did not say.
+        """
+        room = self._rooms.get(name)
+        if room is not None:
+            return room
+        opening = self._opening.get(name)
+        if opening is None:
+            opening = self._opening[name] = _Opening(asyncio.get_running_loop().create_future())
+            self.spawn(self._open(name, opening))
+        return await asyncio.shield(opening.room)
+
+    async def _open(self, name: str, opening: _Opening) -> None:
+        try:
+            epoch, first, head = await self.store.head(name)
+            after = max(first - 1, head - OPENING_TAIL_MESSAGES)
+            page = await self.store.read(name, after, head - after, self.tuning.tail_bytes_max)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the room gets the answer
+            del self._opening[name]
+            if not isinstance(error, StoreUnavailable):
+                error = StoreUnavailable(f"the log failed: {error}")
+            opening.room.set_exception(error)
+            opening.room.exception()  # it may be that nobody waits any more
+            return
+        del self._opening[name]
+        room = Room(name, epoch, first, head)
+        if page.messages and page.messages[-1].offset == head:  # not so if they are too large to be a tail
+            room.head = page.messages[0].offset - 1
+            self._fanout.appended(room, page.messages)
+        late = [message for message in opening.late if message.offset > room.head]
+        if late:
+            self._fanout.appended(room, late)
+        self._rooms[name] = room
+        if len(self._rooms) > self.tuning.idle_rooms_max:
+            self._forget_idle_rooms()
+        opening.room.set_result(room)
+
+    def _forget_idle_rooms(self) -> None:
+        idle = [name for name, room in self._rooms.items() if room.idle]
+        for name in idle[: max(0, len(idle) - self.tuning.idle_rooms_max // 2)]:
+            del self._rooms[name]
+
+    def join(self, reader: Reader, room: Room, start: Start) -> tuple[Cursor, Gap | None]:
+        """Make the reader's cursor, and tell what gap comes first; `attach` begins the delivery."""
+        offset, gap = resolve(start, room.name, room.epoch, room.first, room.head)
+        self._fanout.gaps += gap is not None
+        return Cursor(reader, room, offset), gap
+
+    def attach(self, cursor: Cursor) -> None:
+        """Deliver from the cursor's offset on, until it is detached."""
+        self._fanout.attach(cursor)
+        if self._fanout.busy:
+            self._schedule()
+
+    def detach(self, cursor: Cursor) -> None:
+        """Deliver no more. Harmless if done twice."""
+        self._fanout.detach(cursor)
+
+    def drained(self, cursor: Cursor) -> None:
+        """The cursor's reader takes bytes again."""
+        self._fanout.drained(cursor)
+        if self._fanout.busy:
+            self._schedule()
+
+    async def page(self, name: str, start: Start, *, limit: int = 100, wait_s: float = 0.0) -> Page:
+        """What a room has after *start*, at once or as soon as there is anything; empty after *wait_s*.
+
+        Raises:
+            RequestError: `bad_room`.
+            StoreUnavailable: The log could not be read.
+        """
+        await self.start()
+        room = await self.open(check_room(name))
+        after, gap = resolve(start, name, room.epoch, room.first, room.head)
+        if wait_s > 0 and gap is None and after >= room.head:
+            await self.wait_for([room], wait_s)
+        messages: list[Message] = []
+        if after < room.head:
+            messages = await self._messages(room, after, limit)
+            if messages and messages[0].offset > after + 1 and gap is None:
+                gap = trimmed(name, room.epoch, after, messages[0].offset)
+            elif not messages:
+                after = room.head
+        last = messages[-1].offset if messages else after
+        return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
+
+    async def wait_for(self, rooms: Sequence[Room], wait_s: float) -> None:
+        """Wait until one of the rooms moves, the time is over, or the hub drains."""
+        moved = asyncio.Event()
+        wake = moved.set
+        for room in rooms:
+            room.waiters.add(wake)
+        try:
+            if not self.draining:
+                async with asyncio.timeout(wait_s):
+                    await moved.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for room in rooms:
+                room.waiters.discard(wake)
+
+    async def _messages(self, room: Room, after: int, limit: int) -> list[Message]:
+        bytes_max = self.limits.poll_bytes_max
+        messages = room.since(after, limit, bytes_max)
+        if messages is None:
+            head = room.head
+            page = await self.store.read(room.name, after, limit, bytes_max)
+            room.first = max(room.first, page.first)
+            messages = [message for message in page.messages if message.offset <= head]
+        return messages
+
+    async def read(
+        self,
+        room: str,
+        *,
+        since: str | int | None = None,
+        last: int | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> AsyncIterator[Message]:
+        """Follow a room for ever: every message after the start, in order, each once.
+
+        Args:
+            since: `start`, `now` (the default), an offset, or a position such as `k3f9x2.42`.
+            last: Instead of *since*: begin with this many of the newest messages.
+            on_gap: Called with messages that are gone, before reading goes on behind them.
+
+        Raises:
+            GapError: Messages are gone and there is no *on_gap*.
+            RequestError: The room or the start are not valid.
+            ShuttingDown: The hub was drained.
+        """
+        await self.start()
+        start = parse_start(since, last, NOW)
+        while True:
+            page = await self.page(room, start, wait_s=READ_WAIT_S)
+            if page.gap is not None:
+                if on_gap is None:
+                    raise GapError(page.gap)
+                on_gap(page.gap)
+            for message in page.messages:
+                yield message
+            if self.draining and not page.messages:
+                raise ShuttingDown("the hub is stopping")
+            start = parse_since(page.next)
+
+    # Running fan-out.
+
+    def _schedule(self) -> None:
+        if not self._running and self._loop is not None:
+            self._running = True
+            self._loop.call_soon(self._run_scheduled)
+
+    def _run_scheduled(self) -> None:
+        self._running = False
+        self._run()
+
+    def _run(self) -> None:
+        assert self._loop is not None
+        fanout, clock = self._fanout, self._loop.time
+        end = clock() + self.tuning.slice_s
+        while fanout.step():
+            if clock() > end:
+                self._schedule()
+                break
+        self._wanted_reads.extend(fanout.take_reads())
+        while self._wanted_reads and self._reading < READS_AT_ONCE:
+            self._reading += 1
+            self.spawn(self._read_for(self._wanted_reads.popleft()))
+
+    async def _read_for(self, cursor: Cursor) -> None:
+        room, tuning = cursor.room, self.tuning
+        try:
+            page = await self.store.read(room.name, cursor.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
+        except Exception as error:  # noqa: BLE001 - the reader keeps its place and tries again
+            log.error("read of %s after %d failed: %s", room.name, cursor.offset, error)
+            await asyncio.sleep(RETRY_READ_S)
+            self._fanout.unread(cursor)
+        else:
+            self._fanout.fetched(cursor, page.first, page.messages)
+        finally:
+            self._reading -= 1
+        self._schedule()
+
+    # Timers.
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
+        due, late = self.heartbeat.tick()
+        for connection in late:
+            connection.expire()
+        for connection in due:
+            connection.ping()
+
+    async def _trim_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_INTERVAL_S)
+            try:
+                for name, first in (await self.store.trim(now_ms())).items():
+                    room = self._rooms.get(name)
+                    if room is not None:
+                        room.first = max(room.first, first)
+            except Exception as error:  # noqa: BLE001 - it is tried again in a moment
+                log.error("trimming failed: %s", error)
+            if sum(room.tail_bytes for room in self._rooms.values()) > self.tuning.tails_bytes_max:
+                for room in self._rooms.values():
+                    room.halve_tail()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task that ends with the hub."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Opening:
+    """A room that the store is being asked about, and what was appended meanwhile."""
+
+    __slots__ = ("late", "room")
+
+    def __init__(self, room: asyncio.Future[Room]) -> None:
+        self.room = room
+        self.late: list[Message] = []
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def session_id() -> str:
+    """A short random name for a connection."""
+    return secrets.token_urlsafe(9)

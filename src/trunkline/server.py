@@ -1,0 +1,133 @@
+"""The composition root: config → store → hub → edge → uvicorn, and back down in the opposite order.
+
+Shutting down, on SIGTERM or Ctrl-C: stop accepting, take no new messages, finish the acks, say `closing` and close
+every stream (1012), let running requests end, close the store, exit with 0. A second Ctrl-C does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from trunkline.config import Config
+from trunkline.errors import ConfigError
+from trunkline.hub import Hub
+from trunkline.stores import open_store
+from trunkline.transports.edge import Edge, Gate
+
+BACKLOG = 4096  # connections that wait to be accepted: a reconnect storm arrives within a second
+SHUTDOWN_S = 2  # per phase; with the drain's own time it stays under 5 s
+UNSENT_BYTES_MAX = 128 * 1024  # per socket, in the kernel: a reader who does not read is noticed, and costs little
+
+
+def build_hub(config: Config) -> Hub:
+    """A hub as a Config describes it."""
+    return Hub(
+        open_store(config.store, config.retention, durable=config.durable),
+        limits=config.limits,
+        tuning=config.tuning,
+        ping_interval_s=config.ping_interval,
+        ping_timeout_s=config.ping_timeout,
+    )
+
+
+def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
+    """A listening socket. What is set on it, accepted sockets inherit: one system call, not one per connection.
+
+    Raises:
+        ConfigError: The address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
+            # A peer that is gone without a word, and has been sent something, is given up after this long. Event
+            # streams have no pong; their keep-alive comments make this their liveness check (R18).
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(dead_after_s * 1000))
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    listener.setblocking(False)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our edge in front, and our way of stopping."""
+
+    def __init__(self, config: Config, hub: Hub, announce: Callable[[str, str], None]) -> None:
+        self.hub = hub
+        self._gate = Gate(hub)
+        self._announce = announce
+        self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+
+        def protocol(**arguments: object) -> Edge:
+            return Edge(self._gate, **arguments)
+
+        super().__init__(
+            uvicorn.Config(
+                hub.app,
+                http=protocol,  # type: ignore[arg-type]  # any factory of protocols will do
+                ws="websockets-sansio",
+                log_level="warning",
+                access_log=False,  # an access log would hold whatever secrets stand in URLs
+                server_header=False,
+                timeout_graceful_shutdown=SHUTDOWN_S,
+                lifespan="on",
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def serve_for_ever(self) -> None:
+        """Run until a signal. The store is opened first, so that what is wrong with it is said in one line."""
+        await self.hub.start()
+        await self.serve(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._expiry = asyncio.ensure_future(self._gate.expire_for_ever())
+        # What lives until the end need not be looked at by every collection.
+        gc.collect()
+        gc.freeze()
+        self._announce(self.url, self.hub.store.location)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        self._expiry.cancel()
+        self._gate.close_young()
+        await self.hub.drain(timeout_s=SHUTDOWN_S - 0.5)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's: it would raise the signal again after a clean end, and the exit code would say that we died.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(config: Config, announce: Callable[[str, str], None]) -> None:
+    """Run a server until SIGTERM or Ctrl-C.
+
+    Args:
+        announce: Called once with the address and the place of the data, when requests are answered.
+
+    Raises:
+        ConfigError: A setting cannot be used: the address is taken, the store cannot be opened.
+    """
+    hub = build_hub(config)
+    server = Server(config, hub, announce)
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve_for_ever())

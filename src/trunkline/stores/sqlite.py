@@ -1,0 +1,382 @@
+"""Logs in one SQLite file: the default store.
+
+Theory of operation
+===================
+
+One thread writes, one thread reads; the event loop does neither. The hub gives `append` everything that arrived while
+the last commit ran, and all of it becomes one transaction (group commit), idempotency included: the look-up of ids,
+the offsets and the rows are one atomic step.
+
+The writer keeps the head of each room it has written to, so a transaction asks the database nothing it knows. It uses
+few and wide statements (many rows of VALUES each) on purpose: Python's sqlite3 lets go of the interpreter lock around
+every step, and taking it back from a busy event loop can cost milliseconds. Four steps a commit, not four hundred.
+
+What is guaranteed, by `PRAGMA synchronous`:
+
+    NORMAL  (default)  survives the death of the process at any moment, kill -9 included: what was acknowledged is in
+                       the operating system's hands. A power loss or kernel crash may take back the last commits (the
+                       newest messages disappear together; the file stays whole). If that happens, readers that are
+                       ahead of the log are told with a gap `future`.
+    FULL    (durable)  survives those too: each commit waits for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import msgspec
+
+from trunkline.core.limits import Retention
+from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
+from trunkline.errors import ConfigError, StoreUnavailable
+from trunkline.stores.base import Head, Page
+
+SCHEMA_VERSION = 1
+OFFSET_BITS = 40  # a trillion messages a room; leaves 23 bits, 8 million rooms
+ROWS_PER_STATEMENT = (128, 16, 4, 1)  # so that all batches together need few prepared statements
+ROOMS_CACHED = 10_000
+TRIM_ROWS = 5000  # per transaction, so that a large trim never holds an append up for long
+
+_FIND_IDS = """
+    WITH wanted (n, room, sender, id) AS (VALUES {})
+    SELECT n, key, at FROM wanted CROSS JOIN messages
+    ON messages.key >> 40 = wanted.room AND messages.sender = wanted.sender AND messages.id = wanted.id
+"""
+
+T = TypeVar("T")
+
+
+class _Room:
+    """What the writer knows of a room."""
+
+    __slots__ = ("bytes", "first", "head", "id", "name")
+
+    def __init__(self, room_id: int, name: str, head: int, first: int, size: int) -> None:
+        self.id = room_id
+        self.name = name
+        self.head = head
+        self.first = first
+        self.bytes = size
+
+    def key(self, offset: int) -> int:
+        return self.id << OFFSET_BITS | offset
+
+
+class SqliteStore:
+    """A store in one file (and SQLite's `-wal` and `-shm` beside it).
+
+    Args:
+        path: The file; it is made if it is not there, its folder is not.
+        durable: Wait for the disk at each commit.
+    """
+
+    shared = False
+
+    def __init__(self, path: str | Path, retention: Retention, *, durable: bool = False) -> None:
+        self._path = Path(path)
+        self._retention = retention
+        self._durable = durable
+        self._write_thread: ThreadPoolExecutor | None = None
+        self._read_thread: ThreadPoolExecutor | None = None
+        self._writer: sqlite3.Connection
+        self._reader: sqlite3.Connection
+        self._lock: IO[str] | None = None
+        self._epoch = ""
+        self._rooms: dict[str, _Room] = {}
+        self._trimmed: dict[str, int] = {}
+
+    @property
+    def location(self) -> str:
+        return str(self._path.absolute())
+
+    async def start(self) -> None:
+        self._write_thread = ThreadPoolExecutor(1, "trunkline-write")
+        self._read_thread = ThreadPoolExecutor(1, "trunkline-read")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._open)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        for thread in (self._read_thread, self._write_thread):
+            if thread is not None:
+                await asyncio.get_running_loop().run_in_executor(None, thread.shutdown)
+        self._read_thread = self._write_thread = None
+        if self._lock is not None:
+            self._reader.close()
+            self._writer.close()
+            self._lock.close()
+            self._lock = None
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        return await self._on(self._write_thread, lambda: self._append(drafts))
+
+    async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
+        return await self._on(self._read_thread, lambda: self._read(room, after, messages_max, bytes_max))
+
+    async def head(self, room: str) -> Head:
+        return await self._on(self._read_thread, lambda: self._head(room))
+
+    async def trim(self, now_ms: int) -> dict[str, int]:
+        await self._on(self._write_thread, self._expire_all(now_ms - round(self._retention.age_s * 1000)))
+        trimmed, self._trimmed = self._trimmed, {}
+        return trimmed
+
+    async def _on(self, thread: ThreadPoolExecutor | None, call: Callable[[], T]) -> T:
+        if thread is None:
+            raise StoreUnavailable("the log is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, call)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the log could not be reached: {error}") from error
+
+    # On the writing thread.
+
+    def _open(self) -> None:
+        if not self._path.parent.is_dir():
+            raise ConfigError(f"store: the folder {self._path.parent} does not exist")
+        try:
+            self._lock = self._take_lock()
+            self._writer = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+            self._writer.execute("PRAGMA busy_timeout = 5000")
+            self._prepare()
+            self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._reader.execute("PRAGMA query_only = 1")
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(f"store: {self._path} cannot be used as a log: {error}") from error
+
+    def _take_lock(self) -> IO[str]:
+        # Not on the database itself: closing any handle of that file would drop SQLite's own locks.
+        lock = Path(f"{self._path}-lock").open("a+", encoding="ascii")  # noqa: SIM115 - held for as long as we live
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            lock.close()
+            raise ConfigError(
+                f"store: {self._path} is in use by another Trunkline (pid {holder}); stop that one, or use another file"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock
+
+    def _prepare(self) -> None:
+        version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and not self._writer.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            schema = files("trunkline.stores").joinpath("sqlite.sql").read_text("utf-8")
+            epoch = secrets.token_hex(4)
+            self._writer.executescript(
+                f"BEGIN EXCLUSIVE; {schema} INSERT INTO log VALUES ('{epoch}');"
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+            )
+        elif version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"store: {self._path} is no Trunkline log of version {SCHEMA_VERSION} (it says {version})"
+            )
+        self._epoch = self._writer.execute("SELECT epoch FROM log").fetchone()[0]
+
+    def _append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            receipts = self._append_all(drafts)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._rooms.clear()  # they may be ahead of what is stored
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        return receipts
+
+    def _append_all(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        rooms = {name: self._room(name) for name in {draft.room for draft in drafts}}
+        known = self._known(drafts, rooms)
+        receipts, rows = [], []
+        for draft in drafts:
+            key = (draft.room, draft.sender or "", draft.id)
+            receipt = known.get(key) if draft.id is not None else None
+            if receipt is None:
+                room = rooms[draft.room]
+                room.head += 1
+                room.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
+                rows.append((room.key(room.head), draft.id, draft.sender or "", draft.at, draft.json))
+                message_id = draft.id or f"{self._epoch}.{room.head}"
+                receipt = Receipt(draft.room, self._epoch, room.head, message_id, draft.at, duplicate=False)
+                if draft.id is not None:
+                    known[key] = msgspec.structs.replace(receipt, duplicate=True)
+            receipts.append(receipt)
+        self._insert("INSERT INTO messages VALUES {}", rows)
+        self._save(rooms.values())
+        for room in rooms.values():
+            self._cut_to_size(room)
+        return receipts
+
+    def _save(self, rooms: Any) -> None:
+        self._insert(
+            "INSERT INTO rooms VALUES {} ON CONFLICT (id) DO UPDATE"
+            " SET head = excluded.head, first = excluded.first, bytes = excluded.bytes",
+            [(room.id, room.name, room.head, room.first, room.bytes) for room in rooms],
+        )
+
+    def _room(self, name: str) -> _Room:
+        room = self._rooms.get(name)
+        if room is None:
+            row = self._writer.execute("SELECT id, name, head, first, bytes FROM rooms WHERE name = ?", (name,))
+            found = row.fetchone()
+            if found is None:
+                found = self._writer.execute(
+                    "INSERT INTO rooms (name, head, first, bytes) VALUES (?, 0, 1, 0) RETURNING id, name, 0, 1, 0",
+                    (name,),
+                ).fetchone()
+            if len(self._rooms) >= ROOMS_CACHED:
+                self._rooms.clear()
+            room = self._rooms[name] = _Room(*found)
+        return room
+
+    def _known(self, drafts: Sequence[Draft], rooms: dict[str, _Room]) -> dict[tuple[str, str, str | None], Receipt]:
+        """The receipts of the drafts that are stored already, by (room, sender, id)."""
+        wanted = [(n, rooms[d.room].id, d.sender or "", d.id) for n, d in enumerate(drafts) if d.id is not None]
+        known = {}
+        for some in _chunks(wanted):
+            found = self._writer.execute(_FIND_IDS.format(_marks(some)), list(chain.from_iterable(some)))
+            for n, key, at in found.fetchall():
+                draft = drafts[n]
+                offset = key & (1 << OFFSET_BITS) - 1
+                receipt = Receipt(draft.room, self._epoch, offset, draft.id or "", at, duplicate=True)
+                known[draft.room, draft.sender or "", draft.id] = receipt
+        return known
+
+    def _insert(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        for some in _chunks(rows):
+            self._writer.execute(statement.format(_marks(some)), list(chain.from_iterable(some)))
+
+    # Retention, also on the writing thread.
+
+    def _cut_to_size(self, room: _Room) -> None:
+        """Within the append's transaction; a little late on purpose, so that most appends have nothing to cut."""
+        retention = self._retention
+        over = room.head - room.first + 1 - retention.messages_max
+        if over > min(1000, retention.messages_max // 100):
+            self._cut(room, room.first + over)
+        over_bytes = room.bytes - retention.bytes_max
+        if over_bytes > min(2**20, retention.bytes_max // 100):
+            first = room.first
+            for (size,) in self._writer.execute(
+                "SELECT length(data) FROM messages WHERE key BETWEEN ? AND ? ORDER BY key",
+                (room.key(room.first), room.key(room.head)),
+            ):
+                over_bytes -= size + MESSAGE_OVERHEAD_BYTES
+                first += 1
+                if over_bytes <= 0:
+                    break
+            self._cut(room, first)
+
+    def _cut(self, room: _Room, first: int) -> None:
+        bounds = (room.key(room.first), room.key(first - 1))
+        size = self._writer.execute(
+            "SELECT sum(length(data)) FROM messages WHERE key BETWEEN ? AND ?", bounds
+        ).fetchone()[0]
+        self._writer.execute("DELETE FROM messages WHERE key BETWEEN ? AND ?", bounds)
+        room.bytes -= (size or 0) + MESSAGE_OVERHEAD_BYTES * (first - room.first)
+        room.first = first
+        self._save([room])
+        self._trimmed[room.name] = first
+
+    def _expire_all(self, oldest_ms: int) -> Callable[[], None]:
+        def expire_all() -> None:
+            names = [row[0] for row in self._writer.execute("SELECT name FROM rooms WHERE first <= head")]
+            for name in names:
+                while self._expire(name, oldest_ms):
+                    pass
+
+        return expire_all
+
+    def _expire(self, name: str, oldest_ms: int) -> bool:
+        """Cut what is too old, one bounded transaction; whether there may be more."""
+        room = self._room(name)
+        expired = self._writer.execute(
+            "SELECT at < ? FROM messages WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
+            (oldest_ms, room.key(room.first), room.key(room.head), TRIM_ROWS),
+        )
+        count = 0
+        for (old,) in expired:
+            if not old:
+                break
+            count += 1
+        expired.close()
+        if not count:
+            return False
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            self._cut(room, room.first + count)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._rooms.clear()
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        return count == TRIM_ROWS
+
+    # On the reading thread.
+
+    def _head(self, room: str) -> Head:
+        found = self._reader.execute("SELECT first, head FROM rooms WHERE name = ?", (room,)).fetchone()
+        return Head(self._epoch, *found) if found else Head(self._epoch, 1, 0)
+
+    def _read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
+        self._reader.execute("BEGIN")
+        try:
+            found = self._reader.execute("SELECT id, head, first FROM rooms WHERE name = ?", (room,)).fetchone()
+            if found is None:
+                return Page(1, [])
+            room_id, head, first = found
+            low = room_id << OFFSET_BITS | max(after + 1, first)
+            rows = self._reader.execute(
+                "SELECT key, id, sender, at, data FROM messages WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
+                (low, room_id << OFFSET_BITS | head, messages_max),
+            )
+            return Page(first, clip([self._message(room, *row) for row in _until(rows, bytes_max)], bytes_max))
+        finally:
+            self._reader.execute("COMMIT")
+
+    def _message(self, room: str, key: int, message_id: str | None, sender: str, at: int, data: bytes) -> Message:
+        offset = key & (1 << OFFSET_BITS) - 1
+        return Message(room, offset, message_id or f"{self._epoch}.{offset}", sender or None, at, msgspec.Raw(data))
+
+
+def _until(rows: Iterator[Any], bytes_max: int) -> Iterator[Any]:
+    """Rows up to the one that passes *bytes_max*, so that a page of large messages is not read to be thrown away."""
+    size = 0
+    for row in rows:
+        yield row
+        size += len(row[4]) + MESSAGE_OVERHEAD_BYTES
+        if size > bytes_max:
+            return
+
+
+def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    at = 0
+    for width in ROWS_PER_STATEMENT:
+        while len(rows) - at >= width:
+            yield rows[at : at + width]
+            at += width
+
+
+def _marks(rows: list[tuple[Any, ...]]) -> str:
+    row = "(" + ",".join("?" * len(rows[0])) + ")"
+    return ",".join([row] * len(rows))

@@ -1,0 +1,197 @@
+"""The streams as ASGI: for other servers than ours, and for applications that mount `hub.app` or one of its endpoints.
+
+ASGI's `send` is awaited, so each connection here has a task that sends. Fan-out knows nothing of it: a connection
+that is given something is full until its task has sent that, and then catches up. Under load this coalesces by
+itself, and the bound is the same as on the wire: one piece per reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.requests import Request
+from starlette.types import Send
+from starlette.websockets import WebSocket
+
+from trunkline.core.cursor import Cursor
+from trunkline.core.fanout import Batch
+from trunkline.core.position import Start
+from trunkline.errors import CloseCode, TrunklineError
+from trunkline.hub import Hub
+from trunkline.transports.conversation import Conversation
+from trunkline.transports.sse import EventStream
+from trunkline.wire import envelope, sse
+
+
+class _Outbox:
+    """What a connection's task is to send next."""
+
+    __slots__ = ("_items", "_moved", "closed")
+
+    def __init__(self) -> None:
+        self._items: list[bytes] = []
+        self._moved = asyncio.Event()
+        self.closed: tuple[int, str] | None = None
+
+    def put(self, items: list[bytes]) -> None:
+        self._items += items
+        self._moved.set()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Nothing goes out after what is here already."""
+        self.closed = self.closed or (code, reason)
+        self._moved.set()
+
+    async def take(self, wait_s: float | None = None) -> list[bytes]:
+        """What there is, as soon as there is anything; nothing if it is closed and empty, or the time is over."""
+        if not self._items and self.closed is None:
+            self._moved.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._moved.wait()
+        items, self._items = self._items, []
+        return items
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+
+class AsgiWebSocket(Conversation):
+    """A WebSocket of an ASGI server. The server sends the pings; a peer that is gone ends `receive`."""
+
+    __slots__ = ("_held", "_outbox", "_socket")
+
+    def __init__(self, hub: Hub, socket: WebSocket) -> None:
+        super().__init__(hub)
+        self._socket = socket
+        self._outbox = _Outbox()
+        self._held = asyncio.Event()
+        self._held.set()
+
+    async def run(self, joins: list[tuple[str, Start]]) -> None:
+        """Talk until either side ends."""
+        offered = self._socket.scope.get("subprotocols", [])
+        await self._socket.accept(envelope.VERSION if envelope.VERSION in offered else None)
+        self.greet(joins)
+        sender = asyncio.ensure_future(self._send_all())
+        receiver = asyncio.ensure_future(self._receive_all())
+        try:
+            await asyncio.wait([sender, receiver], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.closed()
+            for task in (sender, receiver):
+                task.cancel()
+            for result in await asyncio.gather(sender, receiver, return_exceptions=True):
+                # A peer that went away while we were sending is no error (R58).
+                if isinstance(result, Exception) and not isinstance(result, (OSError, RuntimeError)):
+                    raise result
+
+    async def _receive_all(self) -> None:
+        while True:
+            await self._held.wait()
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                reason = "commands are JSON in text messages, not binary"
+                self._outbox.close(CloseCode.UNSUPPORTED_DATA, reason)
+                await asyncio.Future()  # the sender ends it
+            elif len(text) > self.hub.limits.message_bytes_max + self.hub.limits.envelope_bytes_max:
+                self._outbox.close(CloseCode.TOO_BIG, f"message of {len(text)} characters is too large")
+                await asyncio.Future()
+            else:
+                self.receive(text.encode())
+
+    async def _send_all(self) -> None:
+        while True:
+            items = await self._outbox.take()
+            for item in items:
+                await self._socket.send_text(item.decode())
+            if self._outbox:
+                continue
+            if self._outbox.closed is not None:
+                await self._socket.close(*self._outbox.closed)
+                return
+            self.unblocked()
+            self._held.set()
+
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        self.full = True
+        self._outbox.put(envelope.message_events(batch))
+
+    def send(self, event: bytes) -> None:
+        self.full = True
+        self._held.clear()  # a peer that asks and does not read is not read from either
+        self._outbox.put([event])
+
+    def hold(self) -> None:
+        self._held.clear()
+
+    def release(self) -> None:
+        self._held.set()
+
+    def ping(self) -> None:
+        self.heard = True
+
+    def abort(self) -> None:
+        self._outbox.close(CloseCode.GOING_AWAY)
+
+    def drain(self, retry_after_ms: int) -> None:
+        self._outbox.put([envelope.closing(retry_after_ms)])
+        self._outbox.close(CloseCode.SERVICE_RESTART, "the server restarts")
+
+
+class AsgiEventStream(EventStream):
+    """An event stream of an ASGI server."""
+
+    __slots__ = ("_outbox",)
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._outbox = _Outbox()
+
+    async def respond(self, request: Request, send: Send, joins: list[tuple[str, Start]], *, many: bool) -> None:
+        """Stream until either side ends."""
+        headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
+        gone = asyncio.ensure_future(_disconnected(request))
+        gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
+        try:
+            self.begin([(await self.hub.open(room), start) for room, start in joins], many=many)
+            while True:
+                items = await self._outbox.take()
+                if items:
+                    await send({"type": "http.response.body", "body": b"".join(items), "more_body": True})
+                if self._outbox:
+                    continue
+                if self._outbox.closed is not None:
+                    break
+                self.unblocked()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (OSError, TrunklineError):
+            pass  # the peer went away, or the log did: either way the reader comes back
+        finally:
+            self.closed()
+            gone.cancel()
+
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        self.send(self.events(batch))
+
+    def send(self, data: bytes) -> None:
+        self.full = True
+        self._outbox.put([data])
+
+    def abort(self) -> None:
+        self._outbox.close(CloseCode.GOING_AWAY)
+
+    def drain(self, retry_after_ms: int) -> None:
+        self._outbox.put([b"retry: %d\n\n" % retry_after_ms])
+        self._outbox.close(CloseCode.SERVICE_RESTART)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

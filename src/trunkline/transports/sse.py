@@ -1,0 +1,137 @@
+"""Server-Sent Events straight on the socket's transport: the same bytes to every reader of a room."""
+
+from __future__ import annotations
+
+import asyncio
+
+from trunkline.core.cursor import Cursor
+from trunkline.core.fanout import Batch
+from trunkline.core.position import Gap, Start
+from trunkline.core.room import Room
+from trunkline.hub import Hub
+from trunkline.transports.stream import Stream
+from trunkline.wire import envelope, poll, sse
+
+_HEAD = b"".join(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        *(f"{name}: {value}\r\n".encode() for name, value in sse.HEADERS),
+        b"Transfer-Encoding: chunked\r\n\r\n",
+    ]
+)
+
+
+class EventStream(Stream):
+    """Events for one or several rooms, however their bytes leave.
+
+    A stream of one room sends what all readers of that room are sent. With several, every event's id names all
+    rooms' positions, so events are put together for this reader alone.
+    """
+
+    __slots__ = ("_positions",)
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._positions: dict[str, str] | None = None
+
+    def send(self, data: bytes) -> None:
+        """Send these events."""
+        raise NotImplementedError
+
+    def begin(self, joins: list[tuple[Room, Start]], *, many: bool) -> None:
+        """Say where the stream begins, and read on from there.
+
+        Args:
+            many: Positions name their rooms, as on `/connect`, even if there is only one.
+        """
+        self.opened()
+        begun = []
+        at = {}
+        for room, start in joins:
+            cursor, gap = self.hub.join(self, room, start)
+            begun.append((cursor, gap))
+            # If the stream is cut before its first gap has arrived, the reader must be told again.
+            at[room.name] = f"{room.epoch}.{cursor.offset}" if gap is None else str(start)
+        if many:
+            self._positions = at
+            self.send(sse.opening(poll.positions(at)))
+        else:
+            self.send(sse.opening(next(iter(at.values()))))
+        for cursor, gap in begun:
+            if gap is not None:
+                self.lose(cursor, gap)
+        self.attach(cursor for cursor, _ in begun)
+
+    def lose(self, cursor: Cursor, gap: Gap) -> None:
+        self.send(sse.gap_event(gap, self._moved(gap.room, gap.next)))
+
+    def ping(self) -> None:
+        if not self.full:
+            self.send(sse.KEEP_ALIVE)
+        self.heard = True  # there is no answer to wait for: TCP_USER_TIMEOUT notices those who are gone
+
+    def events(self, batch: Batch) -> bytes:
+        """The batch's events, with the ids of this stream."""
+        if self._positions is None:
+            return batch.encoded(sse.events)
+        return b"".join(
+            [
+                sse.event(envelope.message_body(m), self._moved(m.room, f"{batch.epoch}.{m.offset}"))
+                for m in batch.messages
+            ]
+        )
+
+    def _moved(self, room: str, position: str) -> bytes:
+        if self._positions is None:
+            return position.encode()
+        self._positions[room] = position
+        return poll.positions(self._positions).encode()
+
+
+class SseConnection(EventStream, asyncio.Protocol):
+    """One event stream on its own transport."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
+        super().__init__(hub)
+        self._transport = transport
+
+    def respond(self) -> None:
+        """Send the head of the response: at once, before anything is known of the rooms."""
+        self._transport.write(_HEAD)
+
+    def data_received(self, data: bytes) -> None:
+        """A reader has nothing more to say; what it sends is ignored."""
+
+    def eof_received(self) -> None:
+        self._transport.close()
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.unblocked()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed()
+
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        if self._positions is None:
+            self._transport.write(batch.encoded(sse.chunked_events))
+        else:
+            self.send(self.events(batch))
+
+    def send(self, data: bytes) -> None:
+        self._transport.write(sse.chunk(data))
+
+    def is_closing(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        return self._transport.is_closing()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def drain(self, retry_after_ms: int) -> None:
+        self._transport.write(sse.chunk(b"retry: %d\n\n" % retry_after_ms) + sse.LAST_CHUNK)
+        self._transport.close()

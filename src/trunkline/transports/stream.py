@@ -1,0 +1,68 @@
+"""What every streaming connection has in common: it reads rooms, is kept alive, and ends once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trunkline.core.cursor import Cursor
+from trunkline.core.fanout import Batch
+from trunkline.core.position import Gap
+from trunkline.hub import Hub
+
+
+class Stream:
+    """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""
+
+    __slots__ = ("_bucket", "cursors", "full", "heard", "hub")
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.full = False
+        self.heard = True
+        self.cursors: tuple[Cursor, ...] = ()
+        self._bucket = -1
+
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        raise NotImplementedError
+
+    def lose(self, cursor: Cursor, gap: Gap) -> None:
+        raise NotImplementedError
+
+    def ping(self) -> None:
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        self.hub.expired += 1
+        self.abort()
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+    def drain(self, retry_after_ms: int) -> None:
+        raise NotImplementedError
+
+    def opened(self) -> None:
+        """Begin to be kept alive."""
+        self._bucket = self.hub.heartbeat.add(self)
+
+    def closed(self) -> None:
+        """Let go of everything. Harmless if done twice."""
+        for cursor in self.cursors:
+            self.hub.detach(cursor)
+        self.cursors = ()
+        if self._bucket >= 0:
+            self.hub.heartbeat.remove(self, self._bucket)
+            self._bucket = -1
+
+    def attach(self, cursors: Iterable[Cursor]) -> None:
+        """Read on from these, too."""
+        cursors = tuple(cursors)
+        self.cursors += cursors
+        for cursor in cursors:
+            self.hub.attach(cursor)
+
+    def unblocked(self) -> None:
+        """The socket takes bytes again."""
+        self.full = False
+        for cursor in self.cursors:
+            self.hub.drained(cursor)

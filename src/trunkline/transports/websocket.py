@@ -1,0 +1,147 @@
+"""WebSocket straight on the socket's transport: no ASGI, no task, no queue in between.
+
+state     what arrives         what goes out
+OPEN      frames               everything
+CLOSING   read and discarded   nothing more: our close frame was the last
+CLOSED    nothing              nothing
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+from trunkline.core.cursor import Cursor
+from trunkline.core.fanout import Batch
+from trunkline.core.position import Start
+from trunkline.errors import CloseCode
+from trunkline.hub import Hub
+from trunkline.transports.conversation import Conversation
+from trunkline.wire import envelope
+from trunkline.wire import websocket as ws
+
+# How long we go on reading after our close frame. If we just closed, the kernel would answer what the peer is still
+# sending with a reset, and a reset can overtake the close frame: the peer would never learn why.
+LINGER_S = 2.0
+
+
+class State(Enum):
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class WebSocketConnection(Conversation, asyncio.Protocol):
+    """One WebSocket, from after the handshake to the end of its TCP connection."""
+
+    __slots__ = ("_backlog", "_receiver", "_state", "_transport")
+
+    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
+        super().__init__(hub)
+        limits = hub.limits
+        self._transport = transport
+        self._receiver = ws.Receiver(limits.message_bytes_max + limits.envelope_bytes_max)
+        self._state = State.OPEN
+        self._backlog = 0
+
+    def begin(self, response: bytes, joins: list[tuple[str, Start]]) -> None:
+        """Complete the handshake, and join what the URL named."""
+        self._transport.write(response)
+        self.greet(joins)
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        for event in self._receiver.feed(data):
+            if type(event) is ws.Text:
+                if self._state is State.OPEN:
+                    self.receive(event.data)
+            elif type(event) is ws.Ping:
+                self._write_reply(ws.frame(ws.Opcode.PONG, event.data))
+            elif type(event) is ws.Binary:
+                self._close(CloseCode.UNSUPPORTED_DATA, "commands are JSON in text messages, not binary")
+            elif type(event) is ws.Failed:
+                self._close(event.code, event.reason)
+            elif type(event) is ws.Closed:
+                self._answer_close(event)
+
+    def eof_received(self) -> None:
+        self._transport.close()
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.heard = True
+        if self._state is State.OPEN:
+            if not self._starved and self._parked is None:
+                self.release()
+            self.unblocked()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state = State.CLOSED
+        self.closed()
+
+    # What fan-out, the conversation and the hub call.
+
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        self._transport.write(batch.encoded(ws.text_frames))
+
+    def send(self, event: bytes) -> None:
+        self._write_reply(ws.frame(ws.Opcode.TEXT, event))
+
+    def hold(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def ping(self) -> None:
+        if self._state is State.OPEN:
+            self._backlog = self._transport.get_write_buffer_size()
+            self._transport.write(ws.PING_FRAME)
+
+    def expire(self) -> None:
+        # A peer that takes what we sent before the ping is alive, however slowly its pong comes.
+        if not self.full or self._transport.get_write_buffer_size() >= self._backlog:
+            super().expire()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def drain(self, retry_after_ms: int) -> None:
+        if self._state is State.OPEN:
+            self.send(envelope.closing(retry_after_ms))
+            self._close(CloseCode.SERVICE_RESTART, "the server restarts")
+
+    def _write_reply(self, frame: bytes) -> None:
+        """Answer the peer. One that asks and does not read is not read from either, so answers cannot pile up."""
+        if self._state is State.OPEN:
+            self._transport.write(frame)
+            if self.full:
+                self.hold()
+
+    def _close(self, code: int, reason: str) -> None:
+        """Send a close frame, and wait a moment for the peer to go."""
+        if self._state is not State.OPEN:
+            return
+        self._transport.write(ws.close_frame(code, reason))
+        self._state = State.CLOSING
+        for cursor in self.cursors:
+            self.hub.detach(cursor)
+        self.release()
+        loop = asyncio.get_running_loop()
+        loop.call_later(LINGER_S, self._transport.abort)
+        if self._receiver.done and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _answer_close(self, closed: ws.Closed) -> None:
+        """The peer closes (RFC 6455 section 5.5.1): echo its code, then end the TCP connection, as servers do."""
+        if self._state is State.OPEN:
+            code = CloseCode.NORMAL if closed.code == 1005 else closed.code
+            self._transport.write(ws.close_frame(code))
+            self._state = State.CLOSING
+        self._transport.close()

@@ -1,0 +1,150 @@
+"""The JSON of the protocol: commands in, events out, in the order of PROTOCOL.md."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trunkline.core.fanout import Batch
+from trunkline.core.limits import Limits
+from trunkline.core.message import Message, Receipt
+from trunkline.core.position import Gap
+from trunkline.core.session import Command, Session
+from trunkline.errors import RequestError, TrunklineError
+
+VERSION = "trunkline.v1"
+
+_encode = msgspec.json.Encoder().encode
+_decode_command = msgspec.json.Decoder(Command).decode
+
+
+class _Welcome(msgspec.Struct, tag_field="type", tag="welcome"):
+    session: str
+    user: str | None
+    heartbeat: dict[str, float]
+    limits: dict[str, float]
+
+
+class _Joined(msgspec.Struct, tag_field="type", tag="joined"):
+    room: str
+    epoch: str
+    head: int
+
+
+class _Left(msgspec.Struct, tag_field="type", tag="left"):
+    room: str
+
+
+class _Ack(msgspec.Struct, tag_field="type", tag="ack"):
+    id: str
+    room: str
+    epoch: str
+    offset: int
+    duplicate: bool
+
+
+class _Error(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True):
+    code: str
+    message: str
+    id: str | None = None
+    room: str | None = None
+    retry_after_ms: int | None = None
+
+
+class _Closing(msgspec.Struct, tag_field="type", tag="closing"):
+    retry_after_ms: int
+
+
+class _Problem(msgspec.Struct, omit_defaults=True):
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+
+
+PONG = b'{"type":"pong"}'
+
+
+def decode_command(text: bytes) -> Command:
+    """One command.
+
+    Raises:
+        RequestError: `bad_json` if it is no JSON, `bad_command` if it is no object with a `type`, or a field has the
+            wrong type.
+    """
+    try:
+        return _decode_command(text)
+    except msgspec.ValidationError as error:
+        raise RequestError("bad_command", f"a command is an object with a type: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError("bad_json", f"a command is a JSON object: {error}") from None
+
+
+def message_body(message: Message) -> bytes:
+    """A message as JSON, as polls and SSE carry it."""
+    return _encode(message)
+
+
+def message_event(message: Message) -> bytes:
+    """A message as WebSocket carries it: the same with its type in front."""
+    return b'{"type":"message",' + _encode(message)[1:]
+
+
+def message_events(batch: Batch) -> list[bytes]:
+    """A batch's messages as WebSocket texts."""
+    return [message_event(message) for message in batch.messages]
+
+
+def welcome(session: Session, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
+    """The first event of every WebSocket connection."""
+    return _encode(
+        _Welcome(
+            session.id,
+            session.user,
+            {"interval_s": interval_s, "timeout_s": timeout_s},
+            {
+                "message_bytes": limits.message_bytes_max,
+                "rooms": limits.rooms_per_connection_max,
+                "id_bytes": limits.id_bytes_max,
+                "json_depth": limits.json_depth_max,
+            },
+        )
+    )
+
+
+def joined(room: str, epoch: str, head: int) -> bytes:
+    """Reading has begun: *head* is the offset that the log had at that moment."""
+    return _encode(_Joined(room, epoch, head))
+
+
+def left(room: str) -> bytes:
+    """Reading has ended; nothing of this room follows."""
+    return _encode(_Left(room))
+
+
+def ack(receipt: Receipt) -> bytes:
+    """The message is stored."""
+    return _encode(_Ack(receipt.id, receipt.room, receipt.epoch, receipt.offset, receipt.duplicate))
+
+
+def gap_body(gap: Gap) -> bytes:
+    """A gap as JSON, as polls and SSE carry it."""
+    return _encode(gap)
+
+
+def gap_event(gap: Gap) -> bytes:
+    """A gap as WebSocket carries it."""
+    return b'{"type":"gap",' + _encode(gap)[1:]
+
+
+def error_event(error: TrunklineError, message_id: str | None = None, room: str | None = None) -> bytes:
+    """Something could not be done; the connection stays."""
+    return _encode(_Error(error.code, str(error), message_id, room, error.retry_after_ms))
+
+
+def closing(retry_after_ms: int) -> bytes:
+    """The server will close this connection; come back after this long."""
+    return _encode(_Closing(retry_after_ms))
+
+
+def problem(error: TrunklineError) -> bytes:
+    """An error as the body of an HTTP response."""
+    return _encode({"error": _Problem(error.code, str(error), error.retry_after_ms)})

@@ -1,0 +1,74 @@
+"""The head of an HTTP request (RFC 9112), as far as the edge must understand it to take a stream over.
+
+This is no second HTTP server: whatever is unusual here is None, and goes to uvicorn, whose parser is the judge of
+what is malformed. So nothing is accepted by this file that the real parser would have refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+_LINE = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\Z")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+
+
+class RequestHead(NamedTuple):
+    """A GET over HTTP/1.1.
+
+    Attributes:
+        path: Percent-decoded.
+        query: Decoded pairs, in order.
+        headers: Lower-case names; values of repeated headers are joined with ", " (RFC 9110 section 5.3).
+    """
+
+    path: str
+    query: list[tuple[str, str]]
+    headers: dict[bytes, bytes]
+
+    def first(self, name: str) -> str | None:
+        """The first query parameter of this name."""
+        return next((value for key, value in self.query if key == name), None)
+
+    def tokens(self, name: bytes) -> list[bytes]:
+        """A comma-separated header, lower case."""
+        return [token.strip().lower() for token in self.headers.get(name, b"").split(b",")]
+
+    @property
+    def is_websocket(self) -> bool:
+        return b"websocket" in self.tokens(b"upgrade") and b"upgrade" in self.tokens(b"connection")
+
+    @property
+    def is_sse(self) -> bool:
+        return wants_events(self.headers.get(b"accept", b""))
+
+    @property
+    def has_body(self) -> bool:
+        return b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
+
+
+def wants_events(accept: bytes) -> bool:
+    """Whether an Accept header asks for an event stream, and not only by a wildcard."""
+    return any(part.split(b";")[0].strip().lower() == b"text/event-stream" for part in accept.split(b","))
+
+
+def parse_head(head: bytes) -> RequestHead | None:
+    """A head, without its final empty line; None if it is not a plain GET."""
+    request_line, *lines = head.split(b"\r\n")
+    match = _LINE.match(request_line)
+    if match is None:
+        return None
+    headers: dict[bytes, bytes] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        value = value.strip(b" \t")
+        if not colon or _NAME.match(name) is None or _VALUE.match(value) is None:
+            return None
+        name = name.lower()
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    if b"host" not in headers:
+        return None
+    path, _, query = match[1].decode("ascii").partition("?")
+    return RequestHead(unquote(path), parse_qsl(query, keep_blank_values=True) if query else [], headers)

@@ -1,0 +1,389 @@
+"""The WebSocket protocol, RFC 6455, without I/O.
+
+A frame (section 5.2), as it stands in the bytes:
+
+     0               1               2 …
+    +-+-+-+-+-------+-+-------------+-------------------------------+-----------------+--------------+
+    |F|R|R|R| opcode|M| length: 7   | extended length: 0, 2 or 8    | mask, if M: 4   | payload      |
+    +-+-+-+-+-------+-+-------------+-------------------------------+-----------------+--------------+
+
+`Receiver.feed(bytes)` gives events. What a peer can do wrong is no exception but the last event, `Failed`, which says
+with which code and reason the connection must be closed; after it, and after `Closed`, all bytes are ignored (section
+7.1.7). The caller owes the peer: a pong for each `Ping`, a close frame for `Closed` and `Failed` if it has not sent
+one, and then the end of the TCP connection.
+
+A frame that arrives whole, the usual case, is cut out of the bytes in one go. One that arrives in parts is taken as
+it comes, never gathered first: text is judged byte by byte (section 8.1), so nonsense is refused at its first bad
+byte and not at its end, and a frame of 16 MiB costs its own size once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+from enum import IntEnum
+from typing import NamedTuple
+
+from trunkline.core.fanout import Batch
+from trunkline.errors import CloseCode
+from trunkline.wire.envelope import VERSION, message_events
+from trunkline.wire.request import RequestHead
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Opcode(IntEnum):
+    """Section 11.8."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class Text(NamedTuple):
+    """A whole text message: valid UTF-8."""
+
+    data: bytes
+
+
+class Binary(NamedTuple):
+    """A whole binary message."""
+
+    data: bytes
+
+
+class Ping(NamedTuple):
+    """Answer with `frame(Opcode.PONG, data)`."""
+
+    data: bytes
+
+
+class Pong(NamedTuple):
+    data: bytes
+
+
+class Closed(NamedTuple):
+    """The peer closes. Code 1005 means that it gave none (section 7.4.1)."""
+
+    code: int
+    reason: str
+
+
+class Failed(NamedTuple):
+    """The peer broke the protocol: close with this code and reason."""
+
+    code: CloseCode
+    reason: str
+
+
+Event = Text | Binary | Ping | Pong | Closed | Failed
+
+
+class _Violation(Exception):
+    def __init__(self, code: CloseCode, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+
+# ── The opening handshake, section 4 ──
+
+
+def accept_key(key: bytes) -> bytes:
+    """`Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
+
+
+class BadHandshake(Exception):
+    """The request is no WebSocket handshake that we can accept: answer with *status* and *headers*."""
+
+    def __init__(self, status: int, reason: str, headers: bytes = b"") -> None:
+        super().__init__(reason)
+        self.status = status
+        self.headers = headers
+
+
+def accept(request: RequestHead) -> bytes:
+    """The 101 response to a handshake (section 4.2).
+
+    Raises:
+        BadHandshake: If the version is not 13 (426), or the key is not 16 bytes in base64 (400).
+    """
+    headers = request.headers
+    if headers.get(b"sec-websocket-version") != b"13":
+        raise BadHandshake(426, "Sec-WebSocket-Version must be 13", b"Sec-WebSocket-Version: 13\r\n")
+    key = headers.get(b"sec-websocket-key", b"")
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        nonce = b""
+    if len(nonce) != 16:
+        raise BadHandshake(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    subprotocol = b""
+    if VERSION.encode() in request.tokens(b"sec-websocket-protocol"):
+        subprotocol = b"Sec-WebSocket-Protocol: %b\r\n" % VERSION.encode()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept_key(key), subprotocol)
+    )
+
+
+# ── Frames, section 5 ──
+
+
+def frame(opcode: Opcode, payload: bytes, *, fin: bool = True) -> bytes:
+    """An unmasked frame, as servers send them."""
+    first = opcode | 0x80 if fin else int(opcode)
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def masked_frame(opcode: Opcode, payload: bytes, mask: bytes, *, fin: bool = True) -> bytes:
+    """A masked frame, as clients send them; *mask* is 4 random bytes."""
+    plain = frame(opcode, b"", fin=fin)
+    size = len(payload)
+    if size < 126:
+        head = bytes((plain[0], 0x80 | size))
+    elif size < 65536:
+        head = bytes((plain[0], 0x80 | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((plain[0], 0x80 | 127)) + size.to_bytes(8, "big")
+    return head + mask + unmask(payload, mask)
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """A close frame. The reason is cut to what a control frame holds (section 5.5.1), never within a character."""
+    text = reason.encode()[:123].decode(errors="ignore").encode()
+    return frame(Opcode.CLOSE, code.to_bytes(2, "big") + text)
+
+
+def unmask(data: bytes | memoryview, mask: bytes) -> bytes:
+    """XOR with the mask repeated (section 5.3): its own inverse. As big numbers, since a loop would be Python."""
+    size = len(data)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+def text_frames(batch: Batch) -> bytes:
+    """A batch as frames, joined: what all WebSocket readers of a room are sent."""
+    return b"".join([frame(Opcode.TEXT, event) for event in message_events(batch)])
+
+
+PING_FRAME = frame(Opcode.PING, b"")
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def _valid_close(code: int) -> bool:
+    # Section 7.4: 1004 is reserved; 1005, 1006 and 1015 never travel; 1012 to 1014 were registered later.
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+
+
+class Receiver:
+    """The receiving half of one connection.
+
+    Args:
+        size_max: Largest message, in bytes, over all its fragments.
+        masked: True on a server, whose peer must mask (section 5.1); False on a client, whose peer must not.
+    """
+
+    __slots__ = ("_buffer", "_message", "_partial", "_size_max", "done", "masked")
+
+    def __init__(self, size_max: int, *, masked: bool = True) -> None:
+        self._buffer = b""
+        self._message: _Message | None = None  # a data message of which more frames are to come
+        self._partial: _Partial | None = None  # a data frame of which more bytes are to come
+        self._size_max = size_max
+        self.masked = masked
+        self.done = False  # Closed or Failed was given
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes complete, in order."""
+        events: list[Event] = []
+        if self.done:
+            return events
+        try:
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            at, size = 0, len(data)
+            while at < size:
+                if self._partial is not None:
+                    at = self._continue(data, at, events)
+                    continue
+                end = self._take(data, at, size, events)
+                if end < 0:
+                    self._buffer = data[at:]
+                    break
+                at = end
+                if self.done:
+                    break
+        except _Violation as violation:
+            self.done = True
+            events.append(Failed(violation.code, violation.reason))
+        return events
+
+    def _take(self, data: bytes, at: int, size: int, events: list[Event]) -> int:
+        """Take the frame at *at*; returns where it ends, or -1 if not even its head is there."""
+        if size - at < 2:
+            return -1
+        first, second = data[at], data[at + 1]
+        opcode = first & 0x0F
+        if first & 0x70:
+            raise _Violation(CloseCode.PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")
+        if bool(second & 0x80) is not self.masked:
+            raise _Violation(CloseCode.PROTOCOL_ERROR, f"frames must {'' if self.masked else 'not '}be masked")
+        length = second & 0x7F
+        begin = at + 2
+        if opcode >= 8:
+            if opcode > 10:
+                raise _Violation(CloseCode.PROTOCOL_ERROR, f"there is no opcode {opcode}")
+            if length > 125 or not first & 0x80:
+                raise _Violation(CloseCode.PROTOCOL_ERROR, "control frames are whole and at most 125 bytes long")
+        elif opcode > 2:
+            raise _Violation(CloseCode.PROTOCOL_ERROR, f"there is no opcode {opcode}")
+        elif (opcode == 0) is (self._message is None):
+            what = "nothing to continue" if opcode == 0 else "the message before is not finished"
+            raise _Violation(CloseCode.PROTOCOL_ERROR, what)
+        if length == 126:
+            begin += 2
+            if size < begin:
+                return -1
+            length = int.from_bytes(data[begin - 2 : begin], "big")
+            if length < 126:
+                raise _Violation(CloseCode.PROTOCOL_ERROR, "the length is not in its shortest form")
+        elif length == 127:
+            begin += 8
+            if size < begin:
+                return -1
+            length = int.from_bytes(data[begin - 8 : begin], "big")
+            if length < 65536 or length >> 63:
+                raise _Violation(CloseCode.PROTOCOL_ERROR, "the length is not in its shortest form")
+        if opcode < 8:
+            self._check_size(length)
+        mask = b""
+        if self.masked:
+            begin += 4
+            if size < begin:
+                return -1
+            mask = data[begin - 4 : begin]
+        end = begin + length
+        if opcode >= 8:
+            if end > size:
+                return -1  # at most 131 bytes are kept
+            payload = unmask(data[begin:end], mask) if mask else data[begin:end]
+            events.append(self._control(opcode, payload))
+            return end
+        if end <= size and self._message is None and first & 0x80:  # whole and alone: the usual case
+            payload = unmask(data[begin:end], mask) if mask else data[begin:end]
+            if opcode == Opcode.TEXT:
+                if not payload.isascii():
+                    _check_utf8(payload)
+                events.append(Text(payload))
+            else:
+                events.append(Binary(payload))
+            return end
+        if self._message is None:
+            self._message = _Message(opcode == Opcode.TEXT)
+        self._partial = _Partial(length, mask, bool(first & 0x80))
+        return begin if length else self._continue(data, begin, events)
+
+    def _continue(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Take what is there of the frame that is under way; returns where it ends."""
+        partial, message = self._partial, self._message
+        assert partial is not None
+        assert message is not None
+        message.add(partial.take(data[at : at + partial.left]))
+        end = min(len(data), at + partial.left)
+        partial.left -= end - at
+        if not partial.left:
+            self._partial = None
+            if partial.fin:
+                self._message = None
+                events.append(message.finish())
+        return end
+
+    def _check_size(self, length: int) -> None:
+        size = length + (self._message.size if self._message else 0)
+        if size > self._size_max:
+            reason = f"message of {size} bytes, at most {self._size_max} allowed"
+            raise _Violation(CloseCode.TOO_BIG, reason)
+
+    def _control(self, opcode: int, payload: bytes) -> Event:
+        if opcode == Opcode.PING:
+            return Ping(payload)
+        if opcode == Opcode.PONG:
+            return Pong(payload)
+        self.done = True
+        if not payload:
+            return Closed(1005, "")
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) == 1 or not _valid_close(code):
+            raise _Violation(CloseCode.PROTOCOL_ERROR, "that is no close code")
+        _check_utf8(payload[2:])
+        return Closed(code, payload[2:].decode())
+
+
+class _Message:
+    """A data message in several pieces."""
+
+    __slots__ = ("_decoder", "_pieces", "size")
+
+    def __init__(self, text: bool) -> None:
+        self._pieces: list[bytes] = []
+        self._decoder = _utf8_decoder() if text else None
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        self._judge(piece, final=False)
+        self._pieces.append(piece)
+        self.size += len(piece)
+        # A peer may send a byte a frame: without this, a message of 64 KiB would be 64 Ki objects.
+        if len(self._pieces) >= 64:
+            self._pieces = [b"".join(self._pieces)]
+
+    def finish(self) -> Event:
+        self._judge(b"", final=True)
+        data = b"".join(self._pieces)
+        return Binary(data) if self._decoder is None else Text(data)
+
+    def _judge(self, piece: bytes, *, final: bool) -> None:
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(piece, final)
+            except UnicodeDecodeError:
+                raise _Violation(CloseCode.INVALID_PAYLOAD, "text is not valid UTF-8") from None
+
+
+class _Partial:
+    """A frame whose payload is under way."""
+
+    __slots__ = ("fin", "left", "mask")
+
+    def __init__(self, left: int, mask: bytes, fin: bool) -> None:
+        self.left = left
+        self.mask = mask
+        self.fin = fin
+
+    def take(self, piece: bytes) -> bytes:
+        if not self.mask:
+            return piece
+        plain = unmask(piece, self.mask)
+        turn = len(piece) % 4
+        self.mask = self.mask[turn:] + self.mask[:turn]
+        return plain
+
+
+def _check_utf8(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise _Violation(CloseCode.INVALID_PAYLOAD, "text is not valid UTF-8") from None
