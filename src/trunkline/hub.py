@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 from starlette.applications import Starlette
@@ -45,10 +45,12 @@ RETRY_READ_S = 1.0
 READ_WAIT_S = 3600.0
 OPENING_TAIL_MESSAGES = 256  # after a restart most readers come back for the last few: one read serves all of them
 
-Answer = Callable[[Receipt | None, TrunklineError | None], None]
+Answer = Callable[[Draft, Receipt | None, TrunklineError | None], None]
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct):
+    """A draft that the log does not have yet, and who wants to know when it has."""
+
     draft: Draft
     answer: Answer
 
@@ -119,6 +121,7 @@ class Hub:
         self._settled: asyncio.Event
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._commits = 0
         self._published = 0
         self._duplicates = 0
         self.expired = 0
@@ -222,7 +225,8 @@ class Hub:
         return {
             "connections": len(self.heartbeat),
             "rooms": len(self._rooms),
-            "published": self._published,
+            "commits": self._commits,
+            "published": self._published - self._duplicates,
             "duplicates": self._duplicates,
             "delivered": self._fanout.delivered,
             "gaps": self._fanout.gaps,
@@ -262,7 +266,7 @@ class Hub:
         """`publish` for what is checked already."""
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
-        def answer(receipt: Receipt | None, error: TrunklineError | None) -> None:
+        def answer(_: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
             if done.done():
                 return
             if receipt is not None:
@@ -270,21 +274,22 @@ class Hub:
             elif error is not None:
                 done.set_exception(error)
 
-        self.submit(room, message_id, sender, json, answer)
+        self.submit(Draft(room, message_id, sender, now_ms(), json), answer)
         return await done
 
-    def submit(self, room: str, message_id: str | None, sender: str | None, json: bytes, answer: Answer) -> None:
-        """`append` for transports: *answer* is called once, with a receipt or an error."""
+    def submit(self, draft: Draft, answer: Answer) -> None:
+        """`append` for transports: *answer* is called once, with the draft and a receipt or an error."""
         limits = self.limits
         if self.draining:
-            answer(None, ShuttingDown("the server is stopping; publish again on another one, with the same id"))
+            answer(draft, None, ShuttingDown("the server is stopping; publish again on another one, with the same id"))
         elif self._in_flight >= limits.in_flight_max or self._in_flight_bytes >= limits.in_flight_bytes_max:
-            answer(None, Overloaded("too many messages wait for the log; publish again, with the same id"))
+            answer(draft, None, Overloaded("too many messages wait for the log; publish again, with the same id"))
         else:
             self._in_flight += 1
-            self._in_flight_bytes += len(json)
-            self._waiting.append(_Waiting(Draft(room, message_id, sender, now_ms(), json), answer))
-            self._arrived.set()
+            self._in_flight_bytes += len(draft.json)
+            if not self._waiting:
+                self._arrived.set()
+            self._waiting.append(_Waiting(draft, answer))
 
     async def _append_for_ever(self) -> None:
         while True:
@@ -312,7 +317,7 @@ class Hub:
 
     def _refuse(self, batch: list[_Waiting], error: TrunklineError) -> None:
         for waiting in batch:
-            waiting.answer(None, error)
+            waiting.answer(waiting.draft, None, error)
 
     def _fail_waiting(self, error: TrunklineError) -> None:
         batch, self._waiting = self._waiting, []
@@ -321,25 +326,26 @@ class Hub:
 
     def _committed(self, batch: list[_Waiting], receipts: list[Receipt]) -> None:
         new: dict[str, list[Message]] = {}
-        for (draft, answer), receipt in zip(batch, receipts, strict=True):
+        rooms, opening = self._rooms, self._opening
+        for waiting, receipt in zip(batch, receipts, strict=True):
+            draft = waiting.draft
             if receipt.duplicate:
                 self._duplicates += 1
-            else:
-                message = Message(
-                    draft.room, receipt.offset, receipt.id, draft.sender, draft.at, msgspec.Raw(draft.json)
-                )
+            elif draft.room in rooms or draft.room in opening:
+                json = msgspec.Raw(draft.json)
+                message = Message(draft.room, receipt.offset, receipt.id, draft.sender, draft.at, json)
                 new.setdefault(draft.room, []).append(message)
             try:
-                answer(receipt, None)
+                waiting.answer(draft, receipt, None)
             except Exception:
                 log.exception("a publisher could not be answered")
+        self._commits += 1
+        self._published += len(batch)
         for name, messages in new.items():
-            self._published += len(messages)
-            room = self._rooms.get(name)
-            if room is not None:
-                self._fanout.appended(room, messages)
-            elif name in self._opening:
-                self._opening[name].late.extend(messages)
+            if name in rooms:
+                self._fanout.appended(rooms[name], messages)
+            else:
+                opening[name].late.extend(messages)
         self._run()
 
     # Reading.

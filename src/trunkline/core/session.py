@@ -11,7 +11,6 @@ at the end of this file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
@@ -35,26 +34,26 @@ class Command(msgspec.Struct):
     last: str | int | None = None
 
 
-class Join(NamedTuple):
+class Join(msgspec.Struct):
     """Start reading *room* at *start*."""
 
     room: str
     start: Start
 
 
-class Rejoin(NamedTuple):
+class Rejoin(msgspec.Struct, gc=False):
     """The room is joined already and no position was asked for: say again where it stands."""
 
     room: str
 
 
-class Leave(NamedTuple):
+class Leave(msgspec.Struct, gc=False):
     """Stop reading *room*."""
 
     room: str
 
 
-class Publish(NamedTuple):
+class Publish(msgspec.Struct, gc=False):
     """Append to *room*; ack once it is stored."""
 
     room: str
@@ -62,11 +61,11 @@ class Publish(NamedTuple):
     json: bytes
 
 
-class Pong(NamedTuple):
+class Pong(msgspec.Struct, gc=False):
     """Answer an application-level ping."""
 
 
-class Refuse(NamedTuple):
+class Refuse(msgspec.Struct):
     """Answer with an error; nothing else happens."""
 
     error: RequestError
@@ -150,8 +149,9 @@ class Session:
         return Pong()
 
     def _room_of(self, command: Command) -> str:
-        if command.room is not None:
-            return check_room(command.room)
+        room = command.room
+        if room is not None:
+            return room if room in self.rooms else check_room(room)
         if len(self.rooms) != 1:
             raise RequestError(
                 "room_required",

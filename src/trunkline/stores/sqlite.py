@@ -11,6 +11,11 @@ The writer keeps the head of each room it has written to, so a transaction asks 
 few and wide statements (many rows of VALUES each) on purpose: Python's sqlite3 lets go of the interpreter lock around
 every step, and taking it back from a busy event loop can cost milliseconds. Four steps a commit, not four hundred.
 
+Idempotency is exact, and nearly free. A message's row holds its id; that row is the truth. The tree that finds ids
+(`message_ids`) lags behind: ids are random, so adding 20 of them to a large tree writes 20 pages, more than all the
+rest of the commit. The ids that are not in the tree yet, at most the last 16 thousand of a room, are in the writer's
+memory (`_Room.recent`), read back from the rows when the room is opened, and go into the tree sorted and together.
+
 What is guaranteed, by `PRAGMA synchronous`:
 
     NORMAL  (default)  survives the death of the process at any moment, kill -9 included: what was acknowledged is in
@@ -22,15 +27,14 @@ What is guaranteed, by `PRAGMA synchronous`:
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
+import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -41,17 +45,31 @@ from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import Head, Page
+from trunkline.stores.worker import Worker
+
+log = logging.getLogger("trunkline")
 
 SCHEMA_VERSION = 1
 OFFSET_BITS = 40  # a trillion messages a room; leaves 23 bits, 8 million rooms
-ROWS_PER_STATEMENT = (128, 16, 4, 1)  # so that all batches together need few prepared statements
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
+ROWS_PER_STATEMENT_MAX = 64  # each width is a statement that SQLite prepares once and keeps
 ROOMS_CACHED = 10_000
+MERGE_IDS = 16_384  # a room's ids go into the tree when it has moved this far since the last time
+RECENT_IDS_MAX = 200_000  # of all rooms, in memory; about 50 MB
 TRIM_ROWS = 5000  # per transaction, so that a large trim never holds an append up for long
 
 _FIND_IDS = """
     WITH wanted (n, room, sender, id) AS (VALUES {})
-    SELECT n, key, at FROM wanted CROSS JOIN messages
-    ON messages.key >> 40 = wanted.room AND messages.sender = wanted.sender AND messages.id = wanted.id
+    SELECT n, offset, at FROM wanted CROSS JOIN message_ids USING (room, sender, id)
+    JOIN messages ON key = (wanted.room << 40 | offset)
+"""
+_MERGE_IDS = """
+    INSERT INTO message_ids SELECT ?, sender, id, key & ? FROM messages
+    WHERE key BETWEEN ? AND ? AND id IS NOT NULL ORDER BY sender, id
+"""
+_FORGET_IDS = """
+    DELETE FROM message_ids WHERE room = ? AND (sender, id) IN
+    (SELECT sender, id FROM messages WHERE key BETWEEN ? AND ? AND id IS NOT NULL)
 """
 
 T = TypeVar("T")
@@ -60,14 +78,16 @@ T = TypeVar("T")
 class _Room:
     """What the writer knows of a room."""
 
-    __slots__ = ("bytes", "first", "head", "id", "name")
+    __slots__ = ("bytes", "first", "head", "id", "indexed", "name", "recent")
 
-    def __init__(self, room_id: int, name: str, head: int, first: int, size: int) -> None:
+    def __init__(self, room_id: int, name: str, head: int, first: int, size: int, indexed: int) -> None:
         self.id = room_id
         self.name = name
         self.head = head
         self.first = first
         self.bytes = size
+        self.indexed = indexed
+        self.recent: dict[tuple[str, str], tuple[int, int]] = {}  # (sender, id) → (offset, at), of those after indexed
 
     def key(self, offset: int) -> int:
         return self.id << OFFSET_BITS | offset
@@ -87,8 +107,8 @@ class SqliteStore:
         self._path = Path(path)
         self._retention = retention
         self._durable = durable
-        self._write_thread: ThreadPoolExecutor | None = None
-        self._read_thread: ThreadPoolExecutor | None = None
+        self._write_thread: Worker | None = None
+        self._read_thread: Worker | None = None
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
         self._lock: IO[str] | None = None
@@ -101,10 +121,10 @@ class SqliteStore:
         return str(self._path.absolute())
 
     async def start(self) -> None:
-        self._write_thread = ThreadPoolExecutor(1, "trunkline-write")
-        self._read_thread = ThreadPoolExecutor(1, "trunkline-read")
+        self._write_thread = Worker("trunkline-write")
+        self._read_thread = Worker("trunkline-read")
         try:
-            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._open)
+            await self._write_thread.call(self._open)
         except BaseException:
             await self.close()
             raise
@@ -112,7 +132,7 @@ class SqliteStore:
     async def close(self) -> None:
         for thread in (self._read_thread, self._write_thread):
             if thread is not None:
-                await asyncio.get_running_loop().run_in_executor(None, thread.shutdown)
+                await thread.close()
         self._read_thread = self._write_thread = None
         if self._lock is not None:
             self._reader.close()
@@ -134,11 +154,11 @@ class SqliteStore:
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
 
-    async def _on(self, thread: ThreadPoolExecutor | None, call: Callable[[], T]) -> T:
+    async def _on(self, thread: Worker | None, call: Callable[[], T]) -> T:
         if thread is None:
             raise StoreUnavailable("the log is closed")
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, call)
+            return await thread.call(call)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the log could not be reached: {error}") from error
 
@@ -149,7 +169,9 @@ class SqliteStore:
             raise ConfigError(f"store: the folder {self._path.parent} does not exist")
         try:
             self._lock = self._take_lock()
-            self._writer = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._writer = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, cached_statements=4 * ROWS_PER_STATEMENT_MAX
+            )
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             self._writer.execute("PRAGMA busy_timeout = 5000")
@@ -181,10 +203,10 @@ class SqliteStore:
         if version == 0 and not self._writer.execute("SELECT 1 FROM sqlite_schema").fetchone():
             schema = files("trunkline.stores").joinpath("sqlite.sql").read_text("utf-8")
             epoch = secrets.token_hex(4)
-            self._writer.executescript(
-                f"BEGIN EXCLUSIVE; {schema} INSERT INTO log VALUES ('{epoch}');"
-                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-            )
+            self._writer.executescript(f"BEGIN EXCLUSIVE; {schema}")
+            self._writer.execute("INSERT INTO log VALUES (?)", (epoch,))
+            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._writer.execute("COMMIT")
         elif version != SCHEMA_VERSION:
             raise ConfigError(
                 f"store: {self._path} is no Trunkline log of version {SCHEMA_VERSION} (it says {version})"
@@ -192,78 +214,122 @@ class SqliteStore:
         self._epoch = self._writer.execute("SELECT epoch FROM log").fetchone()[0]
 
     def _append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        rooms: dict[str, _Room] = {}
+        with self._transaction():
+            receipts = self._append_all(drafts, rooms)
+        for room in rooms.values():
+            if room.head - room.indexed >= MERGE_IDS:
+                try:
+                    self._merge_ids(room)
+                except sqlite3.Error as error:  # the messages are stored; their ids stay in memory until it works
+                    log.warning("ids of %s were not merged: %s", room.name, error)
+        return receipts
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
-            receipts = self._append_all(drafts)
+            yield
             self._writer.execute("COMMIT")
         except BaseException:
             self._rooms.clear()  # they may be ahead of what is stored
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
-        return receipts
 
-    def _append_all(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        rooms = {name: self._room(name) for name in {draft.room for draft in drafts}}
-        known = self._known(drafts, rooms)
-        receipts, rows = [], []
+    def _append_all(self, drafts: Sequence[Draft], rooms: dict[str, _Room]) -> list[Receipt]:
         for draft in drafts:
-            key = (draft.room, draft.sender or "", draft.id)
-            receipt = known.get(key) if draft.id is not None else None
-            if receipt is None:
-                room = rooms[draft.room]
-                room.head += 1
-                room.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
-                rows.append((room.key(room.head), draft.id, draft.sender or "", draft.at, draft.json))
-                message_id = draft.id or f"{self._epoch}.{room.head}"
-                receipt = Receipt(draft.room, self._epoch, room.head, message_id, draft.at, duplicate=False)
-                if draft.id is not None:
-                    known[key] = msgspec.structs.replace(receipt, duplicate=True)
-            receipts.append(receipt)
-        self._insert("INSERT INTO messages VALUES {}", rows)
+            if draft.room not in rooms:
+                rooms[draft.room] = self._room(draft.room)
+        indexed = self._find_ids(drafts, rooms)
+        receipts: list[Receipt] = []
+        rows: list[Any] = []
+        epoch = self._epoch
+        for n, draft in enumerate(drafts):
+            room, sender = rooms[draft.room], draft.sender or ""
+            if draft.id is not None:
+                known = room.recent.get((sender, draft.id)) or indexed.get(n)
+                if known is not None:
+                    receipts.append(Receipt(draft.room, epoch, known[0], draft.id, known[1], True))
+                    continue
+            room.head += 1
+            room.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
+            rows += (room.key(room.head), draft.id, sender, draft.at, draft.json)
+            if draft.id is not None:
+                room.recent[sender, draft.id] = (room.head, draft.at)
+                message_id = draft.id
+            else:
+                message_id = f"{epoch}.{room.head}"
+            receipts.append(Receipt(draft.room, epoch, room.head, message_id, draft.at, False))
+        self._insert("INSERT INTO messages VALUES {}", 5, rows)
         self._save(rooms.values())
         for room in rooms.values():
             self._cut_to_size(room)
         return receipts
 
-    def _save(self, rooms: Any) -> None:
+    def _save(self, rooms: Iterable[_Room]) -> None:
+        rows: list[Any] = []
+        for room in rooms:
+            rows += (room.id, room.name, room.head, room.first, room.bytes, room.indexed)
         self._insert(
-            "INSERT INTO rooms VALUES {} ON CONFLICT (id) DO UPDATE"
-            " SET head = excluded.head, first = excluded.first, bytes = excluded.bytes",
-            [(room.id, room.name, room.head, room.first, room.bytes) for room in rooms],
+            "INSERT INTO rooms VALUES {} ON CONFLICT (id) DO UPDATE SET"
+            " head = excluded.head, first = excluded.first, bytes = excluded.bytes, indexed = excluded.indexed",
+            6,
+            rows,
         )
 
     def _room(self, name: str) -> _Room:
+        """The writer's room, within a transaction: it is made if it is not there."""
         room = self._rooms.get(name)
         if room is None:
-            row = self._writer.execute("SELECT id, name, head, first, bytes FROM rooms WHERE name = ?", (name,))
-            found = row.fetchone()
-            if found is None:
-                found = self._writer.execute(
-                    "INSERT INTO rooms (name, head, first, bytes) VALUES (?, 0, 1, 0) RETURNING id, name, 0, 1, 0",
-                    (name,),
-                ).fetchone()
-            if len(self._rooms) >= ROOMS_CACHED:
+            room = self._load(name)
+            if len(self._rooms) >= ROOMS_CACHED or sum(len(r.recent) for r in self._rooms.values()) > RECENT_IDS_MAX:
                 self._rooms.clear()
-            room = self._rooms[name] = _Room(*found)
+            self._rooms[name] = room
         return room
 
-    def _known(self, drafts: Sequence[Draft], rooms: dict[str, _Room]) -> dict[tuple[str, str, str | None], Receipt]:
-        """The receipts of the drafts that are stored already, by (room, sender, id)."""
-        wanted = [(n, rooms[d.room].id, d.sender or "", d.id) for n, d in enumerate(drafts) if d.id is not None]
-        known = {}
-        for some in _chunks(wanted):
-            found = self._writer.execute(_FIND_IDS.format(_marks(some)), list(chain.from_iterable(some)))
-            for n, key, at in found.fetchall():
-                draft = drafts[n]
-                offset = key & (1 << OFFSET_BITS) - 1
-                receipt = Receipt(draft.room, self._epoch, offset, draft.id or "", at, duplicate=True)
-                known[draft.room, draft.sender or "", draft.id] = receipt
-        return known
+    def _load(self, name: str) -> _Room:
+        found = self._writer.execute(
+            "SELECT id, name, head, first, bytes, indexed FROM rooms WHERE name = ?", (name,)
+        ).fetchone()
+        if found is None:
+            made = self._writer.execute(
+                "INSERT INTO rooms (name, head, first, bytes, indexed) VALUES (?, 0, 1, 0, 0)", (name,)
+            )
+            return _Room(made.lastrowid or 0, name, 0, 1, 0, 0)
+        room = _Room(*found)
+        behind = self._writer.execute(
+            "SELECT sender, id, key, at FROM messages WHERE key BETWEEN ? AND ? AND id IS NOT NULL",
+            (room.key(room.indexed + 1), room.key(room.head)),
+        )
+        room.recent = {(sender, message_id): (key & OFFSET_MASK, at) for sender, message_id, key, at in behind}
+        return room
 
-    def _insert(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
-        for some in _chunks(rows):
-            self._writer.execute(statement.format(_marks(some)), list(chain.from_iterable(some)))
+    def _find_ids(self, drafts: Sequence[Draft], rooms: dict[str, _Room]) -> dict[int, tuple[int, int]]:
+        """Which of the drafts have an id that is in the tree: index of the draft → (offset, at)."""
+        wanted: list[Any] = []
+        for n, draft in enumerate(drafts):
+            if draft.id is not None:
+                room, sender = rooms[draft.room], draft.sender or ""
+                if room.indexed >= room.first and (sender, draft.id) not in room.recent:
+                    wanted += (n, room.id, sender, draft.id)
+        found: dict[int, tuple[int, int]] = {}
+        for statement, some in _wide(_FIND_IDS, 4, wanted):
+            for n, offset, at in self._writer.execute(statement, some).fetchall():
+                found[n] = (offset, at)
+        return found
+
+    def _merge_ids(self, room: _Room) -> None:
+        with self._transaction():
+            bounds = (room.key(room.indexed + 1), room.key(room.head))
+            self._writer.execute(_MERGE_IDS, (room.id, OFFSET_MASK, *bounds))
+            room.indexed = room.head
+            self._save([room])
+        room.recent.clear()
+
+    def _insert(self, statement: str, width: int, values: list[Any]) -> None:
+        for wide, some in _wide(statement, width, values):
+            self._writer.execute(wide, some)
 
     # Retention, also on the writing thread.
 
@@ -290,9 +356,14 @@ class SqliteStore:
         bounds = (room.key(room.first), room.key(first - 1))
         size = self._writer.execute(
             "SELECT sum(length(data)) FROM messages WHERE key BETWEEN ? AND ?", bounds
-        ).fetchone()[0]
+        ).fetchone()
+        if room.indexed >= room.first:
+            self._writer.execute(_FORGET_IDS, (room.id, *bounds))
         self._writer.execute("DELETE FROM messages WHERE key BETWEEN ? AND ?", bounds)
-        room.bytes -= (size or 0) + MESSAGE_OVERHEAD_BYTES * (first - room.first)
+        if first - 1 > room.indexed:
+            room.indexed = first - 1
+            room.recent = {key: value for key, value in room.recent.items() if value[0] >= first}
+        room.bytes -= (size[0] or 0) + MESSAGE_OVERHEAD_BYTES * (first - room.first)
         room.first = first
         self._save([room])
         self._trimmed[room.name] = first
@@ -308,7 +379,7 @@ class SqliteStore:
 
     def _expire(self, name: str, oldest_ms: int) -> bool:
         """Cut what is too old, one bounded transaction; whether there may be more."""
-        room = self._room(name)
+        room = self._rooms.get(name) or self._load(name)
         expired = self._writer.execute(
             "SELECT at < ? FROM messages WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
             (oldest_ms, room.key(room.first), room.key(room.head), TRIM_ROWS),
@@ -321,15 +392,8 @@ class SqliteStore:
         expired.close()
         if not count:
             return False
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            self._cut(room, room.first + count)
-            self._writer.execute("COMMIT")
-        except BaseException:
-            self._rooms.clear()
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
+        with self._transaction():
+            self._cut(self._room(name), room.first + count)
         return count == TRIM_ROWS
 
     # On the reading thread.
@@ -355,7 +419,7 @@ class SqliteStore:
             self._reader.execute("COMMIT")
 
     def _message(self, room: str, key: int, message_id: str | None, sender: str, at: int, data: bytes) -> Message:
-        offset = key & (1 << OFFSET_BITS) - 1
+        offset = key & OFFSET_MASK
         return Message(room, offset, message_id or f"{self._epoch}.{offset}", sender or None, at, msgspec.Raw(data))
 
 
@@ -369,14 +433,10 @@ def _until(rows: Iterator[Any], bytes_max: int) -> Iterator[Any]:
             return
 
 
-def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    at = 0
-    for width in ROWS_PER_STATEMENT:
-        while len(rows) - at >= width:
-            yield rows[at : at + width]
-            at += width
-
-
-def _marks(rows: list[tuple[Any, ...]]) -> str:
-    row = "(" + ",".join("?" * len(rows[0])) + ")"
-    return ",".join([row] * len(rows))
+def _wide(statement: str, width: int, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """*statement* with as many rows of VALUES as it may have, and their values, until there are none."""
+    step = width * ROWS_PER_STATEMENT_MAX
+    for at in range(0, len(values), step):
+        some = values[at : at + step]
+        row = "(" + ",".join("?" * width) + ")"
+        yield statement.format(",".join([row] * (len(some) // width))), some

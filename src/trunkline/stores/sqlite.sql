@@ -3,11 +3,12 @@
 CREATE TABLE log (epoch TEXT NOT NULL);
 
 CREATE TABLE rooms (
-    id    INTEGER PRIMARY KEY,
-    name  TEXT NOT NULL UNIQUE,
-    head  INTEGER NOT NULL,  -- the newest offset
-    first INTEGER NOT NULL,  -- the earliest retained offset
-    bytes INTEGER NOT NULL   -- what the retained messages take, as retention counts it
+    id      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    head    INTEGER NOT NULL,  -- the newest offset
+    first   INTEGER NOT NULL,  -- the earliest retained offset
+    bytes   INTEGER NOT NULL,  -- what the retained messages take, as retention counts it
+    indexed INTEGER NOT NULL   -- up to here, ids are in message_ids; behind it, the writer reads them off the messages
 );
 
 -- key = room id << 40 | offset: one room's messages lie side by side in the order of their offsets, a resume is one
@@ -20,5 +21,12 @@ CREATE TABLE messages (
     data   BLOB NOT NULL     -- JSON
 );
 
--- Publishing twice is publishing once, for as long as the message is retained.
-CREATE UNIQUE INDEX message_ids ON messages (key >> 40, sender, id) WHERE id IS NOT NULL;
+-- Publishing twice is publishing once, for as long as the message is retained. Ids are random, so each one added
+-- touches another page of this tree: they are added in sorted thousands, not with each commit (see sqlite.py).
+CREATE TABLE message_ids (
+    room   INTEGER NOT NULL,
+    sender TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (room, sender, id)
+) WITHOUT ROWID;

@@ -6,15 +6,13 @@ yet); what arrives meanwhile is parked and the socket is not read, so at most wh
 
 from __future__ import annotations
 
-from functools import partial
-
 from trunkline.core.cursor import Cursor
-from trunkline.core.message import Receipt
+from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
 from trunkline.core.room import Room
 from trunkline.core.session import Join, Leave, Pong, Publish, Refuse, Rejoin, Session
 from trunkline.errors import RequestError, TrunklineError
-from trunkline.hub import Hub, session_id
+from trunkline.hub import Hub, now_ms, session_id
 from trunkline.transports.stream import Stream
 from trunkline.wire import envelope
 
@@ -91,15 +89,15 @@ class Conversation(Stream):
         if self._in_flight >= self.hub.limits.in_flight_per_connection_max and not self._starved:
             self._starved = True
             self.hold()
-        answer = partial(self._answer, publish.id, publish.room)
-        self.hub.submit(publish.room, publish.id, self._session.user, publish.json, answer)
+        draft = Draft(publish.room, publish.id, self._session.user, now_ms(), publish.json)
+        self.hub.submit(draft, self._answer)
 
-    def _answer(self, message_id: str | None, room: str, receipt: Receipt | None, error: TrunklineError | None) -> None:
+    def _answer(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
         self._in_flight -= 1
         if receipt is not None:
             self.send(envelope.ack(receipt))
         elif error is not None:
-            self.send(envelope.error_event(error, message_id, room))
+            self.send(envelope.error_event(error, draft.id, draft.room))
         if self._starved and self._in_flight <= self.hub.limits.in_flight_per_connection_max // 2:
             self._starved = False
             if self._parked is None:

@@ -24,7 +24,8 @@ import binascii
 import codecs
 import hashlib
 from enum import IntEnum
-from typing import NamedTuple
+
+import msgspec
 
 from trunkline.core.fanout import Batch
 from trunkline.errors import CloseCode
@@ -45,36 +46,36 @@ class Opcode(IntEnum):
     PONG = 10
 
 
-class Text(NamedTuple):
+class Text(msgspec.Struct, gc=False):
     """A whole text message: valid UTF-8."""
 
     data: bytes
 
 
-class Binary(NamedTuple):
+class Binary(msgspec.Struct, gc=False):
     """A whole binary message."""
 
     data: bytes
 
 
-class Ping(NamedTuple):
+class Ping(msgspec.Struct, gc=False):
     """Answer with `frame(Opcode.PONG, data)`."""
 
     data: bytes
 
 
-class Pong(NamedTuple):
+class Pong(msgspec.Struct, gc=False):
     data: bytes
 
 
-class Closed(NamedTuple):
+class Closed(msgspec.Struct, gc=False):
     """The peer closes. Code 1005 means that it gave none (section 7.4.1)."""
 
     code: int
     reason: str
 
 
-class Failed(NamedTuple):
+class Failed(msgspec.Struct, gc=False):
     """The peer broke the protocol: close with this code and reason."""
 
     code: CloseCode
@@ -134,11 +135,15 @@ def accept(request: RequestHead) -> bytes:
 
 # ── Frames, section 5 ──
 
+_SHORT_HEADS = {opcode: [bytes((opcode | 0x80, size)) for size in range(126)] for opcode in Opcode}
+
 
 def frame(opcode: Opcode, payload: bytes, *, fin: bool = True) -> bytes:
     """An unmasked frame, as servers send them."""
-    first = opcode | 0x80 if fin else int(opcode)
     size = len(payload)
+    if size < 126 and fin:
+        return _SHORT_HEADS[opcode][size] + payload
+    first = opcode | 0x80 if fin else int(opcode)
     if size < 126:
         return bytes((first, size)) + payload
     if size < 65536:
@@ -207,6 +212,9 @@ class Receiver:
 
     def feed(self, data: bytes) -> list[Event]:
         """What these bytes complete, in order."""
+        # One whole text and nothing else is nearly all there is; this earns a third of a publish's parsing.
+        if self._message is None and not self._buffer and (text := self._whole_text(data)) is not None:
+            return [Text(text)]
         events: list[Event] = []
         if self.done:
             return events
@@ -230,6 +238,25 @@ class Receiver:
             self.done = True
             events.append(Failed(violation.code, violation.reason))
         return events
+
+    def _whole_text(self, data: bytes) -> bytes | None:
+        """The payload, if *data* is exactly one masked, whole, ASCII text frame within all limits."""
+        size = len(data)
+        if size < 6 or data[0] != 0x81 or self.done or not self.masked:
+            return None
+        length = data[1]
+        if length < 0xFE:
+            length -= 0x80
+            begin = 6
+        elif length == 0xFE and size >= 134:
+            length = data[2] << 8 | data[3]
+            begin = 8
+        else:
+            return None
+        if begin + length != size or length > self._size_max:
+            return None
+        text = unmask(data[begin:], data[begin - 4 : begin])
+        return text if text.isascii() else None
 
     def _take(self, data: bytes, at: int, size: int, events: list[Event]) -> int:
         """Take the frame at *at*; returns where it ends, or -1 if not even its head is there."""
