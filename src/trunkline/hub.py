@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import cached_property
+from itertools import count
 from typing import Any, Protocol, Self
 
 import msgspec
@@ -105,6 +106,8 @@ class Hub:
         self.ping_timeout_s = ping_timeout_s
         self.heartbeat: Heartbeat[Connection] = Heartbeat(ping_interval_s, ping_timeout_s)
         self.draining = False
+        self._name = secrets.token_hex(4)
+        self._session_numbers = count(1)
         self._fanout = Fanout(self.tuning)
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, _Opening] = {}
@@ -348,6 +351,10 @@ class Hub:
                 opening[name].late.extend(messages)
         self._run()
 
+    def session_id(self) -> str:
+        """A short name for a connection, for logs and `welcome`: nobody else's, and no secret."""
+        return f"{self._name}-{next(self._session_numbers)}"
+
     # Reading.
 
     def room(self, name: str) -> Room | None:
@@ -587,7 +594,3 @@ def now_ms() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
 
-
-def session_id() -> str:
-    """A short random name for a connection."""
-    return secrets.token_urlsafe(9)

@@ -12,7 +12,7 @@ from trunkline.core.position import Gap, Start
 from trunkline.core.room import Room
 from trunkline.core.session import Join, Leave, Pong, Publish, Refuse, Rejoin, Session
 from trunkline.errors import RequestError, TrunklineError
-from trunkline.hub import Hub, now_ms, session_id
+from trunkline.hub import Hub, now_ms
 from trunkline.transports.stream import Stream
 from trunkline.wire import envelope
 
@@ -24,7 +24,7 @@ class Conversation(Stream):
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
-        self._session = Session(session_id(), None, hub.limits)
+        self._session = Session(hub.session_id(), None, hub.limits)
         self._in_flight = 0
         self._parked: list[bytes] | None = None
         self._starved = False  # we stopped reading because too many publishes wait for their acks

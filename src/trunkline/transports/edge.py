@@ -164,7 +164,6 @@ class Edge(asyncio.Protocol):
         self._generation: set[Edge]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
         self._generation = self._gate.admit(self)
 

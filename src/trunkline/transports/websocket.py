@@ -34,7 +34,7 @@ class State(Enum):
 class WebSocketConnection(Conversation, asyncio.Protocol):
     """One WebSocket, from after the handshake to the end of its TCP connection."""
 
-    __slots__ = ("_backlog", "_receiver", "_state", "_transport")
+    __slots__ = ("_backlog", "_corked", "_receiver", "_state", "_transport")
 
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
         super().__init__(hub)
@@ -43,11 +43,14 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         self._receiver = ws.Receiver(limits.message_bytes_max + limits.envelope_bytes_max)
         self._state = State.OPEN
         self._backlog = 0
+        self._corked: list[bytes] | None = None
 
     def begin(self, response: bytes, joins: list[tuple[str, Start]]) -> None:
-        """Complete the handshake, and join what the URL named."""
-        self._transport.write(response)
+        """Complete the handshake, and join what the URL named: one write, where each would be a system call."""
+        self._corked = [response]
         self.greet(joins)
+        written, self._corked = self._corked, None
+        self._transport.write(b"".join(written))
 
     # What the transport calls.
 
@@ -119,7 +122,9 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
 
     def _write_reply(self, frame: bytes) -> None:
         """Answer the peer. One that asks and does not read is not read from either, so answers cannot pile up."""
-        if self._state is State.OPEN:
+        if self._corked is not None:
+            self._corked.append(frame)
+        elif self._state is State.OPEN:
             self._transport.write(frame)
             if self.full:
                 self.hold()

@@ -10,9 +10,10 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-_LINE = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\Z")
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
+# Field names are tokens (RFC 9110 section 5.6.2); values hold no control characters but tab (section 5.5).
+_FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)(?:\r\n|\Z)"
+_HEAD = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*\Z")
+_FIELDS = re.compile(_FIELD)
 
 
 class RequestHead(NamedTuple):
@@ -30,7 +31,10 @@ class RequestHead(NamedTuple):
 
     def first(self, name: str) -> str | None:
         """The first query parameter of this name."""
-        return next((value for key, value in self.query if key == name), None)
+        for key, value in self.query:
+            if key == name:
+                return value
+        return None
 
     def tokens(self, name: bytes) -> list[bytes]:
         """A comma-separated header, lower case."""
@@ -56,17 +60,12 @@ def wants_events(accept: bytes) -> bool:
 
 def parse_head(head: bytes) -> RequestHead | None:
     """A head, without its final empty line; None if it is not a plain GET."""
-    request_line, *lines = head.split(b"\r\n")
-    match = _LINE.match(request_line)
+    match = _HEAD.match(head)
     if match is None:
         return None
     headers: dict[bytes, bytes] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        value = value.strip(b" \t")
-        if not colon or _NAME.match(name) is None or _VALUE.match(value) is None:
-            return None
-        name = name.lower()
+    for name, value in _FIELDS.findall(head, match.end(1) + len(" HTTP/1.1\r\n")):
+        name, value = name.lower(), value.rstrip(b" \t")
         headers[name] = headers[name] + b", " + value if name in headers else value
     if b"host" not in headers:
         return None
