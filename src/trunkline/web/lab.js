@@ -1,0 +1,216 @@
+// The transport lab: the same room by WebSocket, Server-Sent Events, long poll and short poll, side by side.
+// Each lane is what anybody would write with what the browser has; nothing here is a library of ours.
+
+/** @typedef {{offset: number, data: {sent?: number}}} Message */
+
+const PLOTTED = 60;
+const KEPT = 2000;
+const PAUSE_MS = 1000;
+
+/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
+  return found;
+}
+
+const room = `lab-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (b) => b.toString(16).padStart(2, "0")).join("")}`;
+const address = new URL(`/rooms/${room}`, location.href);
+const controls = element("controls", HTMLFormElement);
+const rate = element("rate", HTMLSelectElement);
+const interval = element("interval", HTMLSelectElement);
+const status = element("published", HTMLSpanElement);
+const now = () => performance.timeOrigin + performance.now();
+/** @param {number} ms */
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** One lane: its figures and its plot. */
+class Lane {
+  /** @param {string} name @param {string} how */
+  constructor(name, how) {
+    this.requests = 0;
+    this.bytes = 0;
+    this.messages = 0;
+    this.lastOffset = 0;
+    this.wrong = 0;
+    /** @type {number[]} */
+    this.delays = [];
+    this.card = document.createElement("section");
+    this.card.className = "lane";
+    this.card.dataset.lane = name;
+    this.card.innerHTML = `
+      <header><h2></h2><span class="state" data-state="connecting">connecting</span></header>
+      <p class="empty"></p>
+      <dl>
+        <div><dt>messages</dt><dd data-figure="messages">0</dd></div>
+        <div><dt>median delay</dt><dd data-figure="median">–</dd></div>
+        <div><dt>worst delay</dt><dd data-figure="worst">–</dd></div>
+        <div><dt>requests</dt><dd data-figure="requests">0</dd></div>
+        <div><dt>bytes / message</dt><dd data-figure="bytes">–</dd></div>
+        <div><dt>lost or repeated</dt><dd data-figure="wrong">0</dd></div>
+      </dl>
+      <svg role="img"></svg>`;
+    const title = this.card.querySelector("h2");
+    const text = this.card.querySelector(".empty");
+    if (title) title.textContent = name;
+    if (text) text.textContent = how;
+    element("lanes", HTMLDivElement).append(this.card);
+    this.draw();
+  }
+
+  /** @param {Message} message */
+  saw(message) {
+    if (message.offset !== this.lastOffset + 1) this.wrong++;
+    this.lastOffset = message.offset;
+    this.messages++;
+    if (typeof message.data.sent === "number") {
+      this.delays.push(Math.max(0.1, now() - message.data.sent));
+      if (this.delays.length > KEPT) this.delays.shift();
+    }
+  }
+
+  /** @param {"open" | "connecting" | "closed"} state @param {string} text */
+  state(state, text) {
+    const shown = this.card.querySelector(".state");
+    if (shown instanceof HTMLElement) {
+      shown.dataset.state = state;
+      shown.textContent = text;
+    }
+  }
+
+  draw() {
+    const sorted = this.delays.toSorted((a, b) => a - b);
+    this.figure("messages", String(this.messages));
+    this.figure("requests", String(this.requests));
+    this.figure("wrong", String(this.wrong));
+    this.figure("median", milliseconds(sorted[Math.floor(sorted.length / 2)]));
+    this.figure("worst", milliseconds(sorted.at(-1)));
+    this.figure("bytes", this.messages ? Math.round(this.bytes / this.messages).toLocaleString("en") : "–");
+    const plot = this.card.querySelector("svg");
+    if (!plot) return;
+    const width = plot.clientWidth || 400;
+    plot.setAttribute("viewBox", `0 0 ${width} 110`);
+    const grid = [1, 10, 100, 1000, 10_000].map((ms) =>
+      `<line class="grid" x1="48" x2="${width}" y1="${height(ms)}" y2="${height(ms)}"/>` +
+      `<text x="0" y="${height(ms) + 3}">${ms < 1000 ? `${ms} ms` : `${ms / 1000} s`}</text>`);
+    const shown = this.delays.slice(-PLOTTED);
+    const dots = shown.map((ms, i) => `<circle r="2.4" cx="${56 + (i * (width - 64)) / PLOTTED}" cy="${height(ms)}"/>`);
+    plot.innerHTML = grid.join("") + dots.join("");
+    plot.setAttribute("aria-label", `delays of the last ${shown.length} messages, 1 ms to 10 s`);
+  }
+
+  /** @param {string} name @param {string} text */
+  figure(name, text) {
+    const shown = this.card.querySelector(`[data-figure="${name}"]`);
+    if (shown) shown.textContent = text;
+  }
+}
+
+/** @param {number} ms */
+function height(ms) {
+  return 100 - (Math.log10(Math.min(Math.max(ms, 1), 10_000)) / 4) * 90;
+}
+
+/** @param {number | undefined} ms */
+function milliseconds(ms) {
+  if (ms === undefined) return "–";
+  return ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** @param {Lane} lane */
+function followByWebSocket(lane) {
+  lane.requests++;
+  const url = new URL(`${address}?since=${lane.lastOffset}`);
+  url.protocol = url.protocol.replace("http", "ws");
+  const socket = new WebSocket(url);
+  socket.addEventListener("open", () => lane.state("open", "connected"));
+  socket.addEventListener("message", (event) => {
+    const size = new Blob([event.data]).size;
+    lane.bytes += size + (size < 126 ? 2 : size < 65_536 ? 4 : 10);
+    const message = JSON.parse(event.data);
+    if (message.type === "message") lane.saw(message);
+  });
+  socket.addEventListener("close", () => {
+    lane.state("closed", "reconnecting");
+    setTimeout(() => followByWebSocket(lane), PAUSE_MS * Math.random());
+  });
+}
+
+/** @param {Lane} lane */
+function followByEvents(lane) {
+  lane.requests++;
+  const source = new EventSource(`${address}?since=0`);
+  source.addEventListener("open", () => lane.state("open", "connected"));
+  source.addEventListener("message", (event) => {
+    lane.bytes += new Blob([event.data]).size + event.lastEventId.length + "id: \ndata: \n\n".length;
+    lane.saw(JSON.parse(event.data));
+  });
+  source.addEventListener("error", () => {
+    lane.requests++; // it comes back by itself, with the id of the last event
+    lane.state("closed", "reconnecting");
+  });
+}
+
+/** @param {Lane} lane @param {() => string} wait @param {() => number} rest */
+async function followByPolls(lane, wait, rest) {
+  let since = "0";
+  for (;;) {
+    try {
+      lane.requests++;
+      const url = `${address}?since=${since}&limit=1000${wait()}`;
+      const response = await fetch(url);
+      const body = await response.text();
+      if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      let head = "HTTP/1.1 200 OK\r\n\r\n".length;
+      for (const [name, value] of response.headers) head += name.length + value.length + 4;
+      lane.bytes += head + new Blob([body]).size;
+      const page = JSON.parse(body);
+      since = page.next;
+      page.messages.forEach((/** @type {Message} */ message) => lane.saw(message));
+      lane.state("open", wait() ? "waiting for the next" : "between two polls");
+      await pause(rest());
+    } catch {
+      lane.state("closed", "trying again");
+      await pause(PAUSE_MS);
+    }
+  }
+}
+
+let published = 0;
+async function publish() {
+  const data = { sent: now(), n: published + 1 };
+  try {
+    const response = await fetch(address, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ data }),
+    });
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    status.textContent = `${++published} published to ${room}`;
+  } catch (error) {
+    status.textContent = `could not publish: ${error instanceof Error ? error.message : error}`;
+  }
+}
+
+async function publishForEver() {
+  for (;;) {
+    const gap = Number(rate.value);
+    if (gap && document.visibilityState === "visible") publish();
+    await pause(gap || 200);
+  }
+}
+
+const lanes = {
+  websocket: new Lane("WebSocket", "one connection, both ways"),
+  events: new Lane("Server-Sent Events", "one response that never ends; EventSource reconnects by itself"),
+  longPoll: new Lane("Long poll", "each request waits for the next message, up to 25 s"),
+  shortPoll: new Lane("Short poll", "asks again and again, mostly for nothing"),
+};
+controls.addEventListener("submit", (event) => {
+  event.preventDefault();
+  publish();
+});
+followByWebSocket(lanes.websocket);
+followByEvents(lanes.events);
+followByPolls(lanes.longPoll, () => "&wait=25", () => 0);
+followByPolls(lanes.shortPoll, () => "", () => Number(interval.value));
+publishForEver();
+setInterval(() => Object.values(lanes).forEach((lane) => lane.draw()), 250);
