@@ -32,7 +32,7 @@ from trunkline.core.fanout import Fanout
 from trunkline.core.heartbeat import Heartbeat
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
-from trunkline.core.position import NOW, Gap, Start, parse_since, parse_start, resolve, trimmed
+from trunkline.core.position import NOW, Gap, Start, overtaken, parse_since, parse_start, resolve
 from trunkline.core.room import Room
 from trunkline.errors import GapError, Overloaded, ShuttingDown, StoreUnavailable, TrunklineError
 from trunkline.stores import Store, open_store
@@ -441,12 +441,12 @@ class Hub:
         if wait_s > 0 and gap is None and after >= room.head:
             await self.wait_for([room], wait_s)
         messages: list[Message] = []
-        if after < room.head:
-            messages = await self._messages(room, after, limit)
-            if messages and messages[0].offset > after + 1 and gap is None:
-                gap = trimmed(name, room.epoch, after, messages[0].offset)
-            elif not messages:
-                after = room.head
+        head = room.head  # it may move while the store is read; what comes then is for the next page
+        if after < head:
+            messages = await self._messages(room, after, head, limit)
+            earliest = messages[0].offset if messages else head + 1
+            gap = overtaken(gap, name, room.epoch, after, earliest)
+            after = earliest - 1
         last = messages[-1].offset if messages else after
         return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
 
@@ -466,11 +466,10 @@ class Hub:
             for room in rooms:
                 room.waiters.discard(wake)
 
-    async def _messages(self, room: Room, after: int, limit: int) -> list[Message]:
+    async def _messages(self, room: Room, after: int, head: int, limit: int) -> list[Message]:
         bytes_max = self.limits.poll_bytes_max
         messages = room.since(after, limit, bytes_max)
         if messages is None:
-            head = room.head
             page = await self.store.read(room.name, after, limit, bytes_max)
             room.first = max(room.first, page.first)
             messages = [message for message in page.messages if message.offset <= head]
@@ -593,4 +592,3 @@ class _Opening:
 def now_ms() -> int:
     """Milliseconds since 1970 UTC."""
     return time.time_ns() // 1_000_000
-

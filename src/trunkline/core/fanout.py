@@ -163,7 +163,8 @@ class Fanout:
                     cursor.reader.deliver(cursor, batch)
             self.delivered += len(messages) * len(cohort.cursors)
             cohort.offset = messages[-1].offset
-            self._merge(room, cohort)
+            if cohort.cursors:
+                self._merge(room, cohort)
         if any(c.offset < room.head for c in room.cohorts):
             room.dirty = True
             self._work.append(room)
@@ -176,19 +177,16 @@ class Fanout:
 
     def _merge(self, room: Room, cohort: Cohort) -> None:
         """Fold a thinned-out cohort into another at the same offset, so that leaving keeps steps full."""
-        into = room.filling
-        if into is None:
-            room.filling = cohort if cohort.cursors else None
-        elif (
-            into is not cohort
-            and into.offset == cohort.offset
-            and cohort.cursors
-            and len(into.cursors) + len(cohort.cursors) <= self._tuning.cohort_max
-        ):
-            for cursor in cohort.cursors:
-                cursor.cohort = into
-            into.cursors |= cohort.cursors
-            room.drop(cohort)
+        most = self._tuning.cohort_max - len(cohort.cursors)
+        if most < self._tuning.cohort_max // 2:
+            return
+        for into in room.cohorts:
+            if into is not cohort and into.offset == cohort.offset and len(into.cursors) <= most:
+                for cursor in cohort.cursors:
+                    cursor.cohort = into
+                into.cursors |= cohort.cursors
+                room.drop(cohort)
+                return
 
     def _catch_up(self, cursor: Cursor) -> None:
         room, tuning = cursor.room, self._tuning

@@ -158,6 +158,19 @@ def resolve(start: Start, room: str, epoch: str, first: int, head: int) -> tuple
     return start.number, None
 
 
+def overtaken(gap: Gap | None, room: str, epoch: str, after: int, earliest: int) -> Gap | None:
+    """The gap in front of *earliest*, the first offset that a read after *after* found.
+
+    Retention may trim between the moment a start is resolved and the moment the log is read: the gap, if there was
+    one, then reaches further, and if there was none there is one now.
+    """
+    if earliest == after + 1:
+        return gap
+    if gap is None:
+        return trimmed(room, epoch, after, earliest)
+    return Gap(room, epoch, gap.first, earliest - 1, gap.reason, f"{epoch}.{earliest - 1}")
+
+
 def trimmed(room: str, epoch: str, after: int, first: int, reason: Reason = "trimmed") -> Gap:
     """The gap between a reader's offset and the earliest retained one."""
     return Gap(room, epoch, after + 1, first - 1, reason, f"{epoch}.{first - 1}")

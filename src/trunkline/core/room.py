@@ -16,6 +16,8 @@ from trunkline.core.message import Message
 
 # What a message costs in memory beside its data: the object, its id and sender. For the tail's byte bound.
 MESSAGE_OVERHEAD_BYTES = 200
+# How many times its bounds a tail may hold while LIVE readers still need it.
+BURST = 8
 
 
 class Cohort:
@@ -74,13 +76,19 @@ class Room:
         self.tail.extend(messages)
         self.tail_bytes += sum(map(_size, messages))
         if len(self.tail) > messages_max or self.tail_bytes > bytes_max:
-            self._shrink(messages_max, bytes_max)
+            # LIVE readers are at most a few steps behind. Cutting off what they need next would send each of them
+            # to the store alone, so a burst may make the tail longer for a moment; but not much longer.
+            needed = min([cohort.offset for cohort in self.cohorts], default=self.head)
+            if len(self.tail) > BURST * messages_max or self.tail_bytes > BURST * bytes_max:
+                needed = self.head
+            self._shrink(messages_max, bytes_max, needed)
 
-    def _shrink(self, messages_max: int, bytes_max: int) -> None:
+    def _shrink(self, messages_max: int, bytes_max: int, needed: int) -> None:
         # To three quarters, so that the list is cut once in a while and not at every message.
-        cut = max(0, len(self.tail) - messages_max * 3 // 4)
+        most = needed - (self.head - len(self.tail))
+        cut = min(most, max(0, len(self.tail) - messages_max * 3 // 4))
         size = self.tail_bytes - sum(map(_size, self.tail[:cut]))
-        while cut < len(self.tail) and size > bytes_max * 3 // 4:
+        while cut < most and size > bytes_max * 3 // 4:
             size -= _size(self.tail[cut])
             cut += 1
         del self.tail[:cut]
@@ -88,7 +96,7 @@ class Room:
 
     def halve_tail(self) -> None:
         """Give back memory; readers that wanted it are served by the store."""
-        self._shrink(len(self.tail) // 2, self.tail_bytes // 2)
+        self._shrink(len(self.tail) // 2, self.tail_bytes // 2, self.head)
 
     def since(self, after: int, messages_max: int, bytes_max: int) -> list[Message] | None:
         """The messages after *after*, at least one and at most a piece; None if the tail does not reach back."""

@@ -33,7 +33,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -111,7 +111,7 @@ class SqliteStore:
         self._read_thread: Worker | None = None
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
-        self._lock: IO[str] | None = None
+        self._opened = ExitStack()  # the lock and the connections, closed in the opposite order
         self._epoch = ""
         self._rooms: dict[str, _Room] = {}
         self._trimmed: dict[str, int] = {}
@@ -134,11 +134,7 @@ class SqliteStore:
             if thread is not None:
                 await thread.close()
         self._read_thread = self._write_thread = None
-        if self._lock is not None:
-            self._reader.close()
-            self._writer.close()
-            self._lock.close()
-            self._lock = None
+        self._opened.close()
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
         return await self._on(self._write_thread, lambda: self._append(drafts))
@@ -168,15 +164,17 @@ class SqliteStore:
         if not self._path.parent.is_dir():
             raise ConfigError(f"store: the folder {self._path.parent} does not exist")
         try:
-            self._lock = self._take_lock()
+            self._opened.enter_context(self._take_lock())
             self._writer = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=4 * ROWS_PER_STATEMENT_MAX
             )
+            self._opened.callback(self._writer.close)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             self._writer.execute("PRAGMA busy_timeout = 5000")
             self._prepare()
             self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._opened.callback(self._reader.close)
             self._reader.execute("PRAGMA query_only = 1")
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"store: {self._path} cannot be used as a log: {error}") from error

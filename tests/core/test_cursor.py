@@ -1,0 +1,30 @@
+"""The cursor's table."""
+
+import pytest
+
+from trunkline.core.cursor import TRANSITIONS, Cursor, Event, State
+from trunkline.core.room import Room
+
+
+class Nobody:
+    full = False
+
+    def deliver(self, *_: object) -> None: ...
+    def lose(self, *_: object) -> None: ...
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    """From QUEUED, where cursors begin, the table leads everywhere; only GONE has no way out but LEFT."""
+    reached = {State.QUEUED}
+    for _ in State:
+        reached |= {after for (before, _), after in TRANSITIONS.items() if before in reached}
+    assert reached == set(State)
+    for state in State:
+        assert {e for s, e in TRANSITIONS if s is state} > {Event.LEFT} or state is State.GONE
+
+
+def test_what_is_no_row_cannot_happen() -> None:
+    cursor = Cursor(Nobody(), Room("r", "e", 1, 0), 0)
+    with pytest.raises(KeyError):
+        cursor.apply(Event.DRAINED)
+    assert cursor.state is State.QUEUED

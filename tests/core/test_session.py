@@ -1,0 +1,84 @@
+"""Commands and what they come to."""
+
+import msgspec
+import pytest
+
+from trunkline.core.limits import Limits
+from trunkline.core.position import NOW, Start
+from trunkline.core.session import Command, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
+
+decode = msgspec.json.Decoder(Command).decode
+
+
+def session(*rooms: str, limits: Limits | None = None) -> Session:
+    made = Session("s", None, limits or Limits())
+    for room in rooms:
+        made.receive(Command("join", room))
+    return made
+
+
+def ask(made: Session, text: str) -> object:
+    return made.receive(decode(text.encode()))
+
+
+def test_joining_and_leaving() -> None:
+    made = session()
+    assert ask(made, '{"type":"join","room":"a"}') == Join("a", NOW)
+    assert ask(made, '{"type":"join","room":"a"}') == Rejoin("a")
+    assert ask(made, '{"type":"join","room":"a","since":3}') == Join("a", Start("after", 3))
+    assert ask(made, '{"type":"join","room":"b","last":5}') == Join("b", Start("last", 5))
+    assert made.rooms == ("a", "b")
+    assert ask(made, '{"type":"leave","room":"a"}') == Leave("a")
+    assert ask(made, '{"type":"leave"}') == Leave("b")
+    assert made.rooms == ()
+
+
+def test_messages() -> None:
+    """The room may be left out when one is joined; text is short for data."""
+    made = session("a")
+    assert ask(made, '{"type":"message","data":{"x": 1},"id":"k"}') == Publish("a", "k", b'{"x": 1}')
+    assert ask(made, '{"type":"message","text":"Hello!"}') == Publish("a", None, b'{"text":"Hello!"}')
+    assert ask(made, '{"type":"message","data":null}') == Publish("a", None, b"null")
+    assert ask(made, '{"type":"message","room":"other","data":[1,\\n2]}'.replace("\\n", "\n")) == Publish(
+        "other", None, b"[1,2]"
+    )
+    assert ask(made, '{"type":"ping"}') == Pong()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"type":"dance"}', "unknown_type"),
+        ('{"type":""}', "unknown_type"),
+        ('{"type":"__init__"}', "unknown_type"),
+        ('{"type":"auth","token":"x"}', "unsupported"),
+        ('{"type":"signal","name":"typing"}', "unsupported"),
+        ('{"type":"seen","offset":1}', "unsupported"),
+        ('{"type":"join"}', "room_required"),
+        ('{"type":"join","room":"a b"}', "bad_room"),
+        ('{"type":"join","room":"c","since":"x"}', "bad_position"),
+        ('{"type":"join","room":"c","since":1,"last":1}', "bad_position"),
+        ('{"type":"join","room":"c"}', "too_many_rooms"),
+        ('{"type":"leave","room":"c"}', "not_joined"),
+        ('{"type":"leave"}', "room_required"),
+        ('{"type":"message","data":1}', "room_required"),
+        ('{"type":"message","room":"a"}', "bad_command"),
+        ('{"type":"message","room":"a","data":1,"id":""}', "bad_id"),
+        ('{"type":"message","room":"a","data":1e999}', "bad_json"),
+        ('{"type":"message","room":"a","data":"' + "x" * 70_000 + '"}', "too_large"),
+        ('{"type":"message","room":"a","data":' + "[" * 40 + "]" * 40 + "}", "too_deep"),
+    ],
+)
+def test_refusals(text: str, code: str) -> None:
+    """Each names its code, and the session goes on as it was."""
+    made = session("a", "b", limits=Limits(rooms_per_connection_max=2))
+    decision = ask(made, text)
+    assert isinstance(decision, Refuse)
+    assert decision.error.code == code
+    assert made.rooms == ("a", "b")
+
+
+def test_a_refusal_carries_what_it_is_about() -> None:
+    decision = ask(session("a"), '{"type":"message","room":"x y","id":"k","data":1}')
+    assert isinstance(decision, Refuse)
+    assert (decision.id, decision.room) == ("k", "x y")
