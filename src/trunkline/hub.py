@@ -124,6 +124,7 @@ class Hub:
         self._settled: asyncio.Event
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._commits = 0
         self._published = 0
         self._duplicates = 0
@@ -145,16 +146,25 @@ class Hub:
             await self.store.start()
             self._loop = asyncio.get_running_loop()
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
-            self.draining = False
+            self.draining, self._drained = False, None
             self.spawn(self._append_for_ever())
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
 
-    async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 2.0) -> None:
-        """Take no more messages, finish the acks, say goodbye to every stream and wait until they are gone."""
-        if self._loop is None or self.draining:
+    async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
+        """Take no more messages, finish the acks, say goodbye to every stream and wait until they are gone.
+
+        Idempotent: every call waits for the first one's end.
+        """
+        if self._loop is None:
             return
-        self.draining = True
+        if self._drained is None:
+            self.draining = True
+            self._drained = asyncio.ensure_future(self._drain(retry_after_ms, timeout_s))
+        await asyncio.shield(self._drained)
+
+    async def _drain(self, retry_after_ms: int, timeout_s: float) -> None:
+        assert self._loop is not None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._in_flight:

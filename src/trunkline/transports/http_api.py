@@ -6,9 +6,12 @@ Each handler is one row of PROTOCOL.md: take the request apart, ask the hub, put
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -54,7 +57,8 @@ def build_app(hub: Hub) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await hub.start()
-        yield
+        with drained_on_signals(hub):
+            yield
         await hub.close()
 
     api = Api(hub)
@@ -75,6 +79,38 @@ def build_app(hub: Hub) -> Starlette:
         ]
     handlers: dict[Any, Any] = {TrunklineError: on_error, HTTPException: on_http_error}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+
+@contextmanager
+def drained_on_signals(hub: Hub) -> Iterator[None]:
+    """Drain the hub on SIGTERM and Ctrl-C, then let whoever handled the signal before go on.
+
+    ASGI tells an application to shut down only after its last response has ended, and an event stream does not end by
+    itself: every server would wait for the streams, and the streams for the server. The signal is the one thing that
+    both see in time. Handlers can be set on the main thread only; elsewhere, call `hub.drain()` yourself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before: dict[int, Any] = {}
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(lambda: hub.spawn(hub.drain()))
+        if callable(before[number]):
+            before[number](number, frame)
+        elif before[number] == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
+        before[number] = signal.signal(number, drain)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is drain:
+                signal.signal(number, handler)
 
 
 class Api:

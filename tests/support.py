@@ -1,0 +1,299 @@
+"""What the tests of running servers share: servers as processes, a proxy that cuts, and plain clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+ROOT = Path(__file__).parents[1]
+TRANSPORTS = ("websocket", "sse", "long_poll", "short_poll")
+WAIT_S = 20.0  # for facts that come at once unless something is broken
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """A server as a process of its own. `trunkline serve` unless *command* says otherwise."""
+
+    def __init__(self, *arguments: str, store: str = "memory:", command: list[str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = command or [
+            sys.executable, "-m", "trunkline", "serve", "--port", "PORT", "--store", store, *arguments,
+        ]  # fmt: skip
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TRUNKLINE_")} | {"STORE": store}
+        self.process: subprocess.Popen[str]
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again on the same port."""
+        self.process = subprocess.Popen(
+            [str(self.port) if word == "PORT" else word for word in self._command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+            cwd=ROOT,
+        )
+        end = time.monotonic() + WAIT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise AssertionError(f"the server did not start: {self.process.communicate()}") from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self, sig: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """Exit code, output and errors after a signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        out, errors = self.process.communicate(timeout=WAIT_S)
+        return self.process.returncode, out, errors
+
+    def line(self) -> str:
+        """The next line of output."""
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], WAIT_S)[0], "no output"
+        return self.process.stdout.readline()
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+class Proxy:
+    """A TCP proxy that can cut every connection, or let nothing through."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = 0
+        self.connections: set[asyncio.Transport | Any] = set()
+        self.cuts = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self._server: asyncio.Server
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.open.set()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self, rng: random.Random | None = None) -> None:
+        """Reset all connections, or a random one."""
+        victims = list(self.connections)
+        if rng is not None and victims:
+            victims = [rng.choice(victims)]
+        for writer in victims:
+            self.connections.discard(writer)
+            self.cuts += 1
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self.connections.add(writer)
+        pumps = [asyncio.ensure_future(self._pump(a, b)) for a, b in ((reader, to_writer), (to_reader, writer))]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        self.connections.discard(writer)
+        for end in (writer, to_writer):
+            end.transport.abort()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self.open.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+
+
+Item = tuple[str, dict[str, Any], str]  # "message" or "gap", its body, and the position after it
+
+
+async def stream(
+    transport: str, http: aiohttp.ClientSession, url: str, room: str, start: dict[str, str]
+) -> AsyncIterator[Item]:
+    """Items of a room over one connection (or, by poll, over any number), until it ends or fails."""
+    address = f"{url}/rooms/{room}"
+    if transport == "websocket":
+        async with http.ws_connect(address, params=start) as socket:
+            epoch = ""
+            async for frame in socket:
+                event = json.loads(frame.data)
+                kind = event.pop("type")
+                if kind == "joined":
+                    epoch = event["epoch"]
+                elif kind == "message":
+                    yield kind, event, f"{epoch}.{event['offset']}"
+                elif kind == "gap":
+                    yield kind, event, event["next"]
+    elif transport == "sse":
+        async with http.get(address, params=start, headers={"Accept": "text/event-stream"}) as response:
+            assert response.status == 200, await response.text()
+            async for event in events(response.content):
+                if "data" in event:
+                    yield event.get("event", "message"), json.loads(event["data"]), event["id"]
+    else:
+        wait = {"wait": "25"} if transport == "long_poll" else {}
+        while True:
+            async with http.get(address, params=start | wait) as response:
+                assert response.status == 200, await response.text()
+                page = await response.json()
+            if page["gap"]:
+                yield "gap", page["gap"], page["gap"]["next"]
+            for message in page["messages"]:
+                yield "message", message, f"{page['epoch']}.{message['offset']}"
+            start = {"since": page["next"]}
+            if transport == "short_poll" and not page["messages"]:
+                await asyncio.sleep(0.05)
+
+
+async def events(content: aiohttp.StreamReader) -> AsyncIterator[dict[str, str]]:
+    """Server-sent events as dicts of their fields."""
+    event: dict[str, str] = {}
+    last_id = ""
+    async for raw in content:
+        line = raw.decode().rstrip("\r\n")
+        if line:
+            field, _, value = line.partition(":")
+            if field:
+                event[field] = value.removeprefix(" ")
+            last_id = event.get("id", last_id)
+        elif event:
+            yield event | {"id": last_id}
+            event = {}
+
+
+class Follower:
+    """A client that comes back with its position, whatever happens to its connection."""
+
+    def __init__(self, transport: str, http: aiohttp.ClientSession, url: str, room: str, **start: str) -> None:
+        self.transport, self.http, self.url, self.room = transport, http, url, room
+        self.start = start or {"since": "start"}
+        self.messages: list[dict[str, Any]] = []
+        self.gaps: list[dict[str, Any]] = []
+        self.failures = 0
+        self._moved = asyncio.Event()
+        self._task = asyncio.ensure_future(self._run())
+
+    @property
+    def offsets(self) -> list[int]:
+        return [message["offset"] for message in self.messages]
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async for kind, body, position in stream(self.transport, self.http, self.url, self.room, self.start):
+                    self.start = {"since": position}
+                    (self.messages if kind == "message" else self.gaps).append(body)
+                    self._moved.set()
+            except (aiohttp.ClientError, OSError, AssertionError, TimeoutError):
+                pass
+            self.failures += 1
+            await asyncio.sleep(0.02)
+
+    async def until(self, count: int, wait_s: float = WAIT_S) -> None:
+        """Until so many messages have come."""
+        async with asyncio.timeout(wait_s):
+            while len(self.messages) < count:
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def until_gap(self, count: int = 1) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while len(self.gaps) < count:
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    timeout = aiohttp.ClientTimeout(total=None, connect=5)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
+        yield http
+
+
+async def publish(http: aiohttp.ClientSession, url: str, room: str, data: object, **fields: str) -> dict[str, Any]:
+    """Publish by POST; the receipt."""
+    async with http.post(f"{url}/rooms/{room}", json={"data": data, **fields}) as response:
+        receipt: dict[str, Any] = await response.json()
+        assert response.status in (200, 201), receipt
+        return receipt
+
+
+async def publish_surely(
+    http: aiohttp.ClientSession, url: str, room: str, data: object, message_id: str
+) -> dict[str, Any]:
+    """Publish until it is acked, always with the same id, as a client does."""
+    while True:
+        try:
+            return await publish(http, url, room, data, id=message_id)
+        except (aiohttp.ClientError, OSError, AssertionError):
+            await asyncio.sleep(0.02)
+
+
+async def publish_many(http: aiohttp.ClientSession, url: str, room: str, items: list[Any]) -> list[dict[str, Any]]:
+    """Publish a list by POST /publish; the receipts."""
+    receipts: list[dict[str, Any]] = []
+    for at in range(0, len(items), 1000):
+        body = [{"room": room, "data": item} for item in items[at : at + 1000]]
+        async with http.post(f"{url}/publish", json=body) as response:
+            assert response.status == 201, await response.text()
+            receipts += await response.json()
+    return receipts
