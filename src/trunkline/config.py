@@ -67,6 +67,8 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             place = settings
             for table in tables:
                 place = place.setdefault(table, {})
+                if not isinstance(place, dict):
+                    raise ConfigError(f"{name}: {table} is no table")
             place[key] = value
     settings |= {name: value for name, value in flags.items() if value is not None}
     try:
@@ -84,8 +86,8 @@ def _check(config: Config) -> None:
         raise ConfigError("ping_timeout must be more than 0 and less than ping_interval")
     for name in ("limits", "retention", "tuning"):
         for key, value in msgspec.structs.asdict(getattr(config, name)).items():
-            if value <= 0:
-                raise ConfigError(f"{name}.{key} must be more than 0, not {value}")
+            if not 0 < value < 2**53:
+                raise ConfigError(f"{name}.{key} must be more than 0 and less than 2**53, not {value}")
     if not (config.host in LOOPBACK or config.host.startswith("127.") or config.allow_anonymous):
         raise ConfigError(
             f"host {config.host} can be reached from other machines, and nobody would be asked who they are;"

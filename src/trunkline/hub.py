@@ -17,9 +17,10 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import count
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 from starlette.applications import Starlette
@@ -56,6 +57,7 @@ class _Waiting(msgspec.Struct):
     answer: Answer
 
 
+@runtime_checkable
 class Connection(Protocol):
     """What the hub needs of a streaming connection, beside being a Reader, to keep it alive and to end it."""
 
@@ -111,6 +113,8 @@ class Hub:
         self._fanout = Fanout(self.tuning)
         self._rooms: dict[str, Room] = {}
         self._opening: dict[str, _Opening] = {}
+        self._forget_at = self.tuning.idle_rooms_max
+        self._closed = False
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._in_flight = 0
@@ -133,7 +137,7 @@ class Hub:
     # Life.
 
     async def start(self) -> None:
-        """Open the store and begin. Idempotent; `publish` and `read` do it by themselves.
+        """Open the store and begin. Idempotent; `publish` and `read` do it by themselves, once.
 
         Raises:
             ConfigError: The store cannot be used.
@@ -145,11 +149,23 @@ class Hub:
                 return
             await self.store.start()
             self._loop = asyncio.get_running_loop()
+            self._closed = False
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
             self.draining, self._drained = False, None
             self.spawn(self._append_for_ever())
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
+
+    async def ensure_started(self) -> None:
+        """Start a hub that never was; one that was closed stays closed.
+
+        Raises:
+            ShuttingDown: The hub is closed.
+        """
+        if self._closed:
+            raise ShuttingDown("the hub is closed")
+        if self._loop is None:
+            await self.start()
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
         """Take no more messages, finish the acks, say goodbye to every stream and wait until they are gone.
@@ -183,9 +199,10 @@ class Hub:
 
     async def close(self) -> None:
         """Drain, stop and close the store. Idempotent."""
-        if self._loop is None:
+        if self._loop is None or self._closed:
             return
         await self.drain()
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         tasks = list(self._tasks)
@@ -193,6 +210,11 @@ class Hub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail_waiting(ShuttingDown("the server is stopping"))
+        for opening in self._opening.values():
+            if not opening.room.done():
+                opening.room.set_exception(ShuttingDown("the server is stopping"))
+                opening.room.exception()
+        self._opening.clear()
         await self.store.close()
         self._rooms.clear()
         self._loop = None
@@ -269,7 +291,7 @@ class Hub:
             RequestError: The room, the id or the data are not allowed; the message says why.
             StoreUnavailable, Overloaded, ShuttingDown: Nothing was stored; try again with the same id.
         """
-        await self.start()
+        await self.ensure_started()
         if id is not None:
             check_id(id, self.limits.id_bytes_max)
         text = check_json(msgspec.json.encode(data), self.limits.message_bytes_max, self.limits.json_depth_max)
@@ -320,7 +342,10 @@ class Hub:
                 self._refuse(batch, ShuttingDown("the server is stopping"))
                 raise
             else:
-                self._committed(batch, receipts)
+                try:
+                    self._committed(batch, receipts)
+                except Exception:
+                    log.exception("fan-out failed")  # and this task, on which everybody depends, goes on
             self._settle(batch)
 
     def _settle(self, batch: list[_Waiting]) -> None:
@@ -377,14 +402,29 @@ class Hub:
         Raises:
             StoreUnavailable: The store did not say.
         """
-        room = self._rooms.get(name)
-        if room is not None:
-            return room
-        opening = self._opening.get(name)
-        if opening is None:
-            opening = self._opening[name] = _Opening(asyncio.get_running_loop().create_future())
-            self.spawn(self._open(name, opening))
-        return await asyncio.shield(opening.room)
+        # Again and again, because a room that nobody reads yet can be forgotten before we are back here.
+        while (room := self._rooms.get(name)) is None:
+            if self._loop is None:
+                raise ShuttingDown("the hub is closed")
+            opening = self._opening.get(name)
+            if opening is None:
+                opening = self._opening[name] = _Opening(self._loop.create_future())
+                self.spawn(self._open(name, opening))
+            await asyncio.shield(opening.room)
+        return room
+
+    @asynccontextmanager
+    async def opened(self, names: Sequence[str]) -> AsyncIterator[list[Room]]:
+        """Several rooms at once, none of which is forgotten while the others are being opened."""
+        rooms: list[Room] = []
+        try:
+            for name in names:
+                rooms.append(await self.open(name))
+                rooms[-1].pins += 1
+            yield rooms
+        finally:
+            for room in rooms:
+                room.pins -= 1
 
     async def _open(self, name: str, opening: _Opening) -> None:
         try:
@@ -407,20 +447,24 @@ class Hub:
         if late:
             self._fanout.appended(room, late)
         self._rooms[name] = room
-        if len(self._rooms) > self.tuning.idle_rooms_max:
+        if len(self._rooms) > self._forget_at:
             self._forget_idle_rooms()
         opening.room.set_result(room)
 
     def _forget_idle_rooms(self) -> None:
+        most = self.tuning.idle_rooms_max
         idle = [name for name, room in self._rooms.items() if room.idle]
-        for name in idle[: max(0, len(idle) - self.tuning.idle_rooms_max // 2)]:
+        for name in idle[: max(0, len(idle) - most // 2 - 1)]:
             del self._rooms[name]
+        self._forget_at = max(most, 2 * (len(self._rooms) - most // 2))
 
     def join(self, reader: Reader, room: Room, start: Start) -> tuple[Cursor, Gap | None]:
         """Make the reader's cursor, and tell what gap comes first; `attach` begins the delivery."""
         offset, gap = resolve(start, room.name, room.epoch, room.first, room.head)
         self._fanout.gaps += gap is not None
-        return Cursor(reader, room, offset), gap
+        cursor = Cursor(reader, room, offset)
+        cursor.fresh = start.kind in ("start", "last")
+        return cursor, gap
 
     def attach(self, cursor: Cursor) -> None:
         """Deliver from the cursor's offset on, until it is detached."""
@@ -438,24 +482,31 @@ class Hub:
         if self._fanout.busy:
             self._schedule()
 
-    async def page(self, name: str, start: Start, *, limit: int = 100, wait_s: float = 0.0) -> Page:
+    async def page(
+        self, name: str, start: Start, *, limit: int = 100, bytes_max: int | None = None, wait_s: float = 0.0
+    ) -> Page:
         """What a room has after *start*, at once or as soon as there is anything; empty after *wait_s*.
+
+        Args:
+            limit: At most so many messages; with 0, only where the room stands.
+            bytes_max: Of all messages together, but at least one; by default `limits.poll_bytes_max`.
 
         Raises:
             RequestError: `bad_room`.
             StoreUnavailable: The log could not be read.
         """
-        await self.start()
+        await self.ensure_started()
         room = await self.open(check_room(name))
         after, gap = resolve(start, name, room.epoch, room.first, room.head)
         if wait_s > 0 and gap is None and after >= room.head:
             await self.wait_for([room], wait_s)
         messages: list[Message] = []
         head = room.head  # it may move while the store is read; what comes then is for the next page
-        if after < head:
-            messages = await self._messages(room, after, head, limit)
+        if after < head and limit > 0:
+            messages = await self._messages(room, after, head, limit, bytes_max or self.limits.poll_bytes_max)
             earliest = messages[0].offset if messages else head + 1
-            gap = overtaken(gap, name, room.epoch, after, earliest)
+            if start.kind == "after":
+                gap = overtaken(gap, name, room.epoch, after, earliest)
             after = earliest - 1
         last = messages[-1].offset if messages else after
         return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
@@ -476,8 +527,7 @@ class Hub:
             for room in rooms:
                 room.waiters.discard(wake)
 
-    async def _messages(self, room: Room, after: int, head: int, limit: int) -> list[Message]:
-        bytes_max = self.limits.poll_bytes_max
+    async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message]:
         messages = room.since(after, limit, bytes_max)
         if messages is None:
             page = await self.store.read(room.name, after, limit, bytes_max)
@@ -505,7 +555,7 @@ class Hub:
             RequestError: The room or the start are not valid.
             ShuttingDown: The hub was drained.
         """
-        await self.start()
+        await self.ensure_started()
         start = parse_start(since, last, NOW)
         while True:
             page = await self.page(room, start, wait_s=READ_WAIT_S)
@@ -538,6 +588,12 @@ class Hub:
             if clock() > end:
                 self._schedule()
                 break
+        while fanout.broken:
+            cursor, error = fanout.broken.pop()
+            log.error("a reader of %s failed and is cut", cursor.room.name, exc_info=error)
+            fanout.detach(cursor)
+            if isinstance(cursor.reader, Connection):
+                cursor.reader.abort()
         self._wanted_reads.extend(fanout.take_reads())
         while self._wanted_reads and self._reading < READS_AT_ONCE:
             self._reading += 1

@@ -35,15 +35,21 @@ def publish(url: str, room: str, data: str, message_id: str | None) -> dict[str,
     """
     try:
         value = msgspec.json.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         value = data
     body = {"data": value} if message_id is None else {"data": value, "id": message_id}
     request = _request(url, room, {}, "application/json")
-    request.data = msgspec.json.encode(body)
+    try:
+        request.data = msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise RemoteError("the data is not UTF-8", 2) from None
     request.add_header("Content-Type", "application/json")
-    with _open(request, CONNECT_S) as response:
-        receipt: dict[str, Any] = msgspec.json.decode(response.read())
-        return receipt
+    try:
+        with _open(request, CONNECT_S) as response:
+            receipt: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
+            return receipt
+    except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+        raise RemoteError(f"{url} does not answer like a Trunkline: {error or type(error).__name__}", 1) from None
 
 
 def follow(
@@ -61,15 +67,16 @@ def follow(
         RemoteError: The server refuses the request itself; a server that is away is waited for.
     """
     query = {key: str(value) for key, value in (("since", since), ("last", last)) if value is not None}
-    position, delay = None, BACKOFF_S
+    last_id, delay = "", BACKOFF_S
     while count is None or count > 0:
         request = _request(url, room, query, "text/event-stream")
-        if position:
-            request.add_header("Last-Event-ID", position)
+        if last_id:
+            request.add_header("Last-Event-ID", last_id)
         try:
             with _open(request, SILENCE_S) as response:
                 delay = BACKOFF_S
-                for kind, data, position in _events(response):  # noqa: B007 - the next request resumes at it
+                for kind, data, event_id in _events(response, last_id):
+                    last_id = event_id
                     if kind == "gap":
                         warn(f"gap: {data}")
                     elif data:
@@ -87,9 +94,9 @@ def follow(
         delay = min(delay * 2, BACKOFF_S_MAX)
 
 
-def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, str, str]]:
-    """Server-sent events as (type, data, id)."""
-    kind, data, last_id = "message", "", ""
+def _events(response: http.client.HTTPResponse, last_id: str) -> Iterator[tuple[str, str, str]]:
+    """Server-sent events as (type, data, id); the id is the last one there was, also of the connections before."""
+    kind, data = "message", ""
     for raw in response:
         line = raw.decode().rstrip("\r\n")
         field, _, value = line.partition(":")
@@ -124,5 +131,7 @@ def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTP
         except (msgspec.DecodeError, KeyError, TypeError):
             text = error.reason
         raise RemoteError(f"{text} (HTTP {error.code})", 2 if 400 <= error.code < 500 else 1) from None
+    except (http.client.InvalidURL, ValueError):
+        raise RemoteError(f"{request.full_url!r} is no address", 2) from None
     except urllib.error.URLError as error:
         raise RemoteError(f"no server at {request.host}: {error.reason}", 1) from None

@@ -115,7 +115,13 @@ class Server(uvicorn.Server):
         await self.hub.drain()
         for late in list(self.hub.heartbeat):  # who came between the signal and the closed door
             late.abort()
+        # Requests that are still coming in, and answers that nobody reads, would hold us up: they get half the time.
+        asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._cut_requests)
         await super().shutdown(sockets)
+
+    def _cut_requests(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not uvicorn's: it would raise the signal again after a clean end, and the exit code would say that we died.

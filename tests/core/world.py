@@ -121,7 +121,7 @@ class World:
             self.cut(reader)
         self.fanout = Fanout(TUNING)
         self.room = Room("r", self.log.epoch, self.log.first, self.log.head)
-        self.reading: list[Cursor] = []
+        self.reading: list[tuple[Cursor, int, list[Message]]] = []
 
     def cut(self, reader: Reader) -> None:
         reader.link.clear()
@@ -190,13 +190,15 @@ class World:
         self.restart()
 
     def answer_read(self) -> None:
-        self.reading += self.fanout.take_reads()
-        if self.reading:
-            cursor = self.reading.pop(self.rng.randrange(len(self.reading)))
+        # What was there when it was asked for: trimming and appending go on until the answer is here.
+        for cursor in self.fanout.take_reads():
+            self.reading.append((cursor, self.log.first, self.log.read(cursor.offset, 3)))
+        if self.reading and self.rng.random() < 0.6:
+            cursor, first, messages = self.reading.pop(self.rng.randrange(len(self.reading)))
             if self.rng.random() < 0.2:
                 self.fanout.unread(cursor)
             else:
-                self.fanout.fetched(cursor, self.log.first, self.log.read(cursor.offset, 3))
+                self.fanout.fetched(cursor, first, messages)
 
     def pass_through(self, reader: Reader) -> None:
         for _ in range(self.rng.randint(1, CAPACITY)):

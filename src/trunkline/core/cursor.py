@@ -73,12 +73,15 @@ class Reader(Protocol):
 class Cursor:
     """A reader's place. Made by the hub when a reader joins, moved by fan-out only."""
 
-    __slots__ = ("_offset", "cohort", "reader", "room", "state")
+    __slots__ = ("_offset", "cohort", "fresh", "reader", "room", "state")
 
     def __init__(self, reader: Reader, room: Room, offset: int) -> None:
         self.reader = reader
         self.room = room
         self.state = State.QUEUED
+        # True until the first delivery of a reader that asked for "the earliest" or "the last K": if retention moves
+        # that on meanwhile, it has lost nothing that it asked for.
+        self.fresh = False
         self.cohort: Cohort | None = None
         self._offset = offset
 

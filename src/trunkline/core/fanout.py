@@ -59,6 +59,7 @@ class Fanout:
         self._work: deque[Room | Cursor] = deque()
         self._reads: list[Cursor] = []
         self._recent: tuple[Room | None, int, int, Batch | None] = (None, 0, 0, None)
+        self.broken: list[tuple[Cursor, Exception]] = []  # readers that raised; the caller ends them
         self.delivered = 0  # messages × readers
         self.gaps = 0
         self.stalls = 0
@@ -129,11 +130,12 @@ class Fanout:
         # The store may be ahead of what this worker was told; the rest comes by the ordinary way.
         messages = [m for m in messages if m.offset <= room.head]
         earliest = messages[0].offset if messages else room.head + 1
-        if earliest > cursor.offset + 1:  # trimmed since, whatever *first* said when it was read
-            first = max(first, earliest)
         room.first = max(room.first, first)
-        self._skip_trimmed(cursor)
-        if messages and not cursor.reader.full:
+        if earliest != cursor.offset + 1:  # trimmed since, whatever *first* said when it was read
+            room.first = max(room.first, earliest)
+            self._skip_trimmed(cursor)
+        # Else they were read in time: they are given even if they have been trimmed since.
+        if messages and messages[0].offset == cursor.offset + 1 and not cursor.reader.full:
             self._give(cursor, messages)
         self._work.append(cursor)
 
@@ -160,7 +162,10 @@ class Fanout:
                     cursor.apply(Event.FULL)
                     self.stalls += 1
                 else:
-                    cursor.reader.deliver(cursor, batch)
+                    try:
+                        cursor.reader.deliver(cursor, batch)
+                    except Exception as error:  # noqa: BLE001 - one reader's trouble is not another's
+                        self.broken.append((cursor, error))
             self.delivered += len(messages) * len(cohort.cursors)
             cohort.offset = messages[-1].offset
             if cohort.cursors:
@@ -213,17 +218,27 @@ class Fanout:
         room = cursor.room
         if cursor.offset < room.first - 1:
             gap = trimmed(room.name, room.epoch, cursor.offset, room.first, "slow")
-            self.gaps += 1
             cursor.offset = room.first - 1
-            cursor.reader.lose(cursor, gap)
+            if cursor.fresh:
+                return
+            self.gaps += 1
+            try:
+                cursor.reader.lose(cursor, gap)
+            except Exception as error:  # noqa: BLE001
+                self.broken.append((cursor, error))
 
     def _give(self, cursor: Cursor, messages: list[Message]) -> None:
         cursor.offset = messages[-1].offset
+        cursor.fresh = False
         self.delivered += len(messages)
-        cursor.reader.deliver(cursor, self._batch(cursor.room, messages))
+        try:
+            cursor.reader.deliver(cursor, self._batch(cursor.room, messages))
+        except Exception as error:  # noqa: BLE001
+            self.broken.append((cursor, error))
 
     def _go_live(self, cursor: Cursor) -> None:
         cursor.apply(Event.CAUGHT_UP)
+        cursor.fresh = False
         cursor.room.place(cursor, cursor.offset, self._tuning.cohort_max)
 
     def _batch(self, room: Room, messages: list[Message]) -> Batch:

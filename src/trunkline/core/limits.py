@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one peer may ask of us. All are settings; sizes are bytes, times are seconds."""
 
     # The largest `data` of one message, as JSON. Ably's free plan and Centrifugo's client queue start at 64 KiB
@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_bytes_max: int = 64 * 1024 * 1024
 
 
-class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the server spends on keeping things quick. Sizes are bytes."""
 
     # The newest messages of a room, kept in memory for readers that are a little behind.
@@ -58,7 +58,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     idle_rooms_max: int = 1000
 
 
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of a room is kept; whatever is reached first trims it. Bounded by default, so that no disk fills."""
 
     messages_max: int = 1_000_000

@@ -98,10 +98,8 @@ def parse_last(text: str | int) -> Start:
     Raises:
         RequestError: `bad_position`.
     """
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
+    text = str(text)
+    number = int(text) if len(text) <= 16 and text.isascii() and text.isdigit() else -1
     if not 0 <= number <= OFFSET_MAX:
         raise RequestError("bad_position", "last is a number of messages, 0 or more")
     return Start("last", number)

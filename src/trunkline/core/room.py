@@ -41,6 +41,7 @@ class Room:
         "first",
         "head",
         "name",
+        "pins",
         "readers",
         "tail",
         "tail_bytes",
@@ -59,13 +60,14 @@ class Room:
         self.filling: Cohort | None = None  # where the next LIVE reader goes, if its offset fits
         self.turn = 0  # index of the cohort that is looked at next
         self.readers = 0
+        self.pins = 0  # somebody is about to read
         self.waiters: set[Callable[[], None]] = set()  # called once each when the room moves
         self.dirty = False  # is in fan-out's work queue
 
     @property
     def idle(self) -> bool:
         """Nobody reads or waits: the room can be forgotten and opened again."""
-        return not self.readers and not self.waiters and not self.dirty
+        return not (self.readers or self.waiters or self.dirty or self.pins)
 
     def extend(self, messages: Sequence[Message], messages_max: int, bytes_max: int) -> None:
         """Take what the log has appended. What follows a hole that we did not see makes a new tail."""
@@ -85,7 +87,7 @@ class Room:
 
     def _shrink(self, messages_max: int, bytes_max: int, needed: int) -> None:
         # To three quarters, so that the list is cut once in a while and not at every message.
-        most = needed - (self.head - len(self.tail))
+        most = max(0, needed - (self.head - len(self.tail)))
         cut = min(most, max(0, len(self.tail) - messages_max * 3 // 4))
         size = self.tail_bytes - sum(map(_size, self.tail[:cut]))
         while cut < most and size > bytes_max * 3 // 4:

@@ -34,6 +34,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -146,7 +147,11 @@ class SqliteStore:
         return await self._on(self._read_thread, lambda: self._head(room))
 
     async def trim(self, now_ms: int) -> dict[str, int]:
-        await self._on(self._write_thread, self._expire_all(now_ms - round(self._retention.age_s * 1000)))
+        oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        # Each call is short, so that appends have their turn in between.
+        for name in await self._on(self._write_thread, lambda: self._expired(oldest_ms)):
+            while await self._on(self._write_thread, partial(self._expire, name, oldest_ms)):
+                pass
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
 
@@ -171,7 +176,7 @@ class SqliteStore:
             self._opened.callback(self._writer.close)
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
-            self._writer.execute("PRAGMA busy_timeout = 5000")
+            self._writer.execute("PRAGMA busy_timeout = 1000")
             self._prepare()
             self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._opened.callback(self._reader.close)
@@ -366,14 +371,13 @@ class SqliteStore:
         self._save([room])
         self._trimmed[room.name] = first
 
-    def _expire_all(self, oldest_ms: int) -> Callable[[], None]:
-        def expire_all() -> None:
-            names = [row[0] for row in self._writer.execute("SELECT name FROM rooms WHERE first <= head")]
-            for name in names:
-                while self._expire(name, oldest_ms):
-                    pass
-
-        return expire_all
+    def _expired(self, oldest_ms: int) -> list[str]:
+        """The rooms whose earliest message is too old: one look-up each."""
+        found = self._writer.execute(
+            "SELECT name FROM rooms JOIN messages ON key = (rooms.id << 40 | first) WHERE first <= head AND at < ?",
+            (oldest_ms,),
+        )
+        return [name for (name,) in found.fetchall()]
 
     def _expire(self, name: str, oldest_ms: int) -> bool:
         """Cut what is too old, one bounded transaction; whether there may be more."""

@@ -115,7 +115,7 @@ class AsgiWebSocket(Conversation):
                 await self._socket.close(*self._outbox.closed)
                 return
             self.unblocked()
-            self._held.set()
+            self.release()
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         self.full = True
@@ -130,7 +130,8 @@ class AsgiWebSocket(Conversation):
         self._held.clear()
 
     def release(self) -> None:
-        self._held.set()
+        if not (self.held or self.full):
+            self._held.set()
 
     def ping(self) -> None:
         self.heard = True
@@ -160,7 +161,8 @@ class AsgiEventStream(EventStream):
         gone = asyncio.ensure_future(_disconnected(request))
         gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
         try:
-            self.begin([(await self.hub.open(room), start) for room, start in joins], many=many)
+            async with self.hub.opened([name for name, _ in joins]) as rooms:
+                self.begin([(room, start) for room, (_, start) in zip(rooms, joins, strict=True)], many=many)
             while True:
                 items = await self._outbox.take()
                 if items:

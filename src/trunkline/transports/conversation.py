@@ -20,13 +20,14 @@ from trunkline.wire import envelope
 class Conversation(Stream):
     """One session and its rooms."""
 
-    __slots__ = ("_in_flight", "_parked", "_session", "_starved")
+    __slots__ = ("_in_flight", "_parked", "_parted", "_session", "_starved")
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
         self._session = Session(hub.session_id(), None, hub.limits)
         self._in_flight = 0
         self._parked: list[bytes] | None = None
+        self._parted = False  # the connection is ending: no joins any more
         self._starved = False  # we stopped reading because too many publishes wait for their acks
 
     def send(self, event: bytes) -> None:
@@ -38,8 +39,13 @@ class Conversation(Stream):
         raise NotImplementedError
 
     def release(self) -> None:
-        """Read from the peer again."""
+        """Read from the peer again, unless there is another reason not to."""
         raise NotImplementedError
+
+    @property
+    def held(self) -> bool:
+        """Whether the peer must not be read from: it is owed too many answers, or its last command is not done."""
+        return self._starved or self._parked is not None
 
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.send(envelope.gap_event(gap))
@@ -60,6 +66,8 @@ class Conversation(Stream):
 
     def receive(self, text: bytes) -> None:
         """Carry out one command, now or as soon as those before it are done."""
+        if self._parted:
+            return
         if self._parked is not None:
             self._parked.append(text)
             return
@@ -100,8 +108,7 @@ class Conversation(Stream):
             self.send(envelope.error_event(error, draft.id, draft.room))
         if self._starved and self._in_flight <= self.hub.limits.in_flight_per_connection_max // 2:
             self._starved = False
-            if self._parked is None:
-                self.release()
+            self.release()
 
     def _join(self, join: Join) -> None:
         room = self.hub.room(join.room)
@@ -138,17 +145,18 @@ class Conversation(Stream):
                 room = await self.hub.open(name)
             except TrunklineError as error:
                 self._session.forget(name)
-                self.send(envelope.error_event(error, room=name))
+                if not self._parted:
+                    self.send(envelope.error_event(error, room=name))
             else:
-                if self._parked is None:  # the connection ended meanwhile
+                if self._parted:
                     return
                 self._begin(room, start)
         texts, self._parked = self._parked or [], None
-        if not self._starved:
-            self.release()
+        self.release()
         for text in texts:
             self.receive(text)
 
-    def closed(self) -> None:
+    def part(self) -> None:
         self._parked = None
-        super().closed()
+        self._parted = True
+        super().part()

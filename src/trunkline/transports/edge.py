@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trunkline.core.message import check_room
@@ -34,16 +35,21 @@ _OURS = (b"GET /rooms/", b"GET /connect")
 GENERATIONS = 10
 
 
+class Expiring(Protocol):
+    def expire(self) -> None:
+        """The time is over."""
+
+
 class Gate:
     """What all connections of one server share."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        # Connections that have not sent a whole head yet, by the tenth of the handshake time they came in.
-        self._young: deque[set[Edge]] = deque([set()], maxlen=GENERATIONS + 1)
+        # Connections that owe us a whole request, by the tenth of the handshake time in which it began.
+        self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
 
     async def expire_for_ever(self) -> None:
-        """Cut those who do not finish their first request head in time."""
+        """Cut those who do not finish a request in time."""
         while True:
             await asyncio.sleep(self.hub.limits.handshake_s / GENERATIONS)
             if len(self._young) == GENERATIONS + 1:
@@ -51,10 +57,10 @@ class Gate:
                     edge.expire()
             self._young.append(set())
 
-    def admit(self, edge: Edge) -> set[Edge]:
-        """Watch a new connection; returns the set to leave once its head is there."""
+    def admit(self, connection: Expiring) -> set[Expiring]:
+        """Watch a connection; returns the set to leave once its request is there."""
         youngest = self._young[-1]
-        youngest.add(edge)
+        youngest.add(connection)
         return youngest
 
     def close_young(self) -> None:
@@ -119,12 +125,12 @@ class Gate:
 
 async def _begin_when_open(stream: SseConnection, joins: list[tuple[str, Start]], many: bool) -> None:
     try:
-        rooms = [(await stream.hub.open(name), start) for name, start in joins]
+        async with stream.hub.opened([name for name, _ in joins]) as rooms:
+            if not stream.is_closing():
+                starts = [start for _, start in joins]
+                stream.begin(list(zip(rooms, starts, strict=True)), many=many)
     except TrunklineError:
         stream.abort()  # the response has begun: an end without a last chunk is how it fails; EventSource retries
-    else:
-        if not stream.is_closing():
-            stream.begin(rooms, many=many)
 
 
 def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
@@ -161,7 +167,7 @@ class Edge(asyncio.Protocol):
         self._arguments = arguments  # what uvicorn wants its own protocol to be made with
         self._buffer = b""
         self._transport: asyncio.Transport
-        self._generation: set[Edge]
+        self._generation: set[Expiring]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -203,30 +209,84 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(**arguments)
         self._gate = gate
         self._between_requests = True
+        self._in_head = False
+        self._head_bytes = 0
+        self._rest = b""
+        self._generation: set[Expiring] | None = None
 
     def data_received(self, data: bytes) -> None:
         if self._between_requests and (self.cycle is None or self.cycle.response_complete) and not self.pipeline:
             self._unset_keepalive_if_required()
             if self._gate.take(self.transport, data) is not None:
-                self.connections.discard(self)
+                self.leave()
                 return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._rest = data[upgrade.args[0] :]
+            self.handle_websocket_upgrade()
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        else:
+            if self._in_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > self._gate.hub.limits.head_bytes_max:
+                    self._end(b"431 Request Header Fields Too Large")
 
     def handle_websocket_upgrade(self) -> None:
         """A handshake whose head came in pieces, or not first on its connection."""
+        answered = self.cycle is None or self.cycle.response_complete
+        plain = self.parser.get_http_version() == "1.1" and self.scope["method"] == "GET" and answered
+        if not (plain and self._should_upgrade()):
+            # An answer that is still under way would be written into the WebSocket.
+            self._end(b"400 Bad Request")
+            return
         lines = [name + b": " + value for name, value in self.scope["headers"]]
-        head = b"\r\n".join([b"%b %b HTTP/1.1" % (self.scope["method"].encode(), self.url), *lines, b"", b""])
-        if self._gate.take(self.transport, head) is not None:
-            self.connections.discard(self)
+        head = b"\r\n".join([b"GET %b HTTP/1.1" % self.url, *lines, b"", b""])
+        if self._gate.take(self.transport, head + self._rest) is not None:
+            self.leave()
         else:
+            self._forget()
             super().handle_websocket_upgrade()
+
+    def leave(self) -> None:
+        """The connection is somebody else's from now on."""
+        self.connections.discard(self)
+        self._forget()
+
+    def expire(self) -> None:
+        """A request did not come whole in time."""
+        self.transport.abort()
+
+    def _forget(self) -> None:
+        if self._generation is not None:
+            self._generation.discard(self)
+            self._generation = None
+
+    def _end(self, status: bytes) -> None:
+        self._forget()
+        self.transport.write(b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._between_requests = False
+        self._in_head, self._head_bytes = True, 0
+        self._forget()
+        self._generation = self._gate.admit(self)
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._between_requests = True
+        self._forget()
         super().on_message_complete()
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -25,11 +26,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from trunkline.core.message import check_id, check_json, check_room
-from trunkline.core.position import NOW, Start, parse_positions, parse_start
+from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.hub import Hub
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket
-from trunkline.wire import envelope, poll
+from trunkline.wire import envelope, poll, sse
 from trunkline.wire.request import wants_events
 
 JSON = "application/json"
@@ -77,8 +78,28 @@ def build_app(hub: Hub) -> Starlette:
             Route("/lab", page(str(web.joinpath("lab.html"))), methods=["GET"]),
             Mount("/static", StaticFiles(directory=str(web))),
         ]
-    handlers: dict[Any, Any] = {TrunklineError: on_error, HTTPException: on_http_error}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    handlers: dict[Any, Any] = {
+        TrunklineError: on_error,
+        HTTPException: on_http_error,
+        ClientDisconnect: on_disconnect,
+    }
+    middleware = [Middleware(_QuietEnd, hub=hub)]
+    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
+
+
+class _QuietEnd:
+    """What a server cancels while we drain ends without a traceback: that is what cancelling was for."""
+
+    def __init__(self, app: ASGIApp, hub: Hub) -> None:
+        self._app = app
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._hub.draining:
+                raise
 
 
 @contextmanager
@@ -125,11 +146,13 @@ class Api:
 
     async def serve(self, request: Request, room: str) -> ASGIApp:
         """The same for a room that the path does not name."""
-        await self._hub.start()
+        await self._hub.ensure_started()
         if request.method == "POST":
             return await self._post(request, room)
         since, last = _since(request)
         if _is_sse(request):
+            if request.method == "HEAD":
+                return Response(headers=dict(sse.HEADERS))
             return _Events(self._hub, [(room, parse_start(since, last, NOW))], many=False)
         start = parse_start(since, last, POLL_DEFAULT)
         page = await self._hub.page(room, start, limit=self._limit(request), wait_s=self._wait(request))
@@ -138,20 +161,33 @@ class Api:
     async def connect(self, request: Request) -> ASGIApp:
         """`/connect`: many rooms at once."""
         hub = self._hub
-        await hub.start()
+        await hub.ensure_started()
         joins = self._joins(request, NOW if _is_sse(request) else POLL_DEFAULT)
         if not joins:
             raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
         if _is_sse(request):
+            if request.method == "HEAD":
+                return Response(headers=dict(sse.HEADERS))
             return _Events(hub, joins, many=True)
         limit, wait_s = self._limit(request), self._wait(request)
-        pages = [await hub.page(room, start, limit=limit) for room, start in joins]
+        pages = await self._pages(joins, limit)
         if wait_s > 0 and not any(page.messages or page.gap for page in pages):
             rooms = [await hub.open(page.room) for page in pages]
             if all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True)):
                 await hub.wait_for(rooms, wait_s)
-            pages = [await hub.page(page.room, parse_start(page.next, None, NOW), limit=limit) for page in pages]
+            pages = await self._pages([(page.room, parse_since(page.next)) for page in pages], limit)
         return _json(poll.encode_pages(pages))
+
+    async def _pages(self, joins: list[tuple[str, Start]], limit: int) -> list[poll.Page]:
+        """A page of each room, together within the bounds of one."""
+        left = self._hub.limits.poll_bytes_max
+        pages = []
+        for room, start in joins:
+            page = await self._hub.page(room, start, limit=limit if left > 0 else 0, bytes_max=left)
+            limit -= len(page.messages)
+            left -= sum(len(memoryview(message.json)) for message in page.messages)
+            pages.append(page)
+        return pages
 
     async def publish(self, request: Request) -> Response:
         """`POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
@@ -188,7 +224,7 @@ class Api:
     async def websocket(self, socket: WebSocket) -> None:
         """`/rooms/{room}` and `/connect` as a WebSocket, for servers that leave it to ASGI."""
         hub = self._hub
-        await hub.start()
+        await hub.ensure_started()
         try:
             if "room" in socket.path_params:
                 since, last = socket.query_params.get("since"), socket.query_params.get("last")
@@ -277,6 +313,11 @@ async def on_error(_: Request, error: Exception) -> Response:
     return _json(envelope.problem(error), error.status, headers)
 
 
+async def on_disconnect(_: Request, __: Exception) -> Response:
+    """The client went away while it was sending: nobody is there to read this."""
+    return Response(status_code=400)
+
+
 async def on_http_error(_: Request, error: Exception) -> Response:
     """An error that Starlette found first."""
     assert isinstance(error, HTTPException)
@@ -305,7 +346,7 @@ def _number(request: Request, name: str, low: int, high: int, default: int) -> i
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and low <= int(text[:10]) <= high):
+    if not (len(text) <= 10 and text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise RequestError("bad_limit", f"{name} is a whole number from {low} to {high}")
     return int(text)
 

@@ -45,11 +45,15 @@ class Stream:
         """Begin to be kept alive."""
         self._bucket = self.hub.heartbeat.add(self)
 
-    def closed(self) -> None:
-        """Let go of everything. Harmless if done twice."""
+    def part(self) -> None:
+        """Read nothing more: nothing goes out behind a close frame or a last chunk."""
         for cursor in self.cursors:
             self.hub.detach(cursor)
         self.cursors = ()
+
+    def closed(self) -> None:
+        """Let go of everything. Harmless if done twice."""
+        self.part()
         if self._bucket >= 0:
             self.hub.heartbeat.remove(self, self._bucket)
             self._bucket = -1

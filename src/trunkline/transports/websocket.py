@@ -24,6 +24,10 @@ from trunkline.wire import websocket as ws
 # sending with a reset, and a reset can overtake the close frame: the peer would never learn why.
 LINGER_S = 2.0
 
+# What one connection may bring before others have their turn. A frame can be 6 bytes, so a whole read of 256 KiB could
+# be 40,000 of them; and libuv goes on reading a socket that is never empty, unless it is paused.
+READ_BYTES = 16 * 1024
+
 
 class State(Enum):
     OPEN = "open"
@@ -34,7 +38,7 @@ class State(Enum):
 class WebSocketConnection(Conversation, asyncio.Protocol):
     """One WebSocket, from after the handshake to the end of its TCP connection."""
 
-    __slots__ = ("_backlog", "_corked", "_receiver", "_state", "_transport")
+    __slots__ = ("_backlog", "_corked", "_receiver", "_state", "_transport", "_unread")
 
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
         super().__init__(hub)
@@ -43,6 +47,7 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         self._receiver = ws.Receiver(limits.message_bytes_max + limits.envelope_bytes_max)
         self._state = State.OPEN
         self._backlog = 0
+        self._unread = b""
         self._corked: list[bytes] | None = None
 
     def begin(self, response: bytes, joins: list[tuple[str, Start]]) -> None:
@@ -56,6 +61,28 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
+        if len(data) > READ_BYTES:
+            self._unread = data
+            self.hold()
+            self._read_on()
+        else:
+            self._take(data)
+
+    def _read_on(self) -> None:
+        """Take a piece of what was read, then let the event loop run."""
+        data = self._unread
+        self._unread = data[READ_BYTES:]
+        self._take(data[:READ_BYTES])
+        if self._state is State.CLOSED:
+            self._unread = b""
+        elif self._unread:
+            asyncio.get_running_loop().call_soon(self._read_on)
+        elif self._state is State.CLOSING:
+            self._transport.resume_reading()
+        else:
+            self.release()
+
+    def _take(self, data: bytes) -> None:
         for event in self._receiver.feed(data):
             if type(event) is ws.Text:
                 if self._state is State.OPEN:
@@ -77,9 +104,9 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.heard = True
+        self.full = False
         if self._state is State.OPEN:
-            if not self._starved and self._parked is None:
-                self.release()
+            self.release()
             self.unblocked()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,7 +116,8 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
     # What fan-out, the conversation and the hub call.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
-        self._transport.write(batch.encoded(ws.text_frames))
+        if self._state is State.OPEN:
+            self._transport.write(batch.encoded(ws.text_frames))
 
     def send(self, event: bytes) -> None:
         self._write_reply(ws.frame(ws.Opcode.TEXT, event))
@@ -99,7 +127,7 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             self._transport.pause_reading()
 
     def release(self) -> None:
-        if not self._transport.is_closing():
+        if not (self.held or self.full or self._unread or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def ping(self) -> None:
@@ -135,9 +163,8 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             return
         self._transport.write(ws.close_frame(code, reason))
         self._state = State.CLOSING
-        for cursor in self.cursors:
-            self.hub.detach(cursor)
-        self.release()
+        self.part()
+        self._transport.resume_reading()
         loop = asyncio.get_running_loop()
         loop.call_later(LINGER_S, self._transport.abort)
         if self._receiver.done and self._transport.can_write_eof():
@@ -149,4 +176,5 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             code = CloseCode.NORMAL if closed.code == 1005 else closed.code
             self._transport.write(ws.close_frame(code))
             self._state = State.CLOSING
+            self.part()
         self._transport.close()

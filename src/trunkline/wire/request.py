@@ -11,8 +11,9 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 # Field names are tokens (RFC 9110 section 5.6.2); values hold no control characters but tab (section 5.5).
-_FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)(?:\r\n|\Z)"
-_HEAD = re.compile(rb"GET (/[!-~]*) HTTP/1\.1\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*\Z")
+# Every quantifier is possessive: a head that does not match must be found out in one pass, whatever is in it.
+_FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)"
+_HEAD = re.compile(rb"GET (/[!-~]*+) HTTP/1\.1\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
 _FIELDS = re.compile(_FIELD)
 
 

@@ -125,7 +125,8 @@ def accept(request: RequestHead) -> bytes:
     if len(nonce) != 16:
         raise BadHandshake(400, "Sec-WebSocket-Key must be 16 bytes in base64")
     subprotocol = b""
-    if VERSION.encode() in request.tokens(b"sec-websocket-protocol"):
+    offered = headers.get(b"sec-websocket-protocol", b"").split(b",")
+    if VERSION.encode() in [name.strip() for name in offered]:
         subprotocol = b"Sec-WebSocket-Protocol: %b\r\n" % VERSION.encode()
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

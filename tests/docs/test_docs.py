@@ -1,0 +1,146 @@
+"""The pages: every snippet runs, and nothing that exists is missing from them."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+
+from tests.support import ROOT, WAIT_S, Server
+from trunkline.cli import app
+from trunkline.config import Config, load
+from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.errors import REQUEST_ERRORS, CloseCode, Then, TrunklineError, after_close
+
+PAGES = ["README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
+PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text("utf-8")
+
+
+def snippets(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text(page), re.DOTALL)
+
+
+PYTHON = [(page, code) for page in PAGES for code in snippets(page, "python")]
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{page}-{n}" for n, (page, _) in enumerate(PYTHON)])
+def test_python_snippets_run(page: str, code: str, tmp_path: Path) -> None:
+    """As they stand, in an empty folder, without a warning."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_json_snippets_are_json(page: str) -> None:
+    for code in snippets(page, "json"):
+        for line in code.splitlines():
+            json.loads(line)
+
+
+def test_shell_snippets_of_the_readme(tmp_path: Path) -> None:
+    """The three curls and the two commands, against a server on another port."""
+    with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
+        commands = [
+            line for code in snippets("README.md", "sh") for line in code.splitlines() if not line.startswith("make")
+        ]
+        assert len(commands) == 5
+        answers = []
+        for command in commands:
+            command = command.replace("localhost:8000", f"127.0.0.1:{server.port}")
+            if command.startswith("trunkline"):
+                command = f"{sys.executable} -m {command} --url {server.url}"
+            if " -N " in command or " tail " in command:
+                command = f"timeout 2 {command}"
+            answers.append(subprocess.run(command, shell=True, capture_output=True, text=True, check=False).stdout)
+    assert answers[0].startswith(": trunkline")
+    assert json.loads(answers[1])["offset"] == 1
+    assert [message["data"] for message in json.loads(answers[2])["messages"]] == ["hi"]
+    assert re.match(r"general \w+\.2\n", answers[3])
+    assert [json.loads(line)["offset"] for line in answers[4].splitlines()] == [1, 2]
+
+
+def test_toml_snippets_are_settings(tmp_path: Path) -> None:
+    for code in snippets("docs/configuration.md", "toml"):
+        path = tmp_path / "t.toml"
+        path.write_text(code)
+        load(path, {}, {})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text(page)):
+        assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+
+
+def test_every_setting_is_documented() -> None:
+    page = text("docs/configuration.md")
+    for name in (*Config.__struct_fields__, *Tuning.__struct_fields__, *Retention.__struct_fields__):
+        assert f"`{name}" in page, name
+    for name in Limits.__struct_fields__:
+        assert f"`limits.{name}`" in text("PROTOCOL.md"), name
+
+
+def test_every_flag_is_a_setting() -> None:
+    """No flag without a setting, and each setting that is no table has one."""
+    serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    flags = {parameter.name for parameter in serve.params} - {"config", "help"}
+    tables = {name for name, kind in Config.__annotations__.items() if kind in ("Limits", "Retention", "Tuning")}
+    assert flags == set(Config.__struct_fields__) - tables
+
+
+def test_every_error_is_documented() -> None:
+    page = text("PROTOCOL.md")
+    for code, status in REQUEST_ERRORS.items():
+        row = re.search(rf"^\| `{code}` \| ([^|]+) \|", page, re.MULTILINE)
+        assert row, code
+        assert str(status) in row[1] or code == "unknown_type"
+    for kind in TrunklineError.__subclasses__():
+        if kind.code not in ("bad_json", "config", "gap"):
+            assert f"| `{kind.code}` |" in page
+
+
+def test_every_close_code_is_documented() -> None:
+    page = text("PROTOCOL.md")
+    for code in CloseCode:
+        row = re.search(rf"^\| {code.value} \|[^|]*\| ([^|]*) \|", page, re.MULTILINE)
+        assert row, code
+        assert ("give up" in row[1]) is (after_close(code) is Then.GIVE_UP)
+    assert [after_close(code) for code in (1006, 4050, 4150, 4250)] == [
+        Then.RETRY,
+        Then.RETRY,
+        Then.REFRESH,
+        Then.GIVE_UP,
+    ]
+
+
+def test_the_numbers_in_the_protocol_are_the_defaults() -> None:
+    defaults = msgspec.structs.asdict(Limits())
+    page = text("PROTOCOL.md")
+    for name, shown in (
+        ("message_bytes_max", "64 KiB"), ("envelope_bytes_max", "4 KiB"), ("json_depth_max", "32"), ("handshake_s", "10 s"),
+        ("rooms_per_connection_max", "100"), ("head_bytes_max", "16 KiB"), ("publish_list_max", "1,000"),
+    ):  # fmt: skip
+        number, _, unit = shown.replace(",", "").partition(" ")
+        assert defaults[name] == float(number) * (1024 if unit == "KiB" else 1)
+        assert re.search(rf"\| {shown}[^|]*\| `limits.{name}`", page), name
+
+
+def test_every_module_says_what_it_is() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))) or path.name == "__init__.py", path

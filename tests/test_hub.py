@@ -1,0 +1,211 @@
+"""The Python API."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import trunkline
+from trunkline import (
+    Gap,
+    GapError,
+    Hub,
+    Limits,
+    Message,
+    Overloaded,
+    RequestError,
+    Retention,
+    ShuttingDown,
+    StoreUnavailable,
+)
+from trunkline.core.message import Draft, Receipt
+from trunkline.core.position import Start
+from trunkline.stores import MemoryStore
+from trunkline.stores.base import Page
+
+
+async def first(hub: Hub, room: str, count: int, **start: object) -> list[Message]:
+    found = []
+    async with asyncio.timeout(10):
+        async for message in hub.read(room, **start):  # type: ignore[arg-type]
+            found.append(message)
+            if len(found) == count:
+                break
+    return found
+
+
+@pytest.mark.parametrize("store", ["memory:", "sqlite"])
+async def test_publish_and_read(store: str, tmp_path: Path) -> None:
+    url = store if store == "memory:" else f"sqlite:///{tmp_path}/log.db"
+    async with Hub(url) as hub:
+        receipt = await hub.publish("r", {"n": 1}, id="k", sender="ana")
+        again = await hub.publish("r", {"n": 2}, id="k", sender="ana")
+        assert (receipt.offset, receipt.duplicate, again.offset, again.duplicate) == (1, False, 1, True)
+        [message] = await first(hub, "r", 1, since="start")
+        assert (message.data, message.id, message.sender, message.room) == ({"n": 1}, "k", "ana", "r")
+        following = asyncio.ensure_future(first(hub, "r", 3))
+        await asyncio.sleep(0)
+        while not (room := hub.room("r")) or not room.waiters:
+            await asyncio.sleep(0)
+        for n in range(3):
+            await hub.publish("r", n)
+        assert [m.data for m in await following] == [0, 1, 2]
+        assert [m.data for m in await first(hub, "r", 2, last=2)] == [1, 2]
+
+
+async def test_starts_by_itself() -> None:
+    """Without `async with`: the first call opens the store, in whatever loop it is made."""
+    hub = Hub("memory:")
+    assert (await hub.publish("r", 1)).offset == 1
+    await hub.close()
+    await hub.close()
+
+
+def test_two_loops_one_after_the_other() -> None:
+    """No state is bound to a loop (R61)."""
+    for _ in range(2):
+        hub = Hub("memory:")
+
+        async def use(hub: Hub = hub) -> int:
+            async with hub:
+                return (await hub.publish("r", 1)).offset
+
+        assert asyncio.run(use()) == 1
+
+
+async def test_a_gap_is_never_silent() -> None:
+    """Without `on_gap` it is raised; with it, reading goes on behind it."""
+    async with Hub("memory:", retention=Retention(messages_max=5)) as hub:
+        for n in range(1, 21):
+            await hub.publish("r", n)
+        with pytest.raises(GapError) as caught:
+            await first(hub, "r", 1, since=3)
+        assert (caught.value.gap.first, caught.value.gap.last, caught.value.gap.reason) == (4, 15, "trimmed")
+        assert "messages 4 to 15 of r are gone" in str(caught.value)
+        gaps: list[Gap] = []
+        found = await first(hub, "r", 5, since=3, on_gap=gaps.append)
+        assert [m.offset for m in found] == [16, 17, 18, 19, 20]
+        assert gaps == [caught.value.gap]
+        assert [m.offset for m in await first(hub, "r", 5, since=caught.value.gap.next)] == [16, 17, 18, 19, 20]
+
+
+@pytest.mark.parametrize(
+    ("room", "data", "options", "code"),
+    [
+        ("a b", 1, {}, "bad_room"),
+        ("r", 1, {"id": ""}, "bad_id"),
+        ("r", "x" * 70_000, {}, "too_large"),
+        ("r", float("inf"), {}, None),
+    ],
+)
+async def test_what_cannot_be_published(room: str, data: object, options: dict[str, str], code: str | None) -> None:
+    async with Hub("memory:") as hub:
+        if code is None:
+            receipt = await hub.publish(room, data, **options)  # msgspec writes null for it, as JavaScript does
+            assert receipt.offset == 1
+            return
+        with pytest.raises(RequestError) as caught:
+            await hub.publish(room, data, **options)
+        assert caught.value.code == code
+
+
+class Sick(MemoryStore):
+    """Fails as long as it is told to, and appends only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(Retention())
+        self.failure: Exception | None = None
+        self.ready = asyncio.Event()
+        self.ready.set()
+
+    async def append(self, drafts: list[Draft]) -> list[Receipt]:  # type: ignore[override]
+        await self.ready.wait()
+        if self.failure:
+            raise self.failure
+        return await super().append(drafts)
+
+    async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
+        if self.failure:
+            raise self.failure
+        return await super().read(room, after, messages_max, bytes_max)
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("disk full"), RuntimeError("a bug in a store")])
+async def test_a_store_that_fails(failure: Exception) -> None:
+    """Publishers get a retriable error, nobody sees the message, and the next publish works."""
+    store = Sick()
+    async with Hub(store) as hub:
+        await hub.publish("r", 1)
+        store.failure = failure
+        with pytest.raises(StoreUnavailable) as caught:
+            await hub.publish("r", 2, id="k")
+        assert caught.value.retry_after_ms
+        store.failure = None
+        assert (await hub.publish("r", 2, id="k")).offset == 2
+        assert [m.data for m in await first(hub, "r", 2, since="start")] == [1, 2]
+
+
+async def test_no_unbounded_queue() -> None:
+    """While the log does not answer, only so many publishes wait; the rest are told to come back."""
+    store = Sick()
+    store.ready.clear()
+    async with Hub(store, limits=Limits(in_flight_max=10)) as hub:
+        waiting = [asyncio.ensure_future(hub.publish("r", n)) for n in range(20)]
+        await asyncio.sleep(0.05)
+        refused = [task for task in waiting if task.done()]
+        assert len(refused) == 10
+        assert all(isinstance(task.exception(), Overloaded) for task in refused)
+        store.ready.set()
+        receipts = [await task for task in waiting if task not in refused]
+        assert [r.offset for r in receipts] == list(range(1, 11))
+
+
+async def test_closing_answers_everybody() -> None:
+    """What waits for the log is answered, what comes later is refused, who reads is told."""
+    store = Sick()
+    hub = Hub(store)
+    await hub.start()
+    reading = asyncio.ensure_future(first(hub, "r", 1))
+    polling = asyncio.ensure_future(hub.page("r", Start("now"), wait_s=60))
+    while not (room := hub.room("r")) or len(room.waiters) < 2:
+        await asyncio.sleep(0)
+    store.ready.clear()
+    publishing = asyncio.ensure_future(hub.publish("other", 1))
+    await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(hub.drain())
+    await asyncio.sleep(0.01)
+    with pytest.raises(ShuttingDown):
+        await hub.publish("r", 1)
+    store.ready.set()
+    assert (await publishing).offset == 1
+    await closing
+    assert (await polling).messages == []
+    with pytest.raises(ShuttingDown):
+        await reading
+    await hub.close()
+
+
+async def test_idle_rooms_are_forgotten() -> None:
+    """Asking for a million rooms does not keep a million rooms."""
+    async with Hub("memory:") as hub:
+        for n in range(3000):
+            await hub.page(f"room-{n}", Start("now"))
+        assert hub.statistics()["rooms"] <= 1000
+
+
+async def test_opening_a_room_while_it_is_written() -> None:
+    """However opening falls among the commits, what a reader gets has no hole."""
+    for _ in range(30):
+        async with Hub("memory:") as hub:
+            writing = asyncio.ensure_future(asyncio.gather(*[hub.publish("r", n) for n in range(50)]))
+            found = await first(hub, "r", 50, since="start")
+            await writing
+            assert [m.offset for m in found] == list(range(1, 51))
+
+
+def test_public_names() -> None:
+    """What `trunkline` exports is what there is, and it is in docs/python.md."""
+    text = (Path(trunkline.__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+    for name in trunkline.__all__:
+        assert hasattr(trunkline, name)
+        assert f"`{name}" in text, f"{name} is not documented"
