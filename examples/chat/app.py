@@ -19,15 +19,28 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from trunkline import Hub
-from trunkline.core.position import parse_since
+from trunkline.core.position import Start, parse_since
 
 hub = Hub(os.environ.get("CHAT_STORE", "sqlite:///chat.db"))
 ROOM = "general"
+EARLIEST_TIME_MS = 10**12  # September 2001
 
 
 async def messages(request: Request) -> Response:
-    """The messages after `since` as a plain array; where to go on, and whether anything is gone, are headers."""
-    page = await hub.page(ROOM, parse_since(request.query_params.get("since") or "start"), limit=1000)
+    """The messages after `since` as a plain array; where to go on, and whether anything is gone, are headers.
+
+    `since` is an offset or a position. Clients of such chats also send the time of the last message they have, in
+    milliseconds; no room has that many messages, so the two cannot be mistaken for each other.
+    """
+    since = request.query_params.get("since") or "start"
+    if since.isdecimal() and int(since[:16]) >= EARLIEST_TIME_MS:
+        page = await hub.page(ROOM, Start("last", 1000), limit=1000)
+        return Response(
+            msgspec.json.encode([message for message in page.messages if message.at > int(since[:16])]),
+            headers={"Cache-Control": "no-store"},
+            media_type="application/json",
+        )
+    page = await hub.page(ROOM, parse_since(since), limit=1000)
     headers = {"Cache-Control": "no-store", "Trunkline-Next": page.next}
     if page.gap is not None:
         headers["Trunkline-Gap"] = f"{page.gap.first}-{page.gap.last}"
@@ -42,5 +55,6 @@ app = Starlette(
         Route("/api/messages", messages, methods=["GET"]),
         Mount("/", hub.app),
     ],
+    exception_handlers=hub.app.exception_handlers,  # a bad `since` is a 400 with a code
     lifespan=hub.app.router.lifespan_context,
 )

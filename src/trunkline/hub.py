@@ -238,12 +238,15 @@ class Hub:
 
         It answers like `/rooms/{room}`: polls, event streams and, if the route allows POST, publishing.
         """
-        from trunkline.transports.http_api import Api  # noqa: PLC0415 - transports import the hub
+        from trunkline.transports.http_api import Api, on_error  # noqa: PLC0415 - transports import the hub
 
         api = Api(self)
 
         async def serve(request: Request) -> ASGIApp:
-            return await api.serve(request, room)
+            try:
+                return await api.serve(request, room)
+            except TrunklineError as error:
+                return await on_error(request, error)
 
         check_room(room)
         return serve

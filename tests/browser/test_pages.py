@@ -95,7 +95,7 @@ async def test_the_lab_measures_four_lanes(browser: Browser, server: Server) -> 
     """Every lane gets every message once; short poll makes the most requests for the most delay."""
     page = await (await browser.new_context()).new_page()
     errors: list[object] = []
-    page.on("pageerror", lambda error: errors.append(error))
+    page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108 - it wants a Python function
     await page.goto(f"{server.url}/lab")
     await page.select_option("#rate", "50")
     await page.select_option("#interval", "1000")

@@ -133,9 +133,14 @@ def test_the_numbers_in_the_protocol_are_the_defaults() -> None:
     defaults = msgspec.structs.asdict(Limits())
     page = text("PROTOCOL.md")
     for name, shown in (
-        ("message_bytes_max", "64 KiB"), ("envelope_bytes_max", "4 KiB"), ("json_depth_max", "32"), ("handshake_s", "10 s"),
-        ("rooms_per_connection_max", "100"), ("head_bytes_max", "16 KiB"), ("publish_list_max", "1,000"),
-    ):  # fmt: skip
+        ("message_bytes_max", "64 KiB"),
+        ("envelope_bytes_max", "4 KiB"),
+        ("json_depth_max", "32"),
+        ("handshake_s", "10 s"),
+        ("rooms_per_connection_max", "100"),
+        ("head_bytes_max", "16 KiB"),
+        ("publish_list_max", "1,000"),
+    ):
         number, _, unit = shown.replace(",", "").partition(" ")
         assert defaults[name] == float(number) * (1024 if unit == "KiB" else 1)
         assert re.search(rf"\| {shown}[^|]*\| `limits.{name}`", page), name

@@ -109,6 +109,24 @@ async def test_the_polling_snippet(server: Server, http: aiohttp.ClientSession) 
     assert [message["data"] for message in seen] == ["0", "2", "4"]
 
 
+async def test_polling_by_time(server: Server, http: aiohttp.ClientSession) -> None:
+    """A client that sends the time of the last message it has, instead of its offset."""
+    await http.post(f"{server.url}/rooms/general", data="one")
+    async with http.get(f"{server.url}/api/messages?since=1000000000000") as response:
+        [one] = await response.json()
+    await asyncio.sleep(0.005)
+    await http.post(f"{server.url}/rooms/general", data="two")
+    async with http.get(f"{server.url}/api/messages?since={one['at']}") as response:
+        assert [message["data"] for message in await response.json()] == ["two"]
+
+
+@pytest.mark.parametrize("path", ["/api/messages?since=x", "/api/live-updates?since=x"])
+async def test_mistakes_are_answered(server: Server, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(f"{server.url}{path}") as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["code"] == "bad_position"
+
+
 async def test_the_token_in_the_query(server: Server, http: aiohttp.ClientSession) -> None:
     """`/ws?token=abc` connects; without authentication the token is not looked at, and not repeated anywhere."""
     async with http.ws_connect(f"{server.url}/ws?token=secret-abc") as ws:

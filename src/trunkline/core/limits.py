@@ -15,8 +15,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     envelope_bytes_max: int = 4 * 1024
     # What `max_nesting` defaults of web frameworks sit around; also far from Python's recursion limit.
     json_depth_max: int = 32
-    # RFC-free choice: fits a path segment, a file name and an index key.
-    room_name_bytes_max: int = 255
     # A UUID has 36; 128 leaves room for "user:device:counter" schemes.
     id_bytes_max: int = 128
     # One connection for all rooms of a page; a page that follows more than 100 wants a room of its own.

@@ -9,6 +9,7 @@ import msgspec
 
 from trunkline.errors import RequestError
 
+# 255 fits a path segment, a file name and an index key, and nobody needs to raise it.
 ROOM_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,255}\Z")
 
 

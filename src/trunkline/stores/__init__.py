@@ -1,4 +1,4 @@
-"""Where logs live. A store is one small port, `base.Store`, and one contract suite, `trunkline.testing.contract`."""
+"""Where logs live: one small port, `base.Store`, and one contract suite, `trunkline.testing.store_contract`."""
 
 from __future__ import annotations
 
