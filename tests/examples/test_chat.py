@@ -26,6 +26,17 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
 
 
+async def publish_text(http: aiohttp.ClientSession, server: Server, text: str) -> None:
+    async with http.post(f"{server.url}/rooms/general", data=text) as response:
+        assert response.status == 201
+
+
+async def messages_after(http: aiohttp.ClientSession, server: Server, since: str) -> list[dict[str, object]]:
+    async with http.get(f"{server.url}/api/messages?since={since}") as response:
+        found: list[dict[str, object]] = await response.json()
+        return found
+
+
 async def in_browser(server: Server, script: str) -> object:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -82,13 +93,13 @@ async def test_the_event_source_snippet(server: Server) -> None:
     )
     async with aiohttp.ClientSession() as http:
         async with asyncio.timeout(WAIT_S):
-            while not await (await http.get(f"{server.url}/api/messages?since=0")).json():
+            while not await messages_after(http, server, "0"):
                 await asyncio.sleep(0.05)
         server.kill()
         server.start()
     async with aiohttp.ClientSession() as http:
         for text in ("two", "three"):
-            await http.post(f"{server.url}/rooms/general", data=text)
+            await publish_text(http, server, text)
     received = await asyncio.wait_for(reading, WAIT_S)
     assert isinstance(received, list)
     assert [json.loads(data)["data"] for data in received] == ["ready", "two", "three"]
@@ -105,17 +116,17 @@ async def test_the_polling_snippet(server: Server, http: aiohttp.ClientSession) 
         assert len(messages) == n % 2
         seen += messages
         if n % 2 == 0:
-            await http.post(f"{server.url}/rooms/general", data=f"{n}")
+            await publish_text(http, server, f"{n}")
     assert [message["data"] for message in seen] == ["0", "2", "4"]
 
 
 async def test_polling_by_time(server: Server, http: aiohttp.ClientSession) -> None:
     """A client that sends the time of the last message it has, instead of its offset."""
-    await http.post(f"{server.url}/rooms/general", data="one")
+    await publish_text(http, server, "one")
     async with http.get(f"{server.url}/api/messages?since=1000000000000") as response:
         [one] = await response.json()
     await asyncio.sleep(0.005)
-    await http.post(f"{server.url}/rooms/general", data="two")
+    await publish_text(http, server, "two")
     async with http.get(f"{server.url}/api/messages?since={one['at']}") as response:
         assert [message["data"] for message in await response.json()] == ["two"]
 
