@@ -83,6 +83,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_S,
                 lifespan="on",
+                backlog=BACKLOG,  # uvicorn listens once more
             )
         )
 
