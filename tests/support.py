@@ -104,7 +104,8 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.target = target
         self.port = 0
-        self.connections: set[asyncio.Transport | Any] = set()
+        self.connections: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self.cuts = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -123,6 +124,7 @@ class Proxy:
         self._server.close()
         self.open.set()
         self.cut()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await self._server.wait_closed()
 
     def cut(self, rng: random.Random | None = None) -> None:
@@ -136,12 +138,17 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        self.connections.add(writer)
         try:
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
+            self.connections.discard(writer)
             writer.transport.abort()
             return
-        self.connections.add(writer)
         pumps = [asyncio.ensure_future(self._pump(a, b)) for a, b in ((reader, to_writer), (to_reader, writer))]
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         self.connections.discard(writer)
