@@ -1,4 +1,4 @@
-"""The WebSocket protocol, RFC 6455, without I/O.
+"""The WebSocket protocol, RFC 6455, without I/O. Compression, RFC 7692, is wire/deflate.py.
 
 A frame (section 5.2), as it stands in the bytes:
 
@@ -23,12 +23,14 @@ import base64
 import binascii
 import codecs
 import hashlib
+from collections.abc import Callable
 from enum import IntEnum
 
 import msgspec
 
 from trunkline.core.fanout import Batch
 from trunkline.errors import CloseCode
+from trunkline.wire.deflate import Agreement, Corrupt, Inflater, TooLarge, deflate
 from trunkline.wire.envelope import VERSION, message_events
 from trunkline.wire.request import RequestHead
 
@@ -108,8 +110,11 @@ class BadHandshake(Exception):
         self.headers = headers
 
 
-def accept(request: RequestHead) -> bytes:
+def accept(request: RequestHead, agreement: Agreement | None = None) -> bytes:
     """The 101 response to a handshake (section 4.2).
+
+    Args:
+        agreement: What was agreed on compression.
 
     Raises:
         BadHandshake: If the version is not 13 (426), or the key is not 16 bytes in base64 (400).
@@ -128,9 +133,10 @@ def accept(request: RequestHead) -> bytes:
     offered = headers.get(b"sec-websocket-protocol", b"").split(b",")
     if VERSION.encode() in [name.strip() for name in offered]:
         subprotocol = b"Sec-WebSocket-Protocol: %b\r\n" % VERSION.encode()
+    extensions = b"" if agreement is None else b"Sec-WebSocket-Extensions: %b\r\n" % agreement.header
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (accept_key(key), subprotocol)
+        b"Sec-WebSocket-Accept: %b\r\n%b%b\r\n" % (accept_key(key), subprotocol, extensions)
     )
 
 
@@ -139,12 +145,14 @@ def accept(request: RequestHead) -> bytes:
 _SHORT_HEADS = {opcode: [bytes((opcode | 0x80, size)) for size in range(126)] for opcode in Opcode}
 
 
-def frame(opcode: Opcode, payload: bytes, *, fin: bool = True) -> bytes:
-    """An unmasked frame, as servers send them."""
+def frame(opcode: Opcode, payload: bytes, *, fin: bool = True, deflated: bool = False) -> bytes:
+    """An unmasked frame, as servers send them. *deflated* sets RSV1 (RFC 7692 section 6)."""
     size = len(payload)
-    if size < 126 and fin:
+    if size < 126 and fin and not deflated:
         return _SHORT_HEADS[opcode][size] + payload
     first = opcode | 0x80 if fin else int(opcode)
+    if deflated:
+        first |= 0x40
     if size < 126:
         return bytes((first, size)) + payload
     if size < 65536:
@@ -152,9 +160,9 @@ def frame(opcode: Opcode, payload: bytes, *, fin: bool = True) -> bytes:
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
 
-def masked_frame(opcode: Opcode, payload: bytes, mask: bytes, *, fin: bool = True) -> bytes:
+def masked_frame(opcode: Opcode, payload: bytes, mask: bytes, *, fin: bool = True, deflated: bool = False) -> bytes:
     """A masked frame, as clients send them; *mask* is 4 random bytes."""
-    plain = frame(opcode, b"", fin=fin)
+    plain = frame(opcode, b"", fin=fin, deflated=deflated)
     size = len(payload)
     if size < 126:
         head = bytes((plain[0], 0x80 | size))
@@ -183,6 +191,30 @@ def text_frames(batch: Batch) -> bytes:
     return b"".join([frame(Opcode.TEXT, event) for event in message_events(batch)])
 
 
+def _deflating(bits: int) -> Callable[[Batch], bytes]:
+    def deflated_text_frames(batch: Batch) -> bytes:
+        return b"".join([data_frame(Opcode.TEXT, event, bits) for event in message_events(batch)])
+
+    return deflated_text_frames
+
+
+# The same, deflated with a window of so many bits. Fan-out keeps a batch's bytes by the function that made them, so
+# all readers that agreed on a window share one deflate; that there are few windows bounds the work.
+DEFLATED_TEXT_FRAMES = {bits: _deflating(bits) for bits in range(9, 16)}
+
+
+def data_frame(opcode: Opcode, payload: bytes, bits: int) -> bytes:
+    """A whole message for a peer that agreed to deflate: deflated if that makes it smaller."""
+    if len(payload) >= DEFLATE_BYTES_MIN:
+        small = deflate(payload, bits)
+        if len(small) < len(payload):
+            return frame(opcode, small, deflated=True)
+    return frame(opcode, payload)
+
+
+# A deflated message has at least a Huffman code and an end-of-block; below this there is little to win.
+DEFLATE_BYTES_MIN = 64
+
 PING_FRAME = frame(Opcode.PING, b"")
 
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
@@ -199,15 +231,17 @@ class Receiver:
     Args:
         size_max: Largest message, in bytes, over all its fragments.
         masked: True on a server, whose peer must mask (section 5.1); False on a client, whose peer must not.
+        inflates: The peer may deflate its messages (RFC 7692 was agreed on); *size_max* holds for what comes out.
     """
 
-    __slots__ = ("_buffer", "_message", "_partial", "_size_max", "done", "masked")
+    __slots__ = ("_buffer", "_inflates", "_message", "_partial", "_size_max", "done", "masked")
 
-    def __init__(self, size_max: int, *, masked: bool = True) -> None:
+    def __init__(self, size_max: int, *, masked: bool = True, inflates: bool = False) -> None:
         self._buffer = b""
         self._message: _Message | None = None  # a data message of which more frames are to come
         self._partial: _Partial | None = None  # a data frame of which more bytes are to come
         self._size_max = size_max
+        self._inflates = inflates
         self.masked = masked
         self.done = False  # Closed or Failed was given
 
@@ -265,8 +299,9 @@ class Receiver:
             return -1
         first, second = data[at], data[at + 1]
         opcode = first & 0x0F
-        if first & 0x70:
-            raise _Violation(CloseCode.PROTOCOL_ERROR, "reserved bits are set and no extension was negotiated")
+        deflated = bool(first & 0x40)
+        if first & 0x30 or (deflated and not (self._inflates and opcode in (Opcode.TEXT, Opcode.BINARY))):
+            raise _Violation(CloseCode.PROTOCOL_ERROR, "a reserved bit is set that no extension has there")
         if bool(second & 0x80) is not self.masked:
             raise _Violation(CloseCode.PROTOCOL_ERROR, f"frames must {'' if self.masked else 'not '}be masked")
         length = second & 0x7F
@@ -296,7 +331,7 @@ class Receiver:
             if length < 65536 or length >> 63:
                 raise _Violation(CloseCode.PROTOCOL_ERROR, "the length is not in its shortest form")
         if opcode < 8:
-            self._check_size(length)
+            self._check_size(length, deflated)
         mask = b""
         if self.masked:
             begin += 4
@@ -310,7 +345,7 @@ class Receiver:
             payload = unmask(data[begin:end], mask) if mask else data[begin:end]
             events.append(self._control(opcode, payload))
             return end
-        if end <= size and self._message is None and first & 0x80:  # whole and alone: the usual case
+        if end <= size and self._message is None and first & 0x80 and not deflated:  # whole and alone: the usual case
             payload = unmask(data[begin:end], mask) if mask else data[begin:end]
             if opcode == Opcode.TEXT:
                 if not payload.isascii():
@@ -320,7 +355,8 @@ class Receiver:
                 events.append(Binary(payload))
             return end
         if self._message is None:
-            self._message = _Message(opcode == Opcode.TEXT)
+            inflater = Inflater(self._size_max) if deflated else None
+            self._message = _Message(opcode == Opcode.TEXT, inflater)
         self._partial = _Partial(length, mask, bool(first & 0x80))
         return begin if length else self._continue(data, begin, events)
 
@@ -339,11 +375,15 @@ class Receiver:
                 events.append(message.finish())
         return end
 
-    def _check_size(self, length: int) -> None:
-        size = length + (self._message.size if self._message else 0)
-        if size > self._size_max:
-            reason = f"message of {size} bytes, at most {self._size_max} allowed"
-            raise _Violation(CloseCode.TOO_BIG, reason)
+    def _check_size(self, length: int, deflated: bool) -> None:
+        size, most = length, self._size_max
+        if self._message is not None:
+            size += self._message.size
+            deflated = self._message.deflated
+        if deflated:
+            most += most // 1000 + 64  # what cannot be made smaller becomes a little larger
+        if size > most:
+            raise _too_big(f"message of {size} bytes, at most {most} allowed")
 
     def _control(self, opcode: int, payload: bytes) -> Event:
         if opcode == Opcode.PING:
@@ -361,27 +401,42 @@ class Receiver:
 
 
 class _Message:
-    """A data message in several pieces."""
+    """A data message in several pieces, or deflated."""
 
-    __slots__ = ("_decoder", "_pieces", "size")
+    __slots__ = ("_data", "_decoder", "_inflater", "size")
 
-    def __init__(self, text: bool) -> None:
-        self._pieces: list[bytes] = []
+    def __init__(self, text: bool, inflater: Inflater | None) -> None:
+        self._data = bytearray()
         self._decoder = _utf8_decoder() if text else None
-        self.size = 0
+        self._inflater = inflater
+        self.size = 0  # as it travels
+
+    @property
+    def deflated(self) -> bool:
+        return self._inflater is not None
 
     def add(self, piece: bytes) -> None:
-        self._judge(piece, final=False)
-        self._pieces.append(piece)
         self.size += len(piece)
-        # A peer may send a byte a frame: without this, a message of 64 KiB would be 64 Ki objects.
-        if len(self._pieces) >= 64:
-            self._pieces = [b"".join(self._pieces)]
+        self._take(piece if self._inflater is None else self._inflate(self._inflater.feed, piece))
 
     def finish(self) -> Event:
+        if self._inflater is not None:
+            self._take(self._inflate(self._inflater.finish))
         self._judge(b"", final=True)
-        data = b"".join(self._pieces)
+        data = bytes(self._data)
         return Binary(data) if self._decoder is None else Text(data)
+
+    def _inflate(self, inflate: Callable[..., bytes], *piece: bytes) -> bytes:
+        try:
+            return inflate(*piece)
+        except TooLarge as error:
+            raise _too_big(str(error)) from None
+        except Corrupt as error:
+            raise _Violation(CloseCode.INVALID_PAYLOAD, str(error)) from None
+
+    def _take(self, piece: bytes) -> None:
+        self._judge(piece, final=False)
+        self._data += piece
 
     def _judge(self, piece: bytes, *, final: bool) -> None:
         if self._decoder is not None:
@@ -408,6 +463,10 @@ class _Partial:
         turn = len(piece) % 4
         self.mask = self.mask[turn:] + self.mask[:turn]
         return plain
+
+
+def _too_big(reason: str) -> _Violation:
+    return _Violation(CloseCode.TOO_BIG, reason)
 
 
 def _check_utf8(data: bytes) -> None:
