@@ -83,7 +83,7 @@ async def test_cut_at_random_while_thousands_are_published(tmp_path: Path) -> No
 async def test_a_reader_that_never_reads(http: aiohttp.ClientSession) -> None:
     """It adds little memory, delays nobody, and when it reads at last it has everything (R5, R14)."""
     with Server() as server, socket.create_connection(("127.0.0.1", server.port)) as stuck:
-        stuck.sendall(b"GET /rooms/busy HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+        stuck.sendall(b"GET /rooms/busy HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
         while b"retry: " not in stuck.recv(4096):  # it has joined; from here on it does not read
             pass
         quick = Follower("websocket", http, server.url, "busy")

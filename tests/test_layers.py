@@ -13,9 +13,12 @@ LAYERS = {
     "core": {"errors"},
     "wire": {"errors", "core"},
     "stores": {"errors", "core"},
-    "hub": {"errors", "core", "wire", "stores"},
-    "transports": {"errors", "core", "wire", "hub"},
-    "server": {"errors", "core", "stores", "hub", "transports", "config"},
+    "auth": {"errors", "core", "wire"},
+    "access": {"errors", "core", "wire", "auth"},
+    "hub": {"errors", "core", "wire", "stores", "auth", "access"},
+    "transports": {"errors", "core", "wire", "auth", "access", "hub"},
+    "tls": {"errors"},
+    "server": {"errors", "core", "wire", "stores", "auth", "hub", "transports", "config", "tls"},
 }
 IMPURE = {
     "asyncio",

@@ -43,6 +43,23 @@ def serve(
     allow_anonymous: Annotated[
         bool | None, typer.Option("--allow-anonymous", help="Listen beyond loopback without authentication.")
     ] = None,
+    auth: Annotated[str | None, typer.Option(help="none or jwt. [default: none]")] = None,
+    auth_cookie: Annotated[str | None, typer.Option(help="Name of a cookie that may hold the token.")] = None,
+    origins: Annotated[
+        str | None, typer.Option(help="Pages of these origins may come too: https://a.example.com,https://b.example")
+    ] = None,
+    forwarded_allow_ips: Annotated[
+        str | None, typer.Option(help="Addresses of trusted proxies. [default: 127.0.0.1,::1]")
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain, PEM: serve https and wss.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its key, PEM.")] = None,
+    http2: Annotated[bool | None, typer.Option("--http2", help="Offer HTTP/2 over TLS.")] = None,
+    deflate: Annotated[
+        bool | None, typer.Option("--deflate", help="Compress WebSocket messages for clients that offer it.")
+    ] = None,
+    echo: Annotated[
+        str | None, typer.Option(help="A path that echoes WebSocket messages, for conformance tests.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of the settings.")] = None,
 ) -> None:
     """Serve rooms, and the chat and the transport lab as pages."""
@@ -56,8 +73,18 @@ def serve(
         "ping_interval": ping_interval,
         "ping_timeout": ping_timeout,
         "allow_anonymous": allow_anonymous,
+        "auth": auth,
+        "auth_cookie": auth_cookie,
+        "origins": origins,
+        "forwarded_allow_ips": forwarded_allow_ips,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "http2": http2,
+        "deflate": deflate,
+        "echo": echo,
     }
-    environment = {name: value for name, value in os.environ.items() if name != "TRUNKLINE_URL"}
+    own = ("TRUNKLINE_URL", "TRUNKLINE_TOKEN")  # of the other commands
+    environment = {name: value for name, value in os.environ.items() if name not in own}
     settings = load(config, environment, flags)
     run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
 

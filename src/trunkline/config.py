@@ -5,15 +5,19 @@ A setting `ping_interval` is `--ping-interval`, `TRUNKLINE_PING_INTERVAL` and, i
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from trunkline.auth import Issuer
+from trunkline.core.grant import ACTIONS, Permissions
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.errors import ConfigError
+from trunkline.wire.origin import is_loopback
 
 PREFIX = "TRUNKLINE_"
 
@@ -27,6 +31,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         durable: SQLite: survive power loss too, not only kill -9.
         ping_interval, ping_timeout: Seconds; the timeout is the shorter one.
         allow_anonymous: Listen beyond loopback although nobody is asked who they are.
+        auth: `jwt`: whoever comes must bring a token of one of the issuers; `none`: anybody may do anything.
+        auth_cookie: Name of a cookie that may hold the token.
+        jwt, issuers: Whose tokens count: one issuer, or several.
+        permissions: What a token without a `rooms` claim permits.
+        origins: Pages of other origins that may come, such as `https://app.example.com`; `*` is any.
+        forwarded_allow_ips: Addresses of proxies whose `X-Forwarded-For` is believed, and of back ends that are not
+            limited.
+        tls_cert, tls_key: PEM files; the server then speaks https and wss, and nothing else.
+        http2: Offer HTTP/2 to clients over TLS.
+        deflate: Agree to permessage-deflate (RFC 7692) with WebSocket clients that offer it.
+        echo: A path that echoes WebSocket messages, for conformance tests.
         limits, retention, tuning: Tables in the file; in the environment `TRUNKLINE_LIMITS__MESSAGE_BYTES_MAX`.
     """
 
@@ -37,12 +52,25 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ping_interval: float = 30.0
     ping_timeout: float = 10.0
     allow_anonymous: bool = False
+    auth: Literal["none", "jwt"] = "none"
+    auth_cookie: str | None = None
+    jwt: Issuer = Issuer()
+    issuers: tuple[Issuer, ...] = ()
+    permissions: Permissions = Permissions()
+    origins: tuple[str, ...] = ()
+    forwarded_allow_ips: tuple[str, ...] = ("127.0.0.1", "::1")
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    http2: bool = False
+    deflate: bool = False
+    echo: str | None = None
     limits: Limits = Limits()
     retention: Retention = Retention()
     tuning: Tuning = Tuning()
 
 
-LOOPBACK = ("localhost", "::1")
+# Settings that are lists. In the environment and on the command line their entries stand between commas.
+LISTS = {"origins", "forwarded_allow_ips", *ACTIONS}
 
 
 def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
@@ -69,8 +97,8 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
                 place = place.setdefault(table, {})
                 if not isinstance(place, dict):
                     raise ConfigError(f"{name}: {table} is no table")
-            place[key] = value
-    settings |= {name: value for name, value in flags.items() if value is not None}
+            place[key] = _split(key, value)
+    settings |= {name: _split(name, value) for name, value in flags.items() if value is not None}
     try:
         config = msgspec.convert(settings, Config, strict=False)
     except msgspec.ValidationError as error:
@@ -79,17 +107,29 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     return config
 
 
+def _split(name: str, value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if name in LISTS else value
+
+
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is not between 0 and 65535")
     if not 0 < config.ping_timeout < config.ping_interval:
         raise ConfigError("ping_timeout must be more than 0 and less than ping_interval")
+    if config.echo is not None and not re.fullmatch(r"/[A-Za-z0-9_.~/-]+", config.echo):
+        raise ConfigError(f"echo is a path such as /echo, not {config.echo!r}")
     for name in ("limits", "retention", "tuning"):
         for key, value in msgspec.structs.asdict(getattr(config, name)).items():
             if not 0 < value < 2**53:
                 raise ConfigError(f"{name}.{key} must be more than 0 and less than 2**53, not {value}")
-    if not (config.host in LOOPBACK or config.host.startswith("127.") or config.allow_anonymous):
+    if (config.tls_cert is None) is not (config.tls_key is None):
+        raise ConfigError("tls_cert and tls_key go together")
+    if config.http2 and config.tls_cert is None:
+        raise ConfigError("http2 needs tls_cert and tls_key: browsers speak it over TLS only")
+    if config.auth == "none" and (config.jwt != Issuer() or config.issuers):
+        raise ConfigError('keys are set, but auth is "none": say auth = "jwt", or take the keys out')
+    if not (is_loopback(config.host) or config.auth != "none" or config.allow_anonymous):
         raise ConfigError(
             f"host {config.host} can be reached from other machines, and nobody would be asked who they are;"
-            " say --allow-anonymous if that is what you want, or listen on 127.0.0.1 behind a proxy that asks"
+            " set --auth jwt (docs/authentication.md), or say --allow-anonymous if that is what you want"
         )

@@ -4,6 +4,7 @@
     ├── RequestError        the peer erred: the answer names the code and what to do next
     ├── StoreUnavailable    we erred: the log cannot be reached now; the same call may be tried again
     ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
+    ├── HookFailed          the application erred: its authenticate or authorize raised
     ├── ConfigError         whoever starts the server erred: one line, exit code 2
     └── GapError            a reader's messages are gone: carries the gap
 
@@ -46,6 +47,16 @@ REQUEST_ERRORS = {
     "too_large": 413,
     "too_deep": 400,
     "too_many_rooms": 400,
+    "unauthorized": 401,
+    "token_expired": 401,
+    "revoked": 401,
+    "forbidden": 403,
+    "disconnected": 403,
+    "bad_origin": 403,
+    "bad_host": 421,
+    "rate_limited": 429,
+    "too_many_connections": 429,
+    "server_full": 503,
 }
 
 
@@ -55,12 +66,14 @@ class RequestError(TrunklineError):
     Args:
         code: One of REQUEST_ERRORS.
         message: What was wrong and what is allowed, for a person.
+        retry_after_ms: If the same request may succeed after so long.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.status = REQUEST_ERRORS[code]
+        self.retry_after_ms = retry_after_ms
 
 
 class StoreUnavailable(TrunklineError):
@@ -87,6 +100,10 @@ class ShuttingDown(TrunklineError):
     retry_after_ms = 1000
 
 
+class HookFailed(TrunklineError):
+    """The application's own code, which was to decide, failed. Nobody is let in by it."""
+
+
 class ConfigError(TrunklineError):
     """A setting is wrong; the message says which, and what would be right."""
 
@@ -103,6 +120,16 @@ class GapError(TrunklineError):
             f"messages {gap.first} to {gap.last} of {gap.room} are gone ({gap.reason}); go on after {gap.next}"
         )
         self.gap = gap
+
+
+def error_headers(error: TrunklineError) -> list[tuple[str, str]]:
+    """The headers of an error's HTTP response (RFC 9110 sections 10.2.3 and 11.6.1)."""
+    headers = []
+    if error.retry_after_ms is not None:
+        headers.append(("Retry-After", str(-(-error.retry_after_ms // 1000))))
+    if error.status == 401:
+        headers.append(("WWW-Authenticate", "Bearer"))
+    return headers
 
 
 class Then(Enum):
@@ -124,6 +151,21 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     SERVICE_RESTART = 1012
+    TOO_MANY_CONNECTIONS = 4000
+    UNAUTHORIZED = 4100
+    TOKEN_EXPIRED = 4101
+    REVOKED = 4102
+    DISCONNECTED = 4200
+
+
+# error code → how a WebSocket ends that may not stay because of it.
+DISMISSALS = {
+    "too_many_connections": CloseCode.TOO_MANY_CONNECTIONS,
+    "unauthorized": CloseCode.UNAUTHORIZED,
+    "token_expired": CloseCode.TOKEN_EXPIRED,
+    "revoked": CloseCode.REVOKED,
+    "disconnected": CloseCode.DISCONNECTED,
+}
 
 
 def after_close(code: int) -> Then:

@@ -28,6 +28,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from trunkline.access import Access, Authenticate, Authorize
+from trunkline.auth import JwtAuth
 from trunkline.core.cursor import Cursor, Reader
 from trunkline.core.fanout import Fanout
 from trunkline.core.heartbeat import Heartbeat
@@ -35,7 +37,7 @@ from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
 from trunkline.core.position import NOW, Gap, Start, overtaken, parse_since, parse_start, resolve
 from trunkline.core.room import Room
-from trunkline.errors import GapError, Overloaded, ShuttingDown, StoreUnavailable, TrunklineError
+from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
 from trunkline.stores import Store, open_store
 from trunkline.wire.poll import Page
 
@@ -46,6 +48,8 @@ TRIM_INTERVAL_S = 5.0
 RETRY_READ_S = 1.0
 READ_WAIT_S = 3600.0
 OPENING_TAIL_MESSAGES = 256  # after a restart most readers come back for the last few: one read serves all of them
+
+_REVOCATIONS = "$revocations"  # no client can name it: "$" is in no room's name
 
 Answer = Callable[[Draft, Receipt | None, TrunklineError | None], None]
 
@@ -86,6 +90,12 @@ class Hub:
         durable: With a URL of SQLite: survive power loss too (see docs/durability.md).
         ping_interval_s, ping_timeout_s: How often each stream is pinged, and how long after that something must be
             heard from a WebSocket.
+        auth: Whose tokens count. Without it, and without `authenticate`, anybody may do anything.
+        cookie: Name of a cookie that may hold a token.
+        origins: Pages of other origins that may use the rooms, such as `https://app.example.com`.
+        loopback_only: The server is for this machine alone: requests by any other host name are refused.
+        trusted: Addresses of our own proxies and back ends: what they say of their clients' addresses is believed,
+            and what they do in their own name is not limited.
     """
 
     def __init__(
@@ -98,6 +108,11 @@ class Hub:
         tuning: Tuning | None = None,
         ping_interval_s: float = 30.0,
         ping_timeout_s: float = 10.0,
+        auth: JwtAuth | None = None,
+        cookie: str | None = None,
+        origins: Sequence[str] = (),
+        loopback_only: bool = False,
+        trusted: Sequence[str] = ("127.0.0.1", "::1"),
     ) -> None:
         if isinstance(store, str):
             store = open_store(store, retention or Retention(), durable=durable)
@@ -106,6 +121,14 @@ class Hub:
         self.tuning = tuning or Tuning()
         self.ping_interval_s = ping_interval_s
         self.ping_timeout_s = ping_timeout_s
+        self.access = Access(
+            self.limits,
+            auth=auth,
+            cookie=cookie,
+            origins=origins,
+            loopback_only=loopback_only,
+            trusted=trusted,
+        )
         self.heartbeat: Heartbeat[Connection] = Heartbeat(ping_interval_s, ping_timeout_s)
         self.draining = False
         self._name = secrets.token_hex(4)
@@ -148,6 +171,7 @@ class Hub:
             if self._loop is not None:
                 return
             await self.store.start()
+            await self._load_revocations()
             self._loop = asyncio.get_running_loop()
             self._closed = False
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
@@ -155,6 +179,7 @@ class Hub:
             self.spawn(self._append_for_ever())
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
+            self.spawn(self._watch_for_ever())
 
     async def ensure_started(self) -> None:
         """Start a hub that never was; one that was closed stays closed.
@@ -238,7 +263,7 @@ class Hub:
 
         It answers like `/rooms/{room}`: polls, event streams and, if the route allows POST, publishing.
         """
-        from trunkline.transports.http_api import Api, on_error  # noqa: PLC0415 - transports import the hub
+        from trunkline.transports.http_api import Api  # noqa: PLC0415 - transports import the hub
 
         api = Api(self)
 
@@ -246,7 +271,7 @@ class Hub:
             try:
                 return await api.serve(request, room)
             except TrunklineError as error:
-                return await on_error(request, error)
+                return await api.on_error(request, error)
 
         check_room(room)
         return serve
@@ -258,9 +283,12 @@ class Hub:
 
         return Api(self).websocket
 
-    def statistics(self) -> dict[str, int]:
+    def statistics(self) -> dict[str, Any]:
         """Counters since the start, and what there is now."""
         return {
+            "sockets": self.access.door.connections,
+            "guests": len(self.access.guests),
+            "refusals": dict(self.access.refusals),
             "connections": len(self.heartbeat),
             "rooms": len(self._rooms),
             "commits": self._commits,
@@ -272,6 +300,74 @@ class Hub:
             "expired": self.expired,
             "in_flight": self._in_flight,
         }
+
+    # Who may do what.
+
+    def authenticate(self, hook: Authenticate) -> Authenticate:
+        """Decorator: your own way to know who somebody is, instead of tokens or beside them.
+
+        It gets the `Credentials` of a request (token, cookies, headers) and returns a `Grant`, or None if it does not
+        know; it may be `async`. What raises lets nobody in.
+        """
+        self.access.authenticate = hook
+        return hook
+
+    def authorize(self, hook: Authorize) -> Authorize:
+        """Decorator: your own way to decide what somebody may do, instead of the grant's patterns.
+
+        It gets the grant, the action (`read`, `write`, …) and the room, and returns a bool; it may be `async`. It is
+        asked at each join, each publish and each poll; call `recheck` when an answer has changed.
+        """
+        self.access.authorize = hook
+        return hook
+
+    def recheck(self, user: str) -> int:
+        """Ask again whether this user may read what they read; returns of how many connections."""
+        guests = self.access.guests.of(user)
+        for guest in guests:
+            guest.recheck()
+        return len(guests)
+
+    def disconnect(self, user: str) -> int:
+        """End all connections of this user, on all transports; returns how many. Their tokens stay good."""
+        guests = self.access.guests.of(user)
+        for guest in guests:
+            guest.dismiss(RequestError("disconnected", "the application has ended this connection"))
+        return len(guests)
+
+    async def revoke(self, *, user: str | None = None, token_id: str | None = None) -> int:
+        """Refuse a token from now on, or all that a user was issued until now, and end the connections they made.
+
+        It is kept in the log, so a restart does not forget it, for as long as retention keeps messages.
+
+        Returns:
+            How many connections were ended.
+
+        Raises:
+            StoreUnavailable, ShuttingDown: It is not revoked; try again.
+        """
+        entry = _Revocation(time.time(), user, token_id)
+        await self.ensure_started()
+        await self.append(_REVOCATIONS, None, None, msgspec.json.encode(entry))
+        self._revoke(entry)
+        return self.access.dismiss_refused()
+
+    def _revoke(self, entry: _Revocation) -> None:
+        if entry.user is not None:
+            self.access.revocations.revoke_user(entry.user, entry.at)
+        if entry.token_id is not None:
+            self.access.revocations.revoke_token(entry.token_id, entry.at)
+
+    async def _load_revocations(self) -> None:
+        _, first, head = await self.store.head(_REVOCATIONS)
+        after = first - 1
+        while after < head:
+            page = await self.store.read(_REVOCATIONS, after, 1000, self.tuning.tail_bytes_max)
+            if not page.messages:
+                break
+            for message in page.messages:
+                self._revoke(msgspec.json.decode(message.json, type=_Revocation))
+            after = page.messages[-1].offset
 
     # Publishing.
 
@@ -627,6 +723,14 @@ class Hub:
         for connection in due:
             connection.ping()
 
+    async def _watch_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                self.access.second()
+            except Exception:
+                log.exception("a connection could not be ended")
+
     async def _trim_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TRIM_INTERVAL_S)
@@ -646,6 +750,14 @@ class Hub:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class _Revocation(msgspec.Struct, omit_defaults=True):
+    """An entry of the log of revocations."""
+
+    at: float
+    user: str | None = None
+    token_id: str | None = None
 
 
 class _Opening:

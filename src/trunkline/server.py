@@ -8,34 +8,67 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
+import msgspec
 import uvicorn
+import uvloop
 
+from trunkline.auth import Issuer, JwtAuth
 from trunkline.config import Config
 from trunkline.errors import ConfigError
 from trunkline.hub import Hub
 from trunkline.stores import open_store
+from trunkline.tls import Certificate
 from trunkline.transports.edge import Edge, Gate
+from trunkline.wire.origin import is_loopback
 
 BACKLOG = 4096  # connections that wait to be accepted: a reconnect storm arrives within a second
 GC_THRESHOLD = 20_000  # CPython's 700 is for programs that do not hold 15,000 connections
 SHUTDOWN_S = 2  # per phase; with the drain's own it stays under 5 s
+OWN_FILES = 128  # of the files a process may have open, for the log, the pages and what waits to be accepted
 UNSENT_BYTES_MAX = 128 * 1024  # per socket, in the kernel: a reader who does not read is noticed, and costs little
 
 
 def build_hub(config: Config) -> Hub:
     """A hub as a Config describes it."""
+    limits = msgspec.structs.replace(config.limits, connections_max=connections_max(config.limits.connections_max))
     return Hub(
         open_store(config.store, config.retention, durable=config.durable),
-        limits=config.limits,
+        limits=limits,
         tuning=config.tuning,
         ping_interval_s=config.ping_interval,
         ping_timeout_s=config.ping_timeout,
+        auth=auth_of(config),
+        cookie=config.auth_cookie,
+        origins=config.origins,
+        loopback_only=config.auth == "none" and is_loopback(config.host),
+        trusted=config.forwarded_allow_ips,
     )
+
+
+def auth_of(config: Config) -> JwtAuth | None:
+    """Who verifies tokens, if anybody does.
+
+    Raises:
+        ConfigError: A key cannot be used.
+    """
+    if config.auth == "none":
+        return None
+    issuers = [config.jwt] if config.jwt != Issuer() else []
+    return JwtAuth([*issuers, *config.issuers], config.permissions)
+
+
+def connections_max(wanted: int) -> int:
+    """As many connections as the process may hold open, after it has taken all that it may take."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return wanted if hard == resource.RLIM_INFINITY else max(1, min(wanted, hard - OWN_FILES))
 
 
 def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
@@ -66,9 +99,14 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: Config, hub: Hub, announce: Callable[[str, str], None]) -> None:
         self.hub = hub
-        self._gate = Gate(hub)
+        self._gate = Gate(hub, echo=config.echo, deflate=config.deflate)
         self._announce = announce
         self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+
+        self._certificate = None
+        if config.tls_cert is not None and config.tls_key is not None:
+            self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
+        certificate = self._certificate
 
         def protocol(**arguments: object) -> Edge:
             return Edge(self._gate, **arguments)
@@ -83,6 +121,9 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_S,
                 lifespan="on",
+                proxy_headers=True,
+                forwarded_allow_ips=list(config.forwarded_allow_ips),
+                ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
                 backlog=BACKLOG,  # uvicorn listens once more
             )
         )
@@ -91,7 +132,8 @@ class Server(uvicorn.Server):
     def url(self) -> str:
         """Where the server listens."""
         host, port = self._listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def serve_for_ever(self) -> None:
         """Run until a signal. The store is opened first, so that what is wrong with it is said in one line."""
@@ -100,7 +142,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._expiry = asyncio.ensure_future(self._gate.expire_for_ever())
+        self._watchers = [asyncio.ensure_future(self._gate.expire_for_ever())]
+        if self._certificate is not None:
+            self._watchers.append(asyncio.ensure_future(self._certificate.renew_for_ever()))
         # What lives until the end need not be looked at by every collection.
         # And nothing we make per message is a cycle: fewer, larger collections find as much.
         gc.collect()
@@ -111,7 +155,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        self._expiry.cancel()
+        for watcher in self._watchers:
+            watcher.cancel()
         self._gate.close_young()
         await self.hub.drain()
         for late in list(self.hub.heartbeat):  # who came between the signal and the closed door
@@ -130,6 +175,18 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class _Loop(uvloop.Loop):
+    """uvloop, with a TLS handshake that may take as long as any other."""
+
+    handshake_s = 10.0
+
+    async def create_server(self, *args: Any, ssl: Any = None, **kwargs: Any) -> Any:
+        """Like uvloop's; the default there is a minute."""
+        if ssl is not None:
+            kwargs |= {"ssl": ssl, "ssl_handshake_timeout": self.handshake_s}
+        return await super().create_server(*args, **kwargs)
+
+
 def serve(config: Config, announce: Callable[[str, str], None]) -> None:
     """Run a server until SIGTERM or Ctrl-C.
 
@@ -141,5 +198,6 @@ def serve(config: Config, announce: Callable[[str, str], None]) -> None:
     """
     hub = build_hub(config)
     server = Server(config, hub, announce)
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+    _Loop.handshake_s = config.limits.handshake_s
+    with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(server.serve_for_ever())

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from trunkline.core.grant import ANYBODY
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
 from trunkline.core.session import Command, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
@@ -11,7 +12,7 @@ decode = msgspec.json.Decoder(Command).decode
 
 
 def session(*rooms: str, limits: Limits | None = None) -> Session:
-    made = Session("s", None, limits or Limits())
+    made = Session("s", ANYBODY, limits or Limits())
     for room in rooms:
         made.receive(Command("join", room))
     return made
@@ -51,7 +52,7 @@ def test_messages() -> None:
         ('{"type":"dance"}', "unknown_type"),
         ('{"type":""}', "unknown_type"),
         ('{"type":"__init__"}', "unknown_type"),
-        ('{"type":"auth","token":"x"}', "unsupported"),
+        ('{"type":"auth"}', "bad_command"),
         ('{"type":"signal","name":"typing"}', "unsupported"),
         ('{"type":"seen","offset":1}', "unsupported"),
         ('{"type":"join"}', "room_required"),

@@ -15,9 +15,9 @@ from tests.support import WAIT_S, Server, publish, stream
 from trunkline.wire import websocket as ws
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-UPGRADE = f"Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{KEY}\r\n"
-SSE = "Host: h\r\nAccept: text/event-stream\r\n"
-ONE_BYTE = "Host: h\r\nContent-Length: 1\r\n\r\nx"
+UPGRADE = f"Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{KEY}\r\n"
+SSE = "Host: localhost\r\nAccept: text/event-stream\r\n"
+ONE_BYTE = "Host: localhost\r\nContent-Length: 1\r\n\r\nx"
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,11 @@ async def socket_(raw: Raw) -> Raw:
 
 async def test_a_page_then_a_stream_on_one_connection(server: Server, raw: Raw) -> None:
     """Browsers reuse a connection: the edge takes it over between two requests."""
-    raw.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+    raw.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     head = await raw.head()
     assert "200 OK" in head
     await raw.reader.readexactly(int(head.lower().split("content-length: ")[1].split("\r\n")[0]))
-    raw.send("GET /rooms/edge HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+    raw.send("GET /rooms/edge HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
     assert "text/event-stream" in await raw.head()
     assert b"retry: " in await raw.reader.readuntil(b"\n\n")
 
@@ -108,7 +108,7 @@ async def test_a_head_in_small_pieces(server: Server, raw: Raw, path: str) -> No
 
 async def test_an_upgrade_on_a_used_connection(server: Server, raw: Raw) -> None:
     """Even with its head in pieces, so that uvicorn's parser sees it first."""
-    raw.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+    raw.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     head = await raw.head()
     await raw.reader.readexactly(int(head.lower().split("content-length: ")[1].split("\r\n")[0]))
     request = f"GET /rooms/edge HTTP/1.1\r\n{UPGRADE}"
@@ -134,7 +134,7 @@ async def test_other_websockets_are_uvicorns(server: Server, raw: Raw) -> None:
 
 async def test_events_for_http_1_0(server: Server, raw: Raw) -> None:
     """No chunks for a client that does not know them."""
-    raw.send("GET /rooms/edge HTTP/1.0\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+    raw.send("GET /rooms/edge HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
     head = await raw.head()
     assert " 200 " in head
 
@@ -151,15 +151,15 @@ async def test_events_for_http_1_0(server: Server, raw: Raw) -> None:
         ("GET /connect?room=a&since=b HTTP/1.1", UPGRADE, 400, "bad_position"),
         ("GET /rooms/a HTTP/1.1", UPGRADE.replace("13", "12"), 426, "bad_command"),
         ("GET /rooms/a HTTP/1.1", UPGRADE.replace("dGhl", ""), 400, "bad_command"),
-        ("GET /connect HTTP/1.1", "Host: h\r\nAccept: text/event-stream\r\n\r\n", 400, "room_required"),
+        ("GET /connect HTTP/1.1", "Host: localhost\r\nAccept: text/event-stream\r\n\r\n", 400, "room_required"),
         ("GET /rooms/a HTTP/1.1", f"{SSE}Last-Event-ID: ?\r\n\r\n", 400, "bad_position"),
         ("POST /rooms/a HTTP/1.1", f"Content-Type: image/png\r\n{ONE_BYTE}", 415, "unsupported_media_type"),
         ("POST /rooms/a HTTP/1.1", f"Content-Type: application/json\r\n{ONE_BYTE}", 400, "bad_json"),
-        ("POST /rooms/a HTTP/1.1", "Host: h\r\nContent-Length: 80000\r\n\r\n" + "x" * 80_000, 413, "too_large"),
-        ("POST /connect HTTP/1.1", "Host: h\r\nContent-Length: 0\r\n\r\n", 405, "method_not_allowed"),
-        ("GET /rooms/a?limit=1001 HTTP/1.1", "Host: h\r\n\r\n", 400, "bad_limit"),
-        ("GET /rooms/a?wait=61 HTTP/1.1", "Host: h\r\n\r\n", 400, "bad_limit"),
-        ("GET /nothing HTTP/1.1", "Host: h\r\n\r\n", 404, "not_found"),
+        ("POST /rooms/a HTTP/1.1", "Host: localhost\r\nContent-Length: 80000\r\n\r\n" + "x" * 80_000, 413, "too_large"),
+        ("POST /connect HTTP/1.1", "Host: localhost\r\nContent-Length: 0\r\n\r\n", 405, "method_not_allowed"),
+        ("GET /rooms/a?limit=1001 HTTP/1.1", "Host: localhost\r\n\r\n", 400, "bad_limit"),
+        ("GET /rooms/a?wait=61 HTTP/1.1", "Host: localhost\r\n\r\n", 400, "bad_limit"),
+        ("GET /nothing HTTP/1.1", "Host: localhost\r\n\r\n", 404, "not_found"),
     ],
 )  # fmt: skip
 async def test_refusals(server: Server, raw: Raw, request_line: str, headers: str, status: int, code: str) -> None:
@@ -176,7 +176,7 @@ async def test_garbage_is_answered(server: Server, raw: Raw) -> None:
     assert (await raw.end()).startswith(b"HTTP/1.1 400")
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /rooms/edge HTTP/1.1\r\nHost: h\r\n", b"GET /ro"])
+@pytest.mark.parametrize("sent", [b"", b"GET /rooms/edge HTTP/1.1\r\nHost: localhost\r\n", b"GET /ro"])
 async def test_who_does_not_finish_the_head_is_cut(server: Server, raw: Raw, sent: bytes) -> None:
     """Slowloris: within the handshake time (here 1 s) and a tenth."""
     raw.send(sent)
@@ -270,7 +270,7 @@ async def test_any_byte_counts_as_life(server: Server, socket_: Raw) -> None:
 
 async def test_event_streams_are_kept_alive(server: Server, raw: Raw) -> None:
     """A comment at least every interval, and the first byte at once."""
-    raw.send("GET /rooms/quiet HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+    raw.send("GET /rooms/quiet HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
     head = await raw.head()
     for header in ("X-Accel-Buffering: no", "Cache-Control: no-cache", "Transfer-Encoding: chunked"):
         assert header in head
@@ -301,7 +301,7 @@ async def test_connections_that_leave_leave_nothing(server: Server, http: aiohtt
             case 2:
                 connection.sendall(f"GET /rooms/edge HTTP/1.1\r\n{UPGRADE}".encode())
             case 3:
-                connection.sendall(b"GET /rooms/edge HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+                connection.sendall(b"GET /rooms/edge HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
         if n % 3:
             reset(connection)
         else:

@@ -78,7 +78,7 @@ async def test_a_violation_while_a_join_waits(server: Server, http: aiohttp.Clie
 def test_a_head_is_judged_in_one_pass(lines: list[bytes]) -> None:
     """Many headers and one mistake at the end: no backtracking."""
     began = time.perf_counter()
-    assert parse_head(b"\r\n".join([b"GET /rooms/x HTTP/1.1", b"Host: h", *lines, b"bad header"])) is None
+    assert parse_head(b"\r\n".join([b"GET /rooms/x HTTP/1.1", b"Host: localhost", *lines, b"bad header"])) is None
     assert time.perf_counter() - began < 0.1
 
 
@@ -233,8 +233,8 @@ async def test_after_close_there_is_no_after(tmp_path: Path) -> None:
 async def test_requests_that_are_not_finished(server: Server) -> None:
     """A body or a head of uvicorn's that does not come whole within the handshake time: cut (here 1 s)."""
     for sent in (
-        "POST /rooms/a HTTP/1.1\r\nHost: h\r\n",
-        "POST /rooms/a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx",
+        "POST /rooms/a HTTP/1.1\r\nHost: localhost\r\n",
+        "POST /rooms/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx",
     ):
         raw = await connected(server)
         raw.send(sent)
@@ -248,7 +248,7 @@ async def test_requests_that_are_not_finished(server: Server) -> None:
 async def test_headers_without_end(server: Server, path: str) -> None:
     """More than 16 KiB of headers are refused, whoever parses them."""
     raw = await connected(server)
-    raw.send(f"GET {path} HTTP/1.1\r\nHost: h\r\n")
+    raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n")
     with contextlib.suppress(ConnectionError):
         for n in range(300):
             raw.send(f"X-{n}: {'x' * 1000}\r\n")
@@ -265,7 +265,7 @@ async def test_headers_without_end(server: Server, path: str) -> None:
 async def test_an_upgrade_behind_an_unanswered_request(server: Server) -> None:
     """No second answer is ever written into a WebSocket: the upgrade is refused."""
     raw = await connected(server)
-    raw.send(f"GET /rooms/a?since=0&wait=1 HTTP/1.1\r\nHost: h\r\n\r\nGET /rooms/a HTTP/1.1\r\n{UPGRADE}")
+    raw.send(f"GET /rooms/a?since=0&wait=1 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /rooms/a HTTP/1.1\r\n{UPGRADE}")
     answer = await raw.end()
     assert b"101 Switching" not in answer
 
@@ -280,7 +280,7 @@ async def test_an_upgrade_that_cannot_be(server: Server, request_line: str) -> N
 async def test_head_of_an_event_stream_ends(server: Server) -> None:
     raw = await connected(server)
     raw.send(
-        "HEAD /rooms/a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\nGET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+        "HEAD /rooms/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     assert "text/event-stream" in await raw.head()
     assert "application/json" in await raw.head()
@@ -313,7 +313,7 @@ async def test_many_rooms_are_one_page(server: Server, http: aiohttp.ClientSessi
 async def test_going_away_while_sending(tmp_path: Path) -> None:
     """Half a body and gone, half a body at the end of the server: no traceback."""
     with Server() as server:
-        half = b"POST /rooms/a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc"
+        half = b"POST /rooms/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc"
         gone = await connected(server)
         gone.send(half)
         await gone.writer.drain()

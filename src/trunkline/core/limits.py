@@ -34,6 +34,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Publishes of all connections that wait for the log; beyond it the answer is `overloaded`.
     in_flight_max: int = 20_000
     in_flight_bytes_max: int = 64 * 1024 * 1024
+    # A WebSocket that brought no token says who it is within this time. A page fetches a token in well under it.
+    auth_s: float = 10.0
+    # All connections; also never more than the process may have open files. 2 KB each on our side, 8 in the kernel.
+    connections_max: int = 100_000
+    # A school or an office behind one address has hundreds of people; a hundred sockets of one person are a mistake.
+    connections_per_address_max: int = 1000
+    connections_per_user_max: int = 100
+    # A page opens one connection and a few polls; a reconnect storm of an office is a few hundred at once.
+    connects_per_address_s: float = 50.0
+    connects_per_address_burst: int = 500
+    requests_per_address_s: float = 100.0
+    requests_per_address_burst: int = 1000
+    # Nobody types 50 messages a second; a dragged pointer makes 60 signals, which a client thins out.
+    commands_per_connection_s: float = 50.0
+    commands_per_connection_burst: int = 200
+    publishes_per_user_s: float = 100.0
+    publishes_per_user_burst: int = 500
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,8 +4,10 @@ A session takes a command and returns a decision; the transport carries it out a
 no time, no socket and no room: the names of the rooms it joined are all it needs to know. The commands are the table
 at the end of this file.
 
-`auth`, `signal` and `seen` are words of the protocol that this server does not speak yet: they are refused with
-`unsupported`, so that a client can tell them from a typing error (`unknown_type`).
+A session has a grant or it has none yet. Without one, all that it may do is say who it is (`auth`) and `ping`.
+
+`signal` and `seen` are words of the protocol that this server does not speak yet: they are refused with `unsupported`,
+so that a client can tell them from a typing error (`unknown_type`).
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from trunkline.core.grant import Grant
 from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_json, check_room
 from trunkline.core.position import NOW, Start, parse_start
 from trunkline.errors import RequestError
 
-RESERVED = frozenset({"auth", "signal", "seen"})
+RESERVED = frozenset({"signal", "seen"})
+BEFORE_GRANT = frozenset({"auth", "ping"})
 
 
 class Command(msgspec.Struct):
@@ -32,6 +36,16 @@ class Command(msgspec.Struct):
     text: str | None = None
     since: str | int | None = None
     last: str | int | None = None
+    token: str | None = None
+
+
+class Authenticate(msgspec.Struct, gc=False):
+    """Find out whose token this is."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Authenticate()"  # a log is no place for it
 
 
 class Join(msgspec.Struct):
@@ -73,7 +87,7 @@ class Refuse(msgspec.Struct):
     room: str | None = None
 
 
-Decision = Join | Rejoin | Leave | Publish | Pong | Refuse
+Decision = Authenticate | Join | Rejoin | Leave | Publish | Pong | Refuse
 
 
 class Session:
@@ -81,14 +95,14 @@ class Session:
 
     Args:
         id: A short random name for logs and `welcome`.
-        user: Who is connected, or None.
+        grant: Who is connected and what they may do; None as long as nobody has said.
     """
 
-    __slots__ = ("_limits", "id", "rooms", "user")
+    __slots__ = ("_limits", "grant", "id", "rooms")
 
-    def __init__(self, id: str, user: str | None, limits: Limits) -> None:  # noqa: A002 - its name on the wire
+    def __init__(self, id: str, grant: Grant | None, limits: Limits) -> None:  # noqa: A002 - its name on the wire
         self.id = id
-        self.user = user
+        self.grant = grant
         self.rooms: tuple[str, ...] = ()
         self._limits = limits
 
@@ -96,6 +110,8 @@ class Session:
         """Decide one command. Never raises for what a client can send."""
         decide = _COMMANDS.get(command.type)
         try:
+            if self.grant is None and command.type not in BEFORE_GRANT:
+                raise RequestError("unauthorized", "say who you are first: auth {token}")
             if decide is None:
                 raise _unknown(command.type)
             return decide(self, command)
@@ -107,6 +123,12 @@ class Session:
         self.rooms = tuple(name for name in self.rooms if name != room)
 
     # The commands. Each raises RequestError for what it will not do.
+
+    def auth(self, command: Command) -> Decision:
+        """`auth {token}`: who this is, or a newer token of the same user."""
+        if not command.token:
+            raise RequestError("bad_command", "auth has a token")
+        return Authenticate(command.token)
 
     def join(self, command: Command) -> Decision:
         """`join {room, since?|last?}`."""
@@ -168,6 +190,7 @@ def _unknown(kind: str) -> RequestError:
 
 
 _COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
+    "auth": Session.auth,
     "join": Session.join,
     "leave": Session.leave,
     "message": Session.message,

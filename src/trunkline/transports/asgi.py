@@ -22,6 +22,7 @@ from trunkline.hub import Hub
 from trunkline.transports.conversation import Conversation
 from trunkline.transports.sse import EventStream
 from trunkline.wire import envelope, sse
+from trunkline.wire.credentials import Credentials
 
 
 class _Outbox:
@@ -62,18 +63,18 @@ class AsgiWebSocket(Conversation):
 
     __slots__ = ("_held", "_outbox", "_socket")
 
-    def __init__(self, hub: Hub, socket: WebSocket) -> None:
-        super().__init__(hub)
+    def __init__(self, hub: Hub, socket: WebSocket, client: str | None) -> None:
+        super().__init__(hub, client)
         self._socket = socket
         self._outbox = _Outbox()
         self._held = asyncio.Event()
         self._held.set()
 
-    async def run(self, joins: list[tuple[str, Start]]) -> None:
+    async def run(self, brought: Credentials, joins: list[tuple[str, Start]]) -> None:
         """Talk until either side ends."""
         offered = self._socket.scope.get("subprotocols", [])
         await self._socket.accept(envelope.VERSION if envelope.VERSION in offered else None)
-        self.greet(joins)
+        self.greet(brought, joins)
         sender = asyncio.ensure_future(self._send_all())
         receiver = asyncio.ensure_future(self._receive_all())
         try:
@@ -133,6 +134,10 @@ class AsgiWebSocket(Conversation):
         if not (self.held or self.full):
             self._held.set()
 
+    def end(self, code: int, reason: str) -> None:
+        self.part()
+        self._outbox.close(code, reason[:100])
+
     def ping(self) -> None:
         self.heard = True
 
@@ -149,12 +154,12 @@ class AsgiEventStream(EventStream):
 
     __slots__ = ("_outbox",)
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, hub: Hub, client: str | None) -> None:
+        super().__init__(hub, client)
         self._outbox = _Outbox()
 
     async def respond(self, request: Request, send: Send, joins: list[tuple[str, Start]], *, many: bool) -> None:
-        """Stream until either side ends."""
+        """Stream until either side ends. Whether it may has been asked."""
         headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
@@ -187,6 +192,12 @@ class AsgiEventStream(EventStream):
         self._outbox.put([data])
 
     def abort(self) -> None:
+        self._outbox.close(CloseCode.GOING_AWAY)
+
+    def dismiss(self, error: TrunklineError) -> None:
+        self.hub.access.refusals[error.code] += 1
+        self.part()
+        self._outbox.put([sse.other_event(b"closed", envelope.problem_body(error))])
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def drain(self, retry_after_ms: int) -> None:

@@ -1,37 +1,57 @@
 """The two-way half of a WebSocket connection, whoever carries its bytes: texts in, decisions carried out, events out.
 
-Commands of one connection are carried out in their order. A join may have to wait for the log (the room is not open
-yet); what arrives meanwhile is parked and the socket is not read, so at most what one read brought is held.
+Commands of one connection are carried out in their order. Some have to wait: a join for the log, a token for the
+issuer's keys, a publish for what the application's hook says. What arrives meanwhile is parked and the socket is not
+read, so at most what one read brought is held.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from trunkline.access import forbidden
 from trunkline.core.cursor import Cursor
+from trunkline.core.grant import ANYBODY, Grant
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
+from trunkline.core.rate import Bucket
 from trunkline.core.room import Room
-from trunkline.core.session import Join, Leave, Pong, Publish, Refuse, Rejoin, Session
-from trunkline.errors import RequestError, TrunklineError
+from trunkline.core.session import Authenticate, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
+from trunkline.errors import DISMISSALS, CloseCode, RequestError, TrunklineError
 from trunkline.hub import Hub, now_ms
 from trunkline.transports.stream import Stream
 from trunkline.wire import envelope
+from trunkline.wire.credentials import Credentials
+
+Joins = list[tuple[str, Start]]
 
 
 class Conversation(Stream):
     """One session and its rooms."""
 
-    __slots__ = ("_in_flight", "_parked", "_parted", "_session", "_starved")
+    __slots__ = ("_in_flight", "_pace", "_parked", "_parted", "_session", "_starved", "_unknown")
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
-        self._session = Session(hub.session_id(), None, hub.limits)
+    def __init__(self, hub: Hub, client: str | None = None) -> None:
+        super().__init__(hub, client)
+        self.session = hub.session_id()
+        self._session = Session(self.session, None, hub.limits)
         self._in_flight = 0
         self._parked: list[bytes] | None = None
         self._parted = False  # the connection is ending: no joins any more
         self._starved = False  # we stopped reading because too many publishes wait for their acks
+        self._unknown: tuple[Credentials, Joins] | None = None  # what it brought and wants, as long as nobody knows it
+        burst = hub.limits.commands_per_connection_burst
+        self._pace = None if client is None else Bucket(burst, time.monotonic())
 
     def send(self, event: bytes) -> None:
         """Send one event."""
+        raise NotImplementedError
+
+    def end(self, code: int, reason: str) -> None:
+        """Close, after what was sent."""
         raise NotImplementedError
 
     def hold(self) -> None:
@@ -50,19 +70,92 @@ class Conversation(Stream):
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.send(envelope.gap_event(gap))
 
-    def greet(self, joins: list[tuple[str, Start]]) -> None:
-        """Say welcome, and join what the URL named."""
+    # Who it is.
+
+    def greet(self, brought: Credentials, joins: Joins) -> None:
+        """Find out who this is, say welcome, and join what the URL named."""
         self.opened()
+        access = self.hub.access
+        if not access.required:
+            self._enter(ANYBODY, joins)
+            return
+        self._unknown = (brought, joins)
+        if brought.token is None and brought.ticket is None and access.authenticate is None:
+            access.visit(self)
+            return
+        try:
+            grant = access.grant_now(brought)
+        except RequestError as error:
+            self.dismiss(error)
+            return
+        if grant is not None:
+            self._enter(grant, joins)
+        else:
+            self._wait_for(self._identify(brought))
+
+    def dismiss(self, error: TrunklineError) -> None:
+        self._refuse(error)
+        self.end(DISMISSALS.get(error.code, CloseCode.INTERNAL_ERROR), str(error))
+
+    async def _identify(self, brought: Credentials) -> None:
+        """Ask whose credentials these are: the first, or newer ones of the same user."""
+        access = self.hub.access
+        try:
+            grant = await access.grant(brought)
+        except TrunklineError as error:
+            if self._parted:
+                return
+            if self._session.grant is not None:
+                self._refuse(error)
+            elif error.code == "unauthorized" and brought.token is None and brought.ticket is None:
+                access.visit(self)  # the application does not know it by its cookies; it may still say who it is
+            else:
+                self.dismiss(error)
+            return
+        if self._parted:
+            return
+        if self._unknown is not None:
+            self._enter(grant, self._unknown[1])
+        elif grant.user != self.grant.user:
+            self._refuse(RequestError("unauthorized", "a connection keeps its user: open another one"))
+        else:
+            access.guests.renew(self, grant)
+            self.regrant(grant)
+            self.send(envelope.authenticated(grant))
+            await self._recheck()
+
+    def regrant(self, grant: Grant) -> None:
+        """A newer token of the same user counts from now on."""
+        self._session.grant = grant
+
+    def _enter(self, grant: Grant, joins: Joins) -> None:
         hub = self.hub
-        self.send(envelope.welcome(self._session, hub.ping_interval_s, hub.ping_timeout_s, hub.limits))
+        hub.access.unvisit(self)
+        self._unknown = None
+        self.grant = grant
+        try:
+            hub.access.arrive(self)
+        except RequestError as error:
+            self.dismiss(error)
+            return
+        self._session.grant = grant
+        self.send(envelope.welcome(self.session, grant, hub.ping_interval_s, hub.ping_timeout_s, hub.limits))
         self._session.rooms = tuple(room for room, _ in joins)
         rooms = [hub.room(name) for name, _ in joins]
-        if all(room is not None for room in rooms):
+        if all(room is not None and hub.access.may_now(grant, "read", room.name) for room in rooms):
             for room, (_, start) in zip(rooms, joins, strict=True):
                 assert room is not None
                 self._begin(room, start)
         else:
-            self._park(joins)
+            self._wait_for(self._join_all(joins))
+
+    def deny(self, cursor: Cursor, error: TrunklineError) -> None:
+        room = cursor.room.name
+        self._session.forget(room)
+        self._leave(room)
+        self._refuse(error, room=room)
+
+    # What it says.
 
     def receive(self, text: bytes) -> None:
         """Carry out one command, now or as soon as those before it are done."""
@@ -71,14 +164,22 @@ class Conversation(Stream):
         if self._parked is not None:
             self._parked.append(text)
             return
+        wait = self._too_fast()
+        if wait:
+            self._park()
+            asyncio.get_running_loop().call_later(wait, self._unpark)
         try:
             command = envelope.decode_command(text)
         except RequestError as error:
-            self.send(envelope.error_event(error))
+            self._refuse(error)
+            return
+        if wait:
+            slower = RequestError("rate_limited", "too many commands on one connection", max(1, round(wait * 1000)))
+            self._refuse(slower, command.id, command.room)
             return
         decision = self._session.receive(command)
         if type(decision) is Publish:
-            self._publish(decision)
+            self._publish_if_allowed(decision)
         elif type(decision) is Join:
             self._join(decision)
         elif type(decision) is Rejoin:
@@ -90,14 +191,50 @@ class Conversation(Stream):
         elif type(decision) is Pong:
             self.send(envelope.PONG)
         elif type(decision) is Refuse:
-            self.send(envelope.error_event(decision.error, decision.id, decision.room))
+            self._refuse(decision.error, decision.id, decision.room)
+        elif type(decision) is Authenticate:
+            if self._unknown is not None:
+                brought = self._unknown[0]._replace(token=decision.token, ticket=None)
+            else:
+                brought = self.hub.access.nothing._replace(token=decision.token)
+            self._wait_for(self._identify(brought))
+
+    def _too_fast(self) -> float:
+        if self._pace is None:
+            return 0.0
+        limits = self.hub.limits
+        burst = limits.commands_per_connection_burst
+        return self._pace.take(limits.commands_per_connection_s, burst, time.monotonic())
+
+    def _publish_if_allowed(self, publish: Publish) -> None:
+        access = self.hub.access
+        may = access.may_now(self.grant, "write", publish.room)
+        if may is None:
+            self._wait_for(self._publish_when_allowed(publish))
+        elif may:
+            self._publish(publish)
+        else:
+            self._refuse(forbidden("write", publish.room), publish.id, publish.room)
+
+    async def _publish_when_allowed(self, publish: Publish) -> None:
+        try:
+            await self.hub.access.check(self.grant, "write", publish.room)
+        except TrunklineError as error:
+            self._refuse(error, publish.id, publish.room)
+        else:
+            self._publish(publish)
 
     def _publish(self, publish: Publish) -> None:
+        try:
+            self.hub.access.publishing(self.grant, self.client)
+        except RequestError as error:
+            self._refuse(error, publish.id, publish.room)
+            return
         self._in_flight += 1
         if self._in_flight >= self.hub.limits.in_flight_per_connection_max and not self._starved:
             self._starved = True
             self.hold()
-        draft = Draft(publish.room, publish.id, self._session.user, now_ms(), publish.json)
+        draft = Draft(publish.room, publish.id, self.grant.user, now_ms(), publish.json)
         self.hub.submit(draft, self._answer)
 
     def _answer(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
@@ -105,17 +242,37 @@ class Conversation(Stream):
         if receipt is not None:
             self.send(envelope.ack(receipt))
         elif error is not None:
-            self.send(envelope.error_event(error, draft.id, draft.room))
+            self._refuse(error, draft.id, draft.room)
         if self._starved and self._in_flight <= self.hub.limits.in_flight_per_connection_max // 2:
             self._starved = False
             self.release()
 
     def _join(self, join: Join) -> None:
         room = self.hub.room(join.room)
-        if room is None:
-            self._park([(join.room, join.start)])
+        may = self.hub.access.may_now(self.grant, "read", join.room)
+        if may is False:
+            self._session.forget(join.room)
+            self._leave(join.room)
+            self._refuse(forbidden("read", join.room), room=join.room)
+        elif room is None or may is None:
+            self._wait_for(self._join_all([(join.room, join.start)]))
         else:
             self._begin(room, join.start)
+
+    async def _join_all(self, joins: Joins) -> None:
+        for name, start in joins:
+            try:
+                await self.hub.access.check(self.grant, "read", name)
+                room = await self.hub.open(name)
+            except TrunklineError as error:
+                self._session.forget(name)
+                if not self._parted:
+                    self._leave(name)
+                    self._refuse(error, room=name)
+            else:
+                if self._parted:
+                    return
+                self._begin(room, start)
 
     def _begin(self, room: Room, start: Start) -> None:
         self._leave(room.name)
@@ -134,29 +291,38 @@ class Conversation(Stream):
     def _cursor(self, room: str) -> Cursor:
         return next(cursor for cursor in self.cursors if cursor.room.name == room)
 
-    def _park(self, joins: list[tuple[str, Start]]) -> None:
+    def _refuse(self, error: TrunklineError, message_id: str | None = None, room: str | None = None) -> None:
+        self.hub.access.refusals[error.code] += 1
+        if not self._parted:
+            self.send(envelope.error_event(error, message_id, room))
+
+    # Waiting.
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this before the next command."""
+        self._park()
+        self.hub.spawn(self._done(work))
+
+    async def _done(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self._unpark()
+
+    def _park(self) -> None:
         self._parked = []
         self.hold()
-        self.hub.spawn(self._join_parked(joins))
 
-    async def _join_parked(self, joins: list[tuple[str, Start]]) -> None:
-        for name, start in joins:
-            try:
-                room = await self.hub.open(name)
-            except TrunklineError as error:
-                self._session.forget(name)
-                if not self._parted:
-                    self.send(envelope.error_event(error, room=name))
-            else:
-                if self._parted:
-                    return
-                self._begin(room, start)
+    def _unpark(self) -> None:
         texts, self._parked = self._parked or [], None
-        self.release()
+        if not self._parted:
+            self.release()
         for text in texts:
             self.receive(text)
 
     def part(self) -> None:
         self._parked = None
         self._parted = True
+        self._unknown = None
+        self.hub.access.unvisit(self)
         super().part()

@@ -13,25 +13,32 @@ handed on reaches the same rooms through ASGI, so a stream that the edge did not
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple, Protocol
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from trunkline.core.door import Door
 from trunkline.core.message import check_room
 from trunkline.core.position import NOW, Start, parse_positions, parse_start
-from trunkline.errors import RequestError, TrunklineError
+from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import Hub
+from trunkline.transports.echo import EchoConnection
 from trunkline.transports.sse import SseConnection
 from trunkline.transports.websocket import WebSocketConnection
 from trunkline.wire import envelope
 from trunkline.wire import websocket as ws
+from trunkline.wire.credentials import Credentials
+from trunkline.wire.deflate import agree
+from trunkline.wire.origin import cors_headers
 from trunkline.wire.request import RequestHead, parse_head
 
 ROOMS = "/rooms/"
 CONNECT = "/connect"
-_OURS = (b"GET /rooms/", b"GET /connect")
 GENERATIONS = 10
 
 
@@ -43,8 +50,11 @@ class Expiring(Protocol):
 class Gate:
     """What all connections of one server share."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, echo: str | None = None, deflate: bool = False) -> None:
         self.hub = hub
+        self._echo = echo
+        self._deflate = deflate
+        self._ours = [b"GET " + path.encode() for path in (ROOMS, CONNECT, echo) if path]
         # Connections that owe us a whole request, by the tenth of the handshake time in which it began.
         self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
 
@@ -69,9 +79,17 @@ class Gate:
             for edge in list(generation):
                 edge.expire()
 
-    def take(self, transport: asyncio.Transport, data: bytes) -> asyncio.BaseProtocol | None:
-        """The protocol that takes this connection over, having answered; None if it is not for us."""
-        if not data.startswith(_OURS):
+    def may_become_ours(self, data: bytes) -> bool:
+        """Whether these first bytes can be the beginning of a stream's request."""
+        return any(data.startswith(ours[: len(data)]) for ours in self._ours)
+
+    def take(self, transport: asyncio.Transport, data: bytes, peer: str | None) -> asyncio.BaseProtocol | None:
+        """The protocol that takes this connection over, having answered; None if it is not for us.
+
+        Args:
+            peer: Under which name the connection was counted when it came.
+        """
+        if not data.startswith(tuple(self._ours)):
             return None
         end = data.find(b"\r\n\r\n")
         if end < 0 or end > self.hub.limits.head_bytes_max:
@@ -79,58 +97,123 @@ class Gate:
         head = parse_head(data[:end])
         if head is None or head.has_body:
             return None
-        if not (head.path == CONNECT or head.path.startswith(ROOMS)):
+        if not (head.path in (CONNECT, self._echo) or head.path.startswith(ROOMS)):
             return None
-        if head.is_websocket:
-            return self._take_websocket(transport, head, data[end + 4 :])
-        if head.is_sse:
-            return self._take_sse(transport, head)
-        return None
-
-    def _take_websocket(self, transport: asyncio.Transport, head: RequestHead, rest: bytes) -> asyncio.BaseProtocol:
+        if not (head.is_websocket or (head.is_sse and head.path != self._echo)):
+            return None
+        access = self.hub.access
+        client = peer
         try:
-            joins = starts_of(head, self.hub)
-            response = ws.accept(head)
+            client = self._recount(transport, head, peer)
+            access.enter(head, client)
+            take = _Take(transport, head, client)
+            return self._take_websocket(take, data[end + 4 :]) if head.is_websocket else self._take_sse(take)
         except RequestError as error:
-            return _Refused(transport, error.status, envelope.problem(error))
+            access.refusals[error.code] += 1
+            return _Refused(transport, access.door, client, refusal(error, cors_headers(access.origins, head)))
+
+    def _recount(self, transport: asyncio.Transport, head: RequestHead, peer: str | None) -> str | None:
+        """Count a stream under its client's address, if a proxy of ours says which that is."""
+        forwarded = head.headers.get(b"x-forwarded-for")
+        if peer is not None or forwarded is None:
+            return peer
+        door = self.hub.access.door
+        client = door.client(peer_of(transport), forwarded.decode("latin-1"))
+        if client is not None:
+            door.leave(peer)
+            refused = door.arrive(client, time.monotonic())
+            if refused is not None:
+                door.leave(client)
+                door.arrive(peer, time.monotonic())
+                raise refused
+        return client
+
+    def _take_websocket(self, take: _Take, rest: bytes) -> asyncio.BaseProtocol:
+        hub, head = self.hub, take.head
+        agreement = agree(head.headers.get(b"sec-websocket-extensions", b"")) if self._deflate else None
+        joins = [] if head.path == self._echo else starts_of(head, hub)
+        try:
+            response = ws.accept(head, agreement)
         except ws.BadHandshake as error:
-            body = envelope.problem(RequestError("bad_command", str(error)))
-            return _Refused(transport, error.status, body, error.headers)
-        connection = WebSocketConnection(self.hub, transport)
-        transport.set_protocol(connection)
-        connection.begin(response, joins)
+            raise _NoHandshake(str(error), error.status, error.headers) from None
+        connection: WebSocketConnection
+        if head.path == self._echo:
+            connection = echo = EchoConnection(hub, take.transport, take.client, agreement)
+            take.transport.set_protocol(echo)
+            echo.begin_echo(response)
+        else:
+            connection = WebSocketConnection(hub, take.transport, take.client, agreement)
+            take.transport.set_protocol(connection)
+            connection.begin(response, hub.access.credentials(head, take.client), joins)
         if rest:
             connection.data_received(rest)
         return connection
 
-    def _take_sse(self, transport: asyncio.Transport, head: RequestHead) -> asyncio.BaseProtocol:
-        hub = self.hub
-        try:
-            joins = starts_of(head, hub)
-            if not joins:
-                raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
-        except RequestError as error:
-            return _Refused(transport, error.status, envelope.problem(error))
-        stream = SseConnection(hub, transport)
-        transport.set_protocol(stream)
-        stream.respond()
-        many = head.path == CONNECT
-        rooms = [(hub.room(name), start) for name, start in joins]
-        if all(room is not None for room, _ in rooms):
-            stream.begin([(room, start) for room, start in rooms if room is not None], many=many)
+    def _take_sse(self, take: _Take) -> asyncio.BaseProtocol:
+        hub, access = self.hub, self.hub.access
+        joins = starts_of(take.head, hub)
+        if not joins:
+            raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
+        brought = access.credentials(take.head, take.client)
+        grant = access.grant_now(brought)
+        stream = SseConnection(hub, take.transport, take.client)
+        many = take.head.path == CONNECT
+        rooms = [hub.room(name) for name, _ in joins]
+        if grant is not None and all(room is not None and access.may_now(grant, "read", room.name) for room in rooms):
+            stream.admit(grant)
+            take.transport.set_protocol(stream)
+            stream.respond(cors_headers(access.origins, take.head))
+            begun = zip(rooms, joins, strict=True)
+            stream.begin([(room, start) for room, (_, start) in begun if room is not None], many=many)
         else:
-            hub.spawn(_begin_when_open(stream, joins, many))
+            take.transport.set_protocol(stream)
+            hub.spawn(_begin_when_known(stream, brought, joins, cors_headers(access.origins, take.head), many))
         return stream
 
 
-async def _begin_when_open(stream: SseConnection, joins: list[tuple[str, Start]], many: bool) -> None:
+class _Take(NamedTuple):
+    """A request that wants to become a stream."""
+
+    transport: asyncio.Transport
+    head: RequestHead
+    client: str | None
+
+
+class _NoHandshake(RequestError):
+    def __init__(self, message: str, status: int, headers: bytes) -> None:
+        super().__init__("bad_command", message)
+        self.status = status
+        self.headers = headers
+
+
+async def _begin_when_known(
+    stream: SseConnection,
+    brought: Credentials,
+    joins: list[tuple[str, Start]],
+    headers: list[tuple[str, str]],
+    many: bool,
+) -> None:
+    access = stream.hub.access
+    responded = False
     try:
+        grant = await access.grant(brought)
+        for name, _ in joins:
+            await access.check(grant, "read", name)
+        if stream.is_closing():
+            return
+        stream.admit(grant)
+        stream.respond(headers)
+        responded = True
         async with stream.hub.opened([name for name, _ in joins]) as rooms:
             if not stream.is_closing():
                 starts = [start for _, start in joins]
                 stream.begin(list(zip(rooms, starts, strict=True)), many=many)
-    except TrunklineError:
-        stream.abort()  # the response has begun: an end without a last chunk is how it fails; EventSource retries
+    except TrunklineError as error:
+        if responded:
+            stream.abort()  # an end without a last chunk is how a response fails; EventSource retries
+        else:
+            access.refusals[error.code] += 1
+            stream.refuse(refusal(error, headers))
 
 
 def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
@@ -160,7 +243,7 @@ def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
 class Edge(asyncio.Protocol):
     """A connection of which nothing is known yet."""
 
-    __slots__ = ("_arguments", "_buffer", "_gate", "_generation", "_transport")
+    __slots__ = ("_arguments", "_buffer", "_client", "_gate", "_generation", "_refused", "_transport")
 
     def __init__(self, gate: Gate, **arguments: Any) -> None:
         self._gate = gate
@@ -172,19 +255,41 @@ class Edge(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._generation = self._gate.admit(self)
+        door = self._gate.hub.access.door
+        self._client = door.client(peer_of(self._transport))
+        self._refused = door.arrive(self._client, time.monotonic())
+        if self._refused is not None and door.overrun:
+            self._transport.abort()
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            self._hand_on(_http2(self._gate, self._client, **self._arguments))
+
+    def _hand_on(self, protocol: asyncio.Protocol) -> None:
+        self._generation.discard(self)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused is not None:
+            # Only now: an answer to a question that was not asked yet is one that many clients do not read.
+            self._gate.hub.access.refusals[self._refused.code] += 1
+            self._generation.discard(self)
+            _Refused(self._transport, self._gate.hub.access.door, self._client, refusal(self._refused))
+            return
         if self._buffer:
             data = self._buffer + data
         # Only a head of ours is worth waiting for: the parser of uvicorn waits for its own.
-        if b"\r\n\r\n" not in data and _may_become_ours(data) and len(data) <= self._gate.hub.limits.head_bytes_max:
+        if (
+            b"\r\n\r\n" not in data
+            and self._gate.may_become_ours(data)
+            and len(data) <= self._gate.hub.limits.head_bytes_max
+        ):
             self._buffer = data
             return
         self._generation.discard(self)
-        if self._gate.take(self._transport, data) is None:
-            http = HttpProtocol(self._gate, **self._arguments)
-            http.connection_made(self._transport)
-            self._transport.set_protocol(http)
+        if self._gate.take(self._transport, data, self._client) is None:
+            http = HttpProtocol(self._gate, self._client, **self._arguments)
+            self._hand_on(http)
             http.data_received(data)
 
     def eof_received(self) -> None:
@@ -192,22 +297,21 @@ class Edge(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._generation.discard(self)
+        self._gate.hub.access.door.leave(self._client)
 
     def expire(self) -> None:
         """The head did not come in time."""
         self._transport.abort()
 
 
-def _may_become_ours(data: bytes) -> bool:
-    return any(data.startswith(ours[: len(data)]) for ours in _OURS)
-
-
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, which lets go of the connection when a stream is asked for on it."""
 
-    def __init__(self, gate: Gate, **arguments: Any) -> None:
+    def __init__(self, gate: Gate, client: str | None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._gate = gate
+        self._client = client
+        self._counted = True
         self._between_requests = True
         self._in_head = False
         self._head_bytes = 0
@@ -217,7 +321,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._between_requests and (self.cycle is None or self.cycle.response_complete) and not self.pipeline:
             self._unset_keepalive_if_required()
-            if self._gate.take(self.transport, data) is not None:
+            if self._gate.take(self.transport, data, self._client) is not None:
                 self.leave()
                 return
         self._unset_keepalive_if_required()
@@ -244,16 +348,18 @@ class HttpProtocol(HttpToolsProtocol):
             return
         lines = [name + b": " + value for name, value in self.scope["headers"]]
         head = b"\r\n".join([b"GET %b HTTP/1.1" % self.url, *lines, b"", b""])
-        if self._gate.take(self.transport, head + self._rest) is not None:
+        if self._gate.take(self.transport, head + self._rest, self._client) is not None:
             self.leave()
         else:
             self._forget()
+            self._uncount()  # uvicorn's WebSocket class does not tell us when it ends
             super().handle_websocket_upgrade()
 
     def leave(self) -> None:
         """The connection is somebody else's from now on."""
         self.connections.discard(self)
         self._forget()
+        self._counted = False
 
     def expire(self) -> None:
         """A request did not come whole in time."""
@@ -271,7 +377,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
+        self._uncount()
         super().connection_lost(exc)
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._gate.hub.access.door.leave(self._client)
 
     def on_message_begin(self) -> None:
         self._between_requests = False
@@ -290,14 +402,46 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
 
-class _Refused(asyncio.Protocol):
-    """Answers a request that cannot become a stream, and closes."""
+def _http2(gate: Gate, client: str | None, **arguments: Any) -> asyncio.Protocol:
+    """uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
+    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
 
-    def __init__(self, transport: asyncio.Transport, status: int, body: bytes, headers: bytes = b"") -> None:
+    class Http2Protocol(ZttpH2Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            gate.hub.access.door.leave(client)
+            super().connection_lost(exc)
+
+    return Http2Protocol(**arguments)
+
+
+class _Refused(asyncio.Protocol):
+    """Has answered a request that cannot become a stream, and waits for the end of its connection."""
+
+    def __init__(self, transport: asyncio.Transport, door: Door, client: str | None, response: bytes) -> None:
+        self._door = door
+        self._client = client
         transport.set_protocol(self)
-        reason = {400: "Bad Request", 426: "Upgrade Required"}.get(status, "Error")
-        transport.write(
-            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%bConnection: close\r\n\r\n%b"
-            % (status, reason.encode(), len(body), headers, body)
-        )
+        transport.write(response)
         transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.leave(self._client)
+
+
+def refusal(error: TrunklineError, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+    """An error as a whole HTTP response that ends its connection."""
+    body = envelope.problem(error)
+    lines = [f"{name}: {value}\r\n".encode("latin-1") for name, value in (*error_headers(error), *headers)]
+    if isinstance(error, _NoHandshake):
+        lines.append(error.headers)
+    return (
+        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
+        b"%bConnection: close\r\n\r\n%b"
+        % (error.status, HTTPStatus(error.status).phrase.encode(), len(body), b"".join(lines), body)
+    )
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address at the other end of a connection."""
+    peer = transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else ""

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -25,18 +27,29 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from trunkline.auth import TICKET_S
+from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.message import check_id, check_json, check_room
 from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
-from trunkline.errors import RequestError, TrunklineError
+from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import Hub
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket
+from trunkline.transports.conversation import Conversation
 from trunkline.wire import envelope, poll, sse
-from trunkline.wire.request import wants_events
+from trunkline.wire.request import RequestHead, wants_events
 
 JSON = "application/json"
 POLL_DEFAULT = Start("last", 50)
 
+T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Order(msgspec.Struct):
+    """What an administrator wants done, and to whom."""
+
+    user: str | None = None
+    token_id: str | None = None
 
 
 class Post(msgspec.Struct):
@@ -49,6 +62,7 @@ class Post(msgspec.Struct):
 
 _decode_post = msgspec.json.Decoder(Post).decode
 _decode_posts = msgspec.json.Decoder(list[Post]).decode
+_decode_order = msgspec.json.Decoder(_Order).decode
 _encode = msgspec.json.encode
 
 
@@ -67,6 +81,10 @@ def build_app(hub: Hub) -> Starlette:
         Route("/rooms/{room}", api.room, methods=["GET", "POST"]),
         Route("/connect", api.connect, methods=["GET"]),
         Route("/publish", api.publish, methods=["POST"]),
+        Route("/tickets", api.ticket, methods=["POST"]),
+        Route("/sessions/{session}/auth", api.renew, methods=["POST"]),
+        Route("/disconnect", api.disconnect, methods=["POST"]),
+        Route("/revoke", api.revoke, methods=["POST"]),
         Route("/healthz", api.health, methods=["GET"]),
         WebSocketRoute("/rooms/{room}", api.websocket),
         WebSocketRoute("/connect", api.websocket),
@@ -79,11 +97,23 @@ def build_app(hub: Hub) -> Starlette:
             Mount("/static", StaticFiles(directory=str(web))),
         ]
     handlers: dict[Any, Any] = {
-        TrunklineError: on_error,
+        TrunklineError: api.on_error,
         HTTPException: on_http_error,
         ClientDisconnect: on_disconnect,
     }
     middleware = [Middleware(_QuietEnd, hub=hub)]
+    allowed = hub.access.origins.allowed
+    if allowed:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=allowed,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+                allow_credentials="*" not in allowed,
+                max_age=600,
+            )
+        )
     return Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
 
 
@@ -146,17 +176,17 @@ class Api:
 
     async def serve(self, request: Request, room: str) -> ASGIApp:
         """The same for a room that the path does not name."""
-        await self._hub.ensure_started()
+        hub = self._hub
+        await hub.ensure_started()
         if request.method == "POST":
             return await self._post(request, room)
+        guest = await self._guest(request, "read", [room])
         since, last = _since(request)
         if _is_sse(request):
-            if request.method == "HEAD":
-                return Response(headers=dict(sse.HEADERS))
-            return _Events(self._hub, [(room, parse_start(since, last, NOW))], many=False)
+            return self._events(request, guest, [(room, parse_start(since, last, NOW))], many=False)
         start = parse_start(since, last, POLL_DEFAULT)
-        page = await self._hub.page(room, start, limit=self._limit(request), wait_s=self._wait(request))
-        return _json(poll.encode_page(page))
+        work = hub.page(room, start, limit=self._limit(request), wait_s=self._wait(request))
+        return _json(poll.encode_page(await guest.stay(work)))
 
     async def connect(self, request: Request) -> ASGIApp:
         """`/connect`: many rooms at once."""
@@ -165,18 +195,94 @@ class Api:
         joins = self._joins(request, NOW if _is_sse(request) else POLL_DEFAULT)
         if not joins:
             raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
+        guest = await self._guest(request, "read", [name for name, _ in joins])
         if _is_sse(request):
-            if request.method == "HEAD":
-                return Response(headers=dict(sse.HEADERS))
-            return _Events(hub, joins, many=True)
-        limit, wait_s = self._limit(request), self._wait(request)
+            return self._events(request, guest, joins, many=True)
+        work = self._poll_many(joins, self._limit(request), self._wait(request))
+        return _json(poll.encode_pages(await guest.stay(work)))
+
+    async def _poll_many(self, joins: list[tuple[str, Start]], limit: int, wait_s: float) -> list[poll.Page]:
+        hub = self._hub
         pages = await self._pages(joins, limit)
         if wait_s > 0 and not any(page.messages or page.gap for page in pages):
             rooms = [await hub.open(page.room) for page in pages]
             if all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True)):
                 await hub.wait_for(rooms, wait_s)
             pages = await self._pages([(page.room, parse_since(page.next)) for page in pages], limit)
-        return _json(poll.encode_pages(pages))
+        return pages
+
+    def _events(self, request: Request, guest: _Guest, joins: list[tuple[str, Start]], *, many: bool) -> ASGIApp:
+        if request.method == "HEAD":
+            return Response(headers=dict(sse.HEADERS))
+        stream = AsgiEventStream(self._hub, guest.client)
+        stream.admit(guest.grant)
+        return _Events(stream, joins, many=many)
+
+    async def _guest(self, request: Request, action: Action, rooms: Iterable[str]) -> _Guest:
+        """Whose request this is, if it may come in and do this in all these rooms."""
+        access = self._hub.access
+        head, client = _head(request), self._client(request)
+        access.enter(head, client)
+        grant = await access.grant(access.credentials(head, client))
+        for room in rooms:
+            await access.check(grant, action, room)
+        return _Guest(self._hub, grant, client)
+
+    def _client(self, request: Request | WebSocket) -> str | None:
+        """Under which name the client's limits are counted. Whose word is believed, the ASGI server has decided."""
+        return self._hub.access.door.client(request.client.host if request.client else "")
+
+    async def on_error(self, _: Request, error: Exception) -> Response:
+        """An error of ours, as the answer to whoever caused it or must wait for us."""
+        assert isinstance(error, TrunklineError)
+        self._hub.access.refusals[error.code] += 1
+        return _json(envelope.problem(error), error.status, dict(error_headers(error)))
+
+    async def ticket(self, request: Request) -> Response:
+        """`POST /tickets`: a single-use ticket for whoever sends this, worth what their token is worth."""
+        await self._hub.ensure_started()
+        guest = await self._guest(request, "read", [])
+        body = {"ticket": self._hub.access.ticket(guest.grant), "expires_in_s": TICKET_S}
+        return _json(_encode(body), 201)
+
+    async def renew(self, request: Request) -> Response:
+        """`POST /sessions/{session}/auth`: a newer token for a stream that is open."""
+        access = self._hub.access
+        guest = await self._guest(request, "read", [])
+        found = access.guests.find(request.path_params["session"])
+        # Another user's session is no different from none at all.
+        if found is None or found.grant.user != guest.grant.user:
+            raise RequestError("not_found", "you have no open stream of that name")
+        access.guests.renew(found, guest.grant)
+        if isinstance(found, Conversation):
+            found.regrant(guest.grant)
+        found.recheck()
+        return _json(envelope.authenticated(guest.grant))
+
+    async def disconnect(self, request: Request) -> Response:
+        """`POST /disconnect {user}`: end a user's connections."""
+        order = await self._order(request)
+        if order.user is None:
+            raise RequestError("bad_command", "name the user")
+        return _json(_encode({"connections": self._hub.disconnect(order.user)}))
+
+    async def revoke(self, request: Request) -> Response:
+        """`POST /revoke {user?, token_id?}`: refuse what was issued, and end the connections made with it."""
+        order = await self._order(request)
+        if order.user is None and order.token_id is None:
+            raise RequestError("bad_command", "name the user or the token_id")
+        ended = await self._hub.revoke(user=order.user, token_id=order.token_id)
+        return _json(_encode({"connections": ended}))
+
+    async def _order(self, request: Request) -> _Order:
+        await self._hub.ensure_started()
+        await self._guest(request, "admin", ["*"])
+        if not self._hub.access.required:
+            raise RequestError("unsupported", "this server asks nobody who they are, so there are no users")
+        try:
+            return _decode_order(await _body(request, self._hub.limits.envelope_bytes_max))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError("bad_json", f"the body is an object with user or token_id: {error}") from None
 
     async def _pages(self, joins: list[tuple[str, Start]], limit: int) -> list[poll.Page]:
         """A page of each room, together within the bounds of one."""
@@ -192,6 +298,8 @@ class Api:
     async def publish(self, request: Request) -> Response:
         """`POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
         limits = self._hub.limits
+        await self._hub.ensure_started()
+        guest = await self._guest(request, "write", [])
         body = await _body(request, limits.publish_list_max * 1024 + limits.message_bytes_max)
         try:
             posts = _decode_posts(body)
@@ -201,8 +309,11 @@ class Api:
             raise RequestError("too_large", f"{len(posts)} messages, at most {limits.publish_list_max} allowed")
         # Checked as a whole before the first is stored, so that a typing error stores nothing.
         checked = [(check_room(post.room or ""), *self._check(post)) for post in posts]
+        for room in dict.fromkeys(room for room, _, _ in checked):
+            await self._hub.access.check(guest.grant, "write", room)
+        self._hub.access.publishing(guest.grant, guest.client, len(checked))
         results = await asyncio.gather(
-            *[self._hub.append(room, post_id, None, text) for room, post_id, text in checked],
+            *[self._hub.append(room, post_id, guest.grant.user, text) for room, post_id, text in checked],
             return_exceptions=True,
         )
         failed = [result for result in results if isinstance(result, BaseException)]
@@ -218,26 +329,39 @@ class Api:
         return _json(_encode(answers), 207 if failed else 201)
 
     async def health(self, request: Request) -> Response:
-        """`/healthz`: what this worker has seen so far."""
-        return _json(_encode({"status": "draining" if self._hub.draining else "ok", **self._hub.statistics()}))
+        """`/healthz`: whether this worker serves; and to whoever may see it, what it has seen so far."""
+        answer: dict[str, Any] = {"status": "draining" if self._hub.draining else "ok"}
+        try:
+            await self._guest(request, "admin", ["*"])
+        except TrunklineError:
+            pass
+        else:
+            answer |= self._hub.statistics()
+        return _json(_encode(answer))
 
     async def websocket(self, socket: WebSocket) -> None:
         """`/rooms/{room}` and `/connect` as a WebSocket, for servers that leave it to ASGI."""
         hub = self._hub
+        access = hub.access
         await hub.ensure_started()
+        head, client = _head(socket), self._client(socket)
         try:
+            access.enter(head, client)
             if "room" in socket.path_params:
                 since, last = socket.query_params.get("since"), socket.query_params.get("last")
                 joins = [(check_room(socket.path_params["room"]), parse_start(since, last, NOW))]
             else:
                 joins = self._joins(socket, NOW)
         except RequestError as error:
-            await socket.send_denial_response(_json(envelope.problem(error), error.status))
+            access.refusals[error.code] += 1
+            headers = dict(error_headers(error))
+            await socket.send_denial_response(_json(envelope.problem(error), error.status, headers))
             return
-        await AsgiWebSocket(hub, socket).run(joins)
+        await AsgiWebSocket(hub, socket, client).run(access.credentials(head, client), joins)
 
     async def _post(self, request: Request, room: str) -> Response:
         limits = self._hub.limits
+        guest = await self._guest(request, "write", [room])
         body = await _body(request, limits.message_bytes_max + limits.envelope_bytes_max)
         media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if media_type == JSON:
@@ -254,7 +378,8 @@ class Api:
             raise RequestError("unsupported_media_type", f"send {JSON} or text/plain, not {media_type!r}")
         post.id = request.headers.get("idempotency-key", post.id)
         post_id, text = self._check(post)
-        receipt = await self._hub.append(room, post_id, None, text)
+        self._hub.access.publishing(guest.grant, guest.client)
+        receipt = await self._hub.append(room, post_id, guest.grant.user, text)
         return _json(_encode(receipt), 200 if receipt.duplicate else 201)
 
     def _check(self, post: Post) -> tuple[str | None, bytes]:
@@ -282,17 +407,59 @@ class Api:
         return _number(request, "wait", 0, int(self._hub.limits.poll_wait_s_max), 0)
 
 
+class _Guest:
+    """Whoever sent a request, as long as it takes."""
+
+    def __init__(self, hub: Hub, grant: Grant, client: str | None) -> None:
+        self._hub = hub
+        self.grant = grant
+        self.client = client
+        self.session = ""
+        self._ended: asyncio.Future[Any]
+
+    async def stay(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for this, unless their time here is over before.
+
+        Raises:
+            RequestError: They may not stay.
+        """
+        if self.grant is ANYBODY:
+            return await work
+        self._ended = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(work)
+        access = self._hub.access
+        self.session = self._hub.session_id()
+        try:
+            access.arrive(self)
+            await asyncio.wait((task, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if self._ended.done():
+                self._ended.result()
+            return task.result()
+        finally:
+            task.cancel()
+            if self._ended.done():
+                self._ended.exception()
+            access.guests.leave(self)
+
+    def dismiss(self, error: RequestError) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    def recheck(self) -> None:
+        # The client asks again at once, and is asked who it is as always.
+        self.dismiss(RequestError("forbidden", "what you may read has changed: ask again"))
+
+
 class _Events:
     """An event stream as the response of an endpoint."""
 
-    def __init__(self, hub: Hub, joins: list[tuple[str, Start]], *, many: bool) -> None:
-        self._hub = hub
+    def __init__(self, stream: AsgiEventStream, joins: list[tuple[str, Start]], *, many: bool) -> None:
+        self._stream = stream
         self._joins = joins
         self._many = many
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = AsgiEventStream(self._hub)
-        await stream.respond(Request(scope, receive), send, self._joins, many=self._many)
+        await self._stream.respond(Request(scope, receive), send, self._joins, many=self._many)
 
 
 def page(path: str) -> Handler:
@@ -302,15 +469,6 @@ def page(path: str) -> Handler:
         return FileResponse(path, media_type="text/html")
 
     return serve
-
-
-async def on_error(_: Request, error: Exception) -> Response:
-    """An error of ours, as the answer to whoever caused it or must wait for us."""
-    assert isinstance(error, TrunklineError)
-    headers = {}
-    if error.retry_after_ms is not None:
-        headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
-    return _json(envelope.problem(error), error.status, headers)
 
 
 async def on_disconnect(_: Request, __: Exception) -> Response:
@@ -328,6 +486,15 @@ async def on_http_error(_: Request, error: Exception) -> Response:
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, JSON)
+
+
+def _head(request: Request | WebSocket) -> RequestHead:
+    """The request's head, as the edge has it."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in request.scope["headers"]:
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    query = request.scope["query_string"].decode("latin-1")
+    return RequestHead(request.scope["path"], parse_qsl(query, keep_blank_values=True), headers)
 
 
 def _is_sse(request: Request) -> bool:

@@ -6,8 +6,10 @@ import asyncio
 
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
+from trunkline.core.grant import ANYBODY, Grant
 from trunkline.core.position import Gap, Start
 from trunkline.core.room import Room
+from trunkline.errors import TrunklineError
 from trunkline.hub import Hub
 from trunkline.transports.stream import Stream
 from trunkline.wire import envelope, poll, sse
@@ -16,7 +18,7 @@ _HEAD = b"".join(
     [
         b"HTTP/1.1 200 OK\r\n",
         *(f"{name}: {value}\r\n".encode() for name, value in sse.HEADERS),
-        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n",
     ]
 )
 
@@ -30,8 +32,8 @@ class EventStream(Stream):
 
     __slots__ = ("_positions",)
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, hub: Hub, client: str | None = None) -> None:
+        super().__init__(hub, client)
         self._positions: dict[str, str] | None = None
 
     def send(self, data: bytes) -> None:
@@ -45,6 +47,7 @@ class EventStream(Stream):
             many: Positions name their rooms, as on `/connect`, even if there is only one.
         """
         self.opened()
+        hub = self.hub
         begun = []
         at = {}
         for room, start in joins:
@@ -57,10 +60,27 @@ class EventStream(Stream):
             self.send(sse.opening(poll.positions(at)))
         else:
             self.send(sse.opening(next(iter(at.values()))))
+        if self.grant.expires_at is not None:  # it has something to renew
+            body = envelope.welcome_body(self.session, self.grant, hub.ping_interval_s, hub.ping_timeout_s, hub.limits)
+            self.send(sse.other_event(b"welcome", body))
         for cursor, gap in begun:
             if gap is not None:
                 self.lose(cursor, gap)
         self.attach(cursor for cursor, _ in begun)
+
+    def admit(self, grant: Grant) -> None:
+        """It is this user's.
+
+        Raises:
+            RequestError: `too_many_connections`.
+        """
+        if grant is not ANYBODY:
+            self.session = self.hub.session_id()
+            self.grant = grant
+            self.hub.access.arrive(self)
+
+    def deny(self, cursor: Cursor, error: TrunklineError) -> None:
+        self.dismiss(error)  # a stream's rooms are in its URL: what comes back without this room is another stream
 
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.send(sse.gap_event(gap, self._moved(gap.room, gap.next)))
@@ -93,13 +113,25 @@ class SseConnection(EventStream, asyncio.Protocol):
 
     __slots__ = ("_transport",)
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
-        super().__init__(hub)
+    def __init__(self, hub: Hub, transport: asyncio.Transport, client: str | None = None) -> None:
+        super().__init__(hub, client)
         self._transport = transport
 
-    def respond(self) -> None:
+    def respond(self, headers: list[tuple[str, str]]) -> None:
         """Send the head of the response: at once, before anything is known of the rooms."""
-        self._transport.write(_HEAD)
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+        self._transport.write(b"%b%b\r\n" % (_HEAD, more))
+
+    def refuse(self, response: bytes) -> None:
+        """Answer with something else than a stream."""
+        self._transport.write(response)
+        self._transport.close()
+
+    def dismiss(self, error: TrunklineError) -> None:
+        self.hub.access.refusals[error.code] += 1
+        self.part()
+        self._transport.write(sse.chunk(sse.other_event(b"closed", envelope.problem_body(error))) + sse.LAST_CHUNK)
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """A reader has nothing more to say; what it sends is ignored."""
@@ -115,6 +147,7 @@ class SseConnection(EventStream, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed()
+        self.hub.access.door.leave(self.client)
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         if self._positions is None:

@@ -6,17 +6,22 @@ from collections.abc import Iterable
 
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
+from trunkline.core.grant import ANYBODY, Grant
 from trunkline.core.position import Gap
+from trunkline.errors import TrunklineError
 from trunkline.hub import Hub
 
 
 class Stream:
     """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""
 
-    __slots__ = ("_bucket", "cursors", "full", "heard", "hub")
+    __slots__ = ("_bucket", "client", "cursors", "full", "grant", "heard", "hub", "session")
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, client: str | None = None) -> None:
         self.hub = hub
+        self.client = client  # under which name its limits are counted; None if they are not
+        self.grant: Grant = ANYBODY
+        self.session = ""
         self.full = False
         self.heard = True
         self.cursors: tuple[Cursor, ...] = ()
@@ -41,6 +46,25 @@ class Stream:
     def drain(self, retry_after_ms: int) -> None:
         raise NotImplementedError
 
+    def dismiss(self, error: TrunklineError) -> None:
+        """Say why it may not stay, and end it."""
+        raise NotImplementedError
+
+    def recheck(self) -> None:
+        """What it may do has changed: stop reading what it may not read any more."""
+        self.hub.spawn(self._recheck())
+
+    async def _recheck(self) -> None:
+        for cursor in self.cursors:
+            try:
+                await self.hub.access.check(self.grant, "read", cursor.room.name)
+            except TrunklineError as error:
+                self.deny(cursor, error)
+
+    def deny(self, cursor: Cursor, error: TrunklineError) -> None:
+        """It may not read this room any more."""
+        raise NotImplementedError
+
     def opened(self) -> None:
         """Begin to be kept alive."""
         self._bucket = self.hub.heartbeat.add(self)
@@ -57,6 +81,8 @@ class Stream:
         if self._bucket >= 0:
             self.hub.heartbeat.remove(self, self._bucket)
             self._bucket = -1
+        if self.session:
+            self.hub.access.guests.leave(self)
 
     def attach(self, cursors: Iterable[Cursor]) -> None:
         """Read on from these, too."""

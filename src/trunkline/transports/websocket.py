@@ -19,6 +19,8 @@ from trunkline.hub import Hub
 from trunkline.transports.conversation import Conversation
 from trunkline.wire import envelope
 from trunkline.wire import websocket as ws
+from trunkline.wire.credentials import Credentials
+from trunkline.wire.deflate import Agreement
 
 # How long we go on reading after our close frame. If we just closed, the kernel would answer what the peer is still
 # sending with a reset, and a reset can overtake the close frame: the peer would never learn why.
@@ -38,22 +40,33 @@ class State(Enum):
 class WebSocketConnection(Conversation, asyncio.Protocol):
     """One WebSocket, from after the handshake to the end of its TCP connection."""
 
-    __slots__ = ("_backlog", "_corked", "_receiver", "_state", "_transport", "_unread")
+    __slots__ = ("_backlog", "_corked", "_frames", "_receiver", "_state", "_transport", "_unread")
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
-        super().__init__(hub)
-        limits = hub.limits
+    def __init__(
+        self,
+        hub: Hub,
+        transport: asyncio.Transport,
+        client: str | None = None,
+        agreement: Agreement | None = None,
+    ) -> None:
+        super().__init__(hub, client)
         self._transport = transport
-        self._receiver = ws.Receiver(limits.message_bytes_max + limits.envelope_bytes_max)
+        self._receiver = ws.Receiver(self.size_max, inflates=agreement is not None)
+        self._frames = ws.text_frames if agreement is None else ws.DEFLATED_TEXT_FRAMES[agreement.bits]
         self._state = State.OPEN
         self._backlog = 0
         self._unread = b""
         self._corked: list[bytes] | None = None
 
-    def begin(self, response: bytes, joins: list[tuple[str, Start]]) -> None:
+    @property
+    def size_max(self) -> int:
+        """The largest message that the peer may send, in bytes."""
+        return self.hub.limits.message_bytes_max + self.hub.limits.envelope_bytes_max
+
+    def begin(self, response: bytes, brought: Credentials, joins: list[tuple[str, Start]]) -> None:
         """Complete the handshake, and join what the URL named: one write, where each would be a system call."""
         self._corked = [response]
-        self.greet(joins)
+        self.greet(brought, joins)
         written, self._corked = self._corked, None
         self._transport.write(b"".join(written))
 
@@ -87,14 +100,18 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             if type(event) is ws.Text:
                 if self._state is State.OPEN:
                     self.receive(event.data)
+            elif type(event) is ws.Binary:
+                self.receive_binary(event.data)
             elif type(event) is ws.Ping:
                 self._write_reply(ws.frame(ws.Opcode.PONG, event.data))
-            elif type(event) is ws.Binary:
-                self._close(CloseCode.UNSUPPORTED_DATA, "commands are JSON in text messages, not binary")
             elif type(event) is ws.Failed:
                 self._close(event.code, event.reason)
             elif type(event) is ws.Closed:
                 self._answer_close(event)
+
+    def receive_binary(self, data: bytes) -> None:
+        """Carry out what a binary message says: nothing."""
+        self._close(CloseCode.UNSUPPORTED_DATA, "commands are JSON in text messages, not binary")
 
     def eof_received(self) -> None:
         self._transport.close()
@@ -112,12 +129,13 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = State.CLOSED
         self.closed()
+        self.hub.access.door.leave(self.client)
 
     # What fan-out, the conversation and the hub call.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         if self._state is State.OPEN:
-            self._transport.write(batch.encoded(ws.text_frames))
+            self._transport.write(batch.encoded(self._frames))
 
     def send(self, event: bytes) -> None:
         self._write_reply(ws.frame(ws.Opcode.TEXT, event))
@@ -148,6 +166,9 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             self.send(envelope.closing(retry_after_ms))
             self._close(CloseCode.SERVICE_RESTART, "the server restarts")
 
+    def end(self, code: int, reason: str) -> None:
+        self._close(code, reason)
+
     def _write_reply(self, frame: bytes) -> None:
         """Answer the peer. One that asks and does not read is not read from either, so answers cannot pile up."""
         if self._corked is not None:
@@ -161,7 +182,10 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         """Send a close frame, and wait a moment for the peer to go."""
         if self._state is not State.OPEN:
             return
-        self._transport.write(ws.close_frame(code, reason))
+        if self._corked is not None:
+            self._corked.append(ws.close_frame(code, reason))
+        else:
+            self._transport.write(ws.close_frame(code, reason))
         self._state = State.CLOSING
         self.part()
         self._transport.resume_reading()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from trunkline.core.fanout import Batch
+from trunkline.core.grant import Grant
 from trunkline.core.limits import Limits
 from trunkline.core.message import Message, Receipt
 from trunkline.core.position import Gap
-from trunkline.core.session import Command, Session
+from trunkline.core.session import Command
 from trunkline.errors import RequestError, TrunklineError
 
 VERSION = "trunkline.v1"
@@ -17,11 +18,17 @@ _encode = msgspec.json.Encoder().encode
 _decode_command = msgspec.json.Decoder(Command).decode
 
 
-class _Welcome(msgspec.Struct, tag_field="type", tag="welcome"):
+class _Welcome(msgspec.Struct):
     session: str
     user: str | None
+    expires_at: int | None
     heartbeat: dict[str, float]
     limits: dict[str, float]
+
+
+class _Authenticated(msgspec.Struct, tag_field="type", tag="authenticated"):
+    user: str | None
+    expires_at: int | None
 
 
 class _Joined(msgspec.Struct, tag_field="type", tag="joined"):
@@ -85,12 +92,18 @@ def message_events(batch: Batch) -> list[bytes]:
     return [message_event(message) for message in batch.messages]
 
 
-def welcome(session: Session, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
-    """The first event of every WebSocket connection."""
+def welcome(session: str, grant: Grant, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
+    """The first event of every connection that is let in."""
+    return b'{"type":"welcome",' + welcome_body(session, grant, interval_s, timeout_s, limits)[1:]
+
+
+def welcome_body(session: str, grant: Grant, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
+    """The same as SSE carries it."""
     return _encode(
         _Welcome(
-            session.id,
-            session.user,
+            session,
+            grant.user,
+            _ms(grant.expires_at),
             {"interval_s": interval_s, "timeout_s": timeout_s},
             {
                 "message_bytes": limits.message_bytes_max,
@@ -100,6 +113,15 @@ def welcome(session: Session, interval_s: float, timeout_s: float, limits: Limit
             },
         )
     )
+
+
+def authenticated(grant: Grant) -> bytes:
+    """The newer token counts from now on."""
+    return _encode(_Authenticated(grant.user, _ms(grant.expires_at)))
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def joined(room: str, epoch: str, head: int) -> bytes:
@@ -139,4 +161,9 @@ def closing(retry_after_ms: int) -> bytes:
 
 def problem(error: TrunklineError) -> bytes:
     """An error as the body of an HTTP response."""
-    return _encode({"error": _Problem(error.code, str(error), error.retry_after_ms)})
+    return b'{"error":%b}' % problem_body(error)
+
+
+def problem_body(error: TrunklineError) -> bytes:
+    """An error by itself, as SSE carries it."""
+    return _encode(_Problem(error.code, str(error), error.retry_after_ms))

@@ -30,6 +30,11 @@ def event(body: bytes, last_event_id: bytes) -> bytes:
     return b"id: %b\ndata: %b\n\n" % (last_event_id, body)
 
 
+def other_event(kind: bytes, body: bytes) -> bytes:
+    """Something about the stream itself. It has no id: it does not move the position."""
+    return b"event: %b\ndata: %b\n\n" % (kind, body)
+
+
 def gap_event(gap: Gap, last_event_id: bytes) -> bytes:
     """A gap, for `addEventListener("gap", …)`."""
     return b"event: gap\nid: %b\ndata: %b\n\n" % (last_event_id, gap_body(gap))

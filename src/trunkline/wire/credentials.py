@@ -1,0 +1,79 @@
+"""Where a request says who it is from: the same secrets, wherever they stand.
+
+place                                                    for whom
+`Authorization: Bearer <token>` (RFC 6750 section 2.1)   anything that can set headers
+`Sec-WebSocket-Protocol: trunkline.v1, trunkline.token.<token>`   a browser's WebSocket
+`?token=<token>`                                         whoever has no other way; URLs end up in logs
+`?ticket=<ticket>`                                       EventSource: worth nothing a moment later
+`Cookie: <name>=<token>`                                 pages of our own origin, if a name is set
+
+If there are several, the first of this table counts. A WebSocket that brings none says it in its first message.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from trunkline.wire.request import RequestHead
+
+TOKEN_PROTOCOL = "trunkline.token."  # noqa: S105 - a prefix
+TOKEN_BYTES_MAX = 8 * 1024
+
+
+class Credentials(NamedTuple):
+    """What somebody brings to be recognised by.
+
+    Attributes:
+        token: A token, from wherever it stood.
+        ticket: A single-use ticket.
+        head: The request itself: its headers, cookies and query, for applications that decide by those.
+        address: The client's, as far as trusted proxies tell it.
+    """
+
+    token: str | None
+    ticket: str | None
+    head: RequestHead
+    address: str
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The request's cookies."""
+        return cookies(self.head)
+
+    def __repr__(self) -> str:
+        return f"Credentials(address={self.address!r})"  # a log is no place for the rest
+
+
+def credentials(head: RequestHead, address: str, cookie: str | None) -> Credentials:
+    """Take them out of a request.
+
+    Args:
+        cookie: Name of the cookie that holds a token, or None if cookies do not count.
+    """
+    token = _bearer(head) or _subprotocol(head) or head.first("token")
+    if token is None and cookie is not None:
+        token = cookies(head).get(cookie)
+    ticket = head.first("ticket") if token is None else None
+    return Credentials(token or None, ticket or None, head, address)
+
+
+def cookies(head: RequestHead) -> dict[str, str]:
+    """The cookies of a request (RFC 6265 section 4.2.1). The first of a name counts, as in browsers' own order."""
+    found: dict[str, str] = {}
+    for pair in head.headers.get(b"cookie", b"").decode("latin-1").replace(", ", "; ").split(";"):
+        name, equals, value = pair.strip().partition("=")
+        if equals:
+            found.setdefault(name, value.strip('"'))
+    return found
+
+
+def _bearer(head: RequestHead) -> str | None:
+    scheme, _, token = head.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _subprotocol(head: RequestHead) -> str | None:
+    for name in head.headers.get(b"sec-websocket-protocol", b"").decode("latin-1").split(","):
+        if name.strip().startswith(TOKEN_PROTOCOL):
+            return name.strip().removeprefix(TOKEN_PROTOCOL)
+    return None

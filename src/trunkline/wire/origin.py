@@ -1,0 +1,128 @@
+"""Which web page's request this is, as browsers tell it (RFC 6454, the Fetch standard).
+
+Browsers let any page open a WebSocket to any server, and send cookies along; nothing but the Origin header tells whose
+page it is. So a request with an Origin must come from a page of our own host, or of a listed one. A request without
+Origin is either no browser's, or one that the browser itself allows (same-origin GET).
+
+A server on loopback that asks nobody who they are has a second enemy: a page whose host name was made to point to
+127.0.0.1 after it was loaded ("DNS rebinding"). To the browser it is same-origin. So there the name must be loopback's
+own, or a listed one.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+from trunkline.errors import RequestError
+from trunkline.wire.request import RequestHead
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Origins(msgspec.Struct, frozen=True, kw_only=True):
+    """Which pages may come.
+
+    Attributes:
+        allowed: Origins beside our own, such as `https://app.example.com`; `*` is any.
+        loopback_only: Our own names are loopback's only.
+    """
+
+    allowed: tuple[str, ...] = ()
+    loopback_only: bool = False
+
+    def check(self, head: RequestHead) -> None:
+        """Let the request pass.
+
+        Raises:
+            RequestError: `bad_host` or `bad_origin`.
+        """
+        if "*" in self.allowed:
+            return
+        host = head.headers.get(b"host", b"").decode("latin-1")
+        if self.loopback_only and host and not is_loopback(_host(host)) and not self._lists(host):
+            raise RequestError(
+                "bad_host",
+                "this server answers to localhost only, since it asks nobody who they are; to serve other names,"
+                " list their origins (--origins https://app.example.com)",
+            )
+        origin = head.headers.get(b"origin")
+        if origin is None:
+            # Pages of other sites that do not read the answer (<img>, <script>) send no Origin; some browsers say so.
+            site = head.headers.get(b"sec-fetch-site", b"none")
+            if site in (b"cross-site", b"same-site") and head.headers.get(b"sec-fetch-mode") != b"navigate":
+                raise _refused("another site")
+        elif not self.allows(origin.decode("latin-1"), host):
+            raise _refused(origin.decode("latin-1")[:200])
+
+    def allows(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may use the server that it called by this Host."""
+        return "*" in self.allowed or origin in self.allowed or _is_same(origin, host)
+
+    def _lists(self, host: str) -> bool:
+        return any(_is_same(origin, host) for origin in self.allowed)
+
+
+def cors_headers(origins: Origins, head: RequestHead) -> list[tuple[str, str]]:
+    """What lets a listed page of another origin read the answer (the Fetch standard, section 3.3)."""
+    origin = head.headers.get(b"origin", b"").decode("latin-1")
+    if not origin or not origins.allowed:
+        return []
+    if "*" in origins.allowed:
+        return [("Access-Control-Allow-Origin", "*")]
+    if origin in origins.allowed:
+        return [
+            ("Access-Control-Allow-Origin", origin),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Vary", "Origin"),
+        ]
+    return [("Vary", "Origin")]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without port, can only be this machine."""
+    return (
+        host in ("localhost", "::1", "[::1]")
+        or host.endswith(".localhost")
+        or (host.startswith("127.") and all(part.isdigit() for part in host.split(".")))
+    )
+
+
+def check_origin_setting(origin: str) -> str:
+    """An entry of a list of origins.
+
+    Raises:
+        ValueError: It is neither `*` nor a scheme and a host.
+    """
+    parts = urlsplit(origin)
+    plain = f"{parts.scheme}://{parts.netloc}" == origin and parts.scheme in ("http", "https") and parts.hostname
+    if origin != "*" and not plain:
+        raise ValueError(f"an origin is a scheme and a host, such as https://app.example.com, not {origin!r}")
+    return origin
+
+
+def _refused(whose: str) -> RequestError:
+    return RequestError("bad_origin", f"pages of {whose} may not use this server")
+
+
+def _host(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].lower()
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Same host and port. Not the scheme: behind a proxy that ends TLS we do not know it."""
+    try:
+        theirs = urlsplit(origin)
+        default = _DEFAULT_PORTS.get(theirs.scheme)
+        ours = urlsplit(f"//{host}")
+        return (
+            default is not None
+            and theirs.hostname is not None
+            and theirs.hostname == ours.hostname
+            and (theirs.port or default) == (ours.port or default)
+        )
+    except ValueError:
+        return False
