@@ -36,6 +36,7 @@ class Server:
     def __init__(self, *arguments: str, store: str = "memory:", command: list[str] | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.ours = command is None
         self._command = command or [
             sys.executable, "-m", "trunkline", "serve", "--port", "PORT", "--store", store, *arguments,
         ]  # fmt: skip

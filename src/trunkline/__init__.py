@@ -3,12 +3,15 @@
 Every room is one append-only log, every client is a cursor over it. Start with `Hub`.
 """
 
+from trunkline.auth import Issuer, JwtAuth
+from trunkline.core.grant import Grant, Permissions
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.message import Message, Receipt
 from trunkline.core.position import Gap
 from trunkline.errors import (
     ConfigError,
     GapError,
+    HookFailed,
     Overloaded,
     RequestError,
     ShuttingDown,
@@ -16,15 +19,22 @@ from trunkline.errors import (
     TrunklineError,
 )
 from trunkline.hub import Hub
+from trunkline.wire.credentials import Credentials
 
 __all__ = [
     "ConfigError",
+    "Credentials",
     "Gap",
     "GapError",
+    "Grant",
+    "HookFailed",
     "Hub",
+    "Issuer",
+    "JwtAuth",
     "Limits",
     "Message",
     "Overloaded",
+    "Permissions",
     "Receipt",
     "RequestError",
     "Retention",

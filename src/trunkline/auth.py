@@ -40,6 +40,7 @@ log = logging.getLogger("trunkline")
 
 SECRET_BYTES_MIN = 32  # RFC 7518 section 3.2: a key of the hash's size or larger
 USER_MAX = 255
+FOREVER = 253_402_300_800  # the year 10000
 JWKS_BYTES_MAX = 256 * 1024
 JWKS_TIMEOUT_S = 5.0
 JWKS_FRESH_S = 600.0  # a key that was withdrawn is refused after this long
@@ -139,6 +140,8 @@ class JwtAuth:
         if not isinstance(user, str) or not 0 < len(user) <= USER_MAX or not user.isprintable():
             raise RequestError("unauthorized", f"the token's sub is not a text of 1 to {USER_MAX} characters")
         user = issuer.user_prefix + user
+        if not claims["exp"] < FOREVER:
+            raise RequestError("unauthorized", "the token's exp is no time that anybody will see")
         if "rooms" in claims:
             try:
                 permissions = check_permissions(msgspec.convert(claims["rooms"], Permissions))
@@ -188,6 +191,32 @@ def _decode(token: str, key: Any, algorithm: str, issuer: Issuer) -> dict[str, A
         kind = type(error).__name__.removesuffix("Error")  # not its text, which may quote the token
         raise RequestError("unauthorized", f"the token is not valid here: {kind}") from None
     return claims
+
+
+def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions | None = None) -> str:
+    """A token as an application would sign it, with a shared secret (HS256).
+
+    Args:
+        permissions: The `rooms` claim; None leaves it to the server's settings.
+
+    Raises:
+        ConfigError: The issuer has no shared secret, or the permissions are no patterns.
+    """
+    if issuer.secret is None and issuer.secret_file is None:
+        raise ConfigError("only a shared secret can sign: set jwt.secret or jwt.secret_file")
+    now = int(time.time())
+    claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + round(lifetime_s), "jti": secrets.token_hex(8)}
+    if permissions is not None:
+        try:
+            check_permissions(permissions)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        claims["rooms"] = {name: list(patterns) for name, patterns in msgspec.structs.asdict(permissions).items()}
+    if issuer.issuer is not None:
+        claims["iss"] = issuer.issuer
+    if issuer.audience is not None:
+        claims["aud"] = issuer.audience
+    return jwt.encode(claims, _secret(issuer), algorithm="HS256")
 
 
 # Keys.
@@ -296,12 +325,16 @@ def _keys(issuer: Issuer) -> _Keys:
         return Jwks(issuer.jwks_url)
     if issuer.public_key_file is not None:
         return _public_key(_read(issuer.public_key_file))
+    return _FixedKey(_secret(issuer), ["HS256"])
+
+
+def _secret(issuer: Issuer) -> bytes:
     secret = issuer.secret.encode() if issuer.secret is not None else _read(issuer.secret_file or "").strip()
     if len(secret) < SECRET_BYTES_MIN:
         raise ConfigError(
             f"the secret has {len(secret)} bytes, at least {SECRET_BYTES_MIN} are needed: openssl rand -hex 32"
         )
-    return _FixedKey(secret, ["HS256"])
+    return secret
 
 
 def _public_key(pem: bytes) -> _FixedKey:

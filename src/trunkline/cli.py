@@ -1,4 +1,4 @@
-"""The command line: serve · publish · tail."""
+"""The command line: serve · publish · tail · token."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from trunkline.config import load
+from trunkline.core.grant import Permissions
 from trunkline.errors import ConfigError
 
 app = typer.Typer(
@@ -23,6 +24,9 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
+# No flag: what stands on a command line can be seen by everybody on the machine.
+TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
+OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE)  # no settings of the server
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -83,8 +87,7 @@ def serve(
         "deflate": deflate,
         "echo": echo,
     }
-    own = ("TRUNKLINE_URL", "TRUNKLINE_TOKEN")  # of the other commands
-    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
     settings = load(config, environment, flags)
     run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
 
@@ -96,10 +99,10 @@ def publish(
     id: Annotated[str | None, typer.Option(help="Publishing it again with this id changes nothing.")] = None,  # noqa: A002
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Publish one message; prints its position once it is stored."""
+    """Publish one message; prints its position once it is stored. A token is taken from TRUNKLINE_TOKEN."""
     from trunkline.remote import publish as send  # noqa: PLC0415
 
-    receipt = send(url, room, data, id)
+    receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE))
     repeated = " (it was there already)" if receipt["duplicate"] else ""
     out.print(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
 
@@ -112,12 +115,34 @@ def tail(
     count: Annotated[int | None, typer.Option(help="Stop after this many messages.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Follow a room: one message a line, as JSON. Reconnects by itself; ends with Ctrl-C."""
+    """Follow a room: one message a line, as JSON. Reconnects by itself; ends with Ctrl-C. A token: TRUNKLINE_TOKEN."""
     from trunkline.remote import follow  # noqa: PLC0415
 
-    for line in follow(url, room, since=since, last=last, count=count, warn=err.print):
+    token = os.environ.get(TOKEN_VARIABLE)
+    for line in follow(url, room, since=since, last=last, count=count, warn=err.print, token=token):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+@app.command()
+def token(
+    user: str,
+    read: Annotated[
+        list[str] | None, typer.Option(help="Rooms that may be read, such as 'chat:*'. Repeatable.")
+    ] = None,
+    write: Annotated[list[str] | None, typer.Option(help="Rooms to write to.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May disconnect users and revoke tokens.")] = False,
+    hours: Annotated[float, typer.Option(help="How long it is good.")] = 1.0,
+    config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
+) -> None:
+    """Sign a token with the server's own secret (jwt.secret), for trying things out and for scripts."""
+    from trunkline.auth import sign  # noqa: PLC0415
+
+    settings = load(config, {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, {})
+    rooms = None
+    if read or write or admin:
+        rooms = Permissions(read=tuple(read or ()), write=tuple(write or ()), admin=("*",) if admin else ())
+    sys.stdout.write(sign(settings.jwt, user, hours * 3600, rooms) + "\n")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ class RemoteError(Exception):
         self.exit_code = exit_code
 
 
-def publish(url: str, room: str, data: str, message_id: str | None) -> dict[str, Any]:
+def publish(url: str, room: str, data: str, message_id: str | None, token: str | None = None) -> dict[str, Any]:
     """Publish JSON, or a text if it is none; the receipt.
 
     Raises:
@@ -38,7 +38,7 @@ def publish(url: str, room: str, data: str, message_id: str | None) -> dict[str,
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         value = data
     body = {"data": value} if message_id is None else {"data": value, "id": message_id}
-    request = _request(url, room, {}, "application/json")
+    request = _request(url, room, {}, "application/json", token)
     try:
         request.data = msgspec.json.encode(body)
     except UnicodeEncodeError:
@@ -60,6 +60,7 @@ def follow(
     last: int | None,
     count: int | None,
     warn: Callable[[str], None],
+    token: str | None = None,
 ) -> Iterator[str]:
     """The messages of a room as JSON lines, for ever or *count* of them, over as many connections as it takes.
 
@@ -69,7 +70,7 @@ def follow(
     query = {key: str(value) for key, value in (("since", since), ("last", last)) if value is not None}
     last_id, delay = "", BACKOFF_S
     while count is None or count > 0:
-        request = _request(url, room, query, "text/event-stream")
+        request = _request(url, room, query, "text/event-stream", token)
         if last_id:
             request.add_header("Last-Event-ID", last_id)
         try:
@@ -77,9 +78,9 @@ def follow(
                 delay = BACKOFF_S
                 for kind, data, event_id in _events(response, last_id):
                     last_id = event_id
-                    if kind == "gap":
-                        warn(f"gap: {data}")
-                    elif data:
+                    if kind in ("gap", "closed"):
+                        warn(f"{kind}: {data}")
+                    elif data and kind == "message":
                         yield data
                         count = count - 1 if count else None
                         if count == 0:
@@ -112,13 +113,16 @@ def _events(response: http.client.HTTPResponse, last_id: str) -> Iterator[tuple[
             last_id = value
 
 
-def _request(url: str, room: str, query: dict[str, str], accept: str) -> urllib.request.Request:
+def _request(url: str, room: str, query: dict[str, str], accept: str, token: str | None) -> urllib.request.Request:
     if not url.startswith(("http://", "https://")):
         raise RemoteError(f"{url!r} is no http:// or https:// address", 2)
     address = f"{url.rstrip('/')}/rooms/{urllib.parse.quote(room, safe='')}"
     if query:
         address += "?" + urllib.parse.urlencode(query)
-    return urllib.request.Request(address, headers={"Accept": accept})  # noqa: S310
+    headers = {"Accept": accept}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    return urllib.request.Request(address, headers=headers)  # noqa: S310
 
 
 def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTPResponse:
@@ -130,7 +134,9 @@ def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTP
             text = msgspec.json.decode(error.read())["error"]["message"]
         except (msgspec.DecodeError, KeyError, TypeError):
             text = error.reason
-        raise RemoteError(f"{text} (HTTP {error.code})", 2 if 400 <= error.code < 500 else 1) from None
+        raise RemoteError(
+            f"{text} (HTTP {error.code})", 2 if 400 <= error.code < 500 and error.code != 429 else 1
+        ) from None
     except (http.client.InvalidURL, ValueError):
         raise RemoteError(f"{request.full_url!r} is no address", 2) from None
     except urllib.error.URLError as error:

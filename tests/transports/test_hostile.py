@@ -280,7 +280,8 @@ async def test_an_upgrade_that_cannot_be(server: Server, request_line: str) -> N
 async def test_head_of_an_event_stream_ends(server: Server) -> None:
     raw = await connected(server)
     raw.send(
-        "HEAD /rooms/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        "HEAD /rooms/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     assert "text/event-stream" in await raw.head()
     assert "application/json" in await raw.head()

@@ -32,7 +32,7 @@ Joins = list[tuple[str, Start]]
 class Conversation(Stream):
     """One session and its rooms."""
 
-    __slots__ = ("_in_flight", "_pace", "_parked", "_parted", "_session", "_starved", "_unknown")
+    __slots__ = ("_in_flight", "_pace", "_parked", "_parted", "_session", "_starved", "_unknown", "_waits")
 
     def __init__(self, hub: Hub, client: str | None = None) -> None:
         super().__init__(hub, client)
@@ -40,6 +40,7 @@ class Conversation(Stream):
         self._session = Session(self.session, None, hub.limits)
         self._in_flight = 0
         self._parked: list[bytes] | None = None
+        self._waits = 0
         self._parted = False  # the connection is ending: no joins any more
         self._starved = False  # we stopped reading because too many publishes wait for their acks
         self._unknown: tuple[Credentials, Joins] | None = None  # what it brought and wants, as long as nobody knows it
@@ -310,10 +311,15 @@ class Conversation(Stream):
             self._unpark()
 
     def _park(self) -> None:
-        self._parked = []
-        self.hold()
+        self._waits += 1
+        if self._parked is None:
+            self._parked = []
+            self.hold()
 
     def _unpark(self) -> None:
+        self._waits -= 1
+        if self._waits:
+            return  # what was waited for has begun to wait for something itself: a token, then the rooms of the URL
         texts, self._parked = self._parked or [], None
         if not self._parted:
             self.release()
