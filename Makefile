@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fmt bench clean
+.PHONY: run test check fmt bench conformance fuzz soak clean
 
 run: $(VENV)/installed
 	$(BIN)/trunkline serve
@@ -24,6 +24,20 @@ fmt: $(VENV)/developing
 
 bench: $(VENV)/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/compare.py
+
+conformance: $(VENV)/developing
+	PYTHONPATH=. $(BIN)/python bench/conformance.py
+
+# SECONDS for each parser.
+SECONDS ?= 120
+fuzz: $(VENV)/developing
+	for target in frames inflate handshake commands positions names json tokens; do \
+		$(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; \
+	done
+	TRUNKLINE_EXAMPLES=500 $(BIN)/python -m pytest tests/fuzz/test_openapi.py
+
+soak: $(VENV)/developing
+	$(BIN)/python bench/soak.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import secrets
 import time
@@ -24,6 +23,7 @@ import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,11 +47,6 @@ JWKS_FRESH_S = 600.0  # a key that was withdrawn is refused after this long
 JWKS_STALE_S = 86_400.0  # an issuer that cannot be reached keeps its users for this long
 JWKS_RETRY_S = 10.0  # tokens with invented key names must not make us ask more often than this
 
-_ALGORITHMS = {
-    "RSAPublicKey": ["RS256"],
-    "EllipticCurvePublicKey": ["ES256"],
-    "Ed25519PublicKey": ["EdDSA"],
-}
 _BY_KEY_TYPE = {"RSA": ["RS256"], "EC": ["ES256"], "OKP": ["EdDSA"]}
 
 
@@ -274,7 +269,7 @@ class Jwks:
         try:
             self._keys = await asyncio.to_thread(_fetch, self._url)
             self._fetched_at = time.monotonic()
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, HTTPException, ValueError, msgspec.MsgspecError) as error:
             log.warning("the keys at %s could not be had: %s", self._url, error)
         finally:
             self._asked_at = time.monotonic()
@@ -292,16 +287,21 @@ def _fetch(url: str) -> dict[str | None, jwt.PyJWK]:
         body = response.read(JWKS_BYTES_MAX + 1)
     if len(body) > JWKS_BYTES_MAX:
         raise ValueError(f"more than {JWKS_BYTES_MAX} bytes")
-    document = json.loads(body)
     keys: dict[str | None, jwt.PyJWK] = {}
-    for entry in document.get("keys", []) if isinstance(document, dict) else []:
-        if entry.get("kty") in _BY_KEY_TYPE and entry.get("use", "sig") == "sig":  # a shared secret is not published
+    for entry in msgspec.json.decode(body, type=_KeySet).keys:
+        if entry.get("kty") in list(_BY_KEY_TYPE) and entry.get("use", "sig") == "sig":  # no secret is published
             try:
                 key = jwt.PyJWK(entry)
-            except jwt.PyJWTError:
-                continue  # of a kind that we do not know; others may be good
+            except Exception:  # noqa: BLE001, S112 - of a kind that we do not know, or broken; others may do
+                continue
             keys[key.key_id] = key
     return keys
+
+
+class _KeySet(msgspec.Struct):
+    """RFC 7517 section 5."""
+
+    keys: list[dict[str, Any]]
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -338,16 +338,23 @@ def _secret(issuer: Issuer) -> bytes:
 
 
 def _public_key(pem: bytes) -> _FixedKey:
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 - only who needs it
+    # Here, because most servers share a secret and need not load all this.
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
 
     try:
         key = load_pem_public_key(pem)
     except ValueError:
         raise ConfigError("public_key_file holds no public key in PEM") from None
-    algorithms = _ALGORITHMS.get(type(key).__name__)
-    if algorithms is None:
-        raise ConfigError(f"public_key_file holds a {type(key).__name__}; RSA, P-256 and Ed25519 are understood")
-    return _FixedKey(key, algorithms)
+    if isinstance(key, RSAPublicKey):
+        return _FixedKey(key, ["RS256"])
+    if isinstance(key, EllipticCurvePublicKey) and key.curve.name == "secp256r1":
+        return _FixedKey(key, ["ES256"])
+    if isinstance(key, Ed25519PublicKey):
+        return _FixedKey(key, ["EdDSA"])
+    raise ConfigError("public_key_file holds a key that is neither RSA nor P-256 nor Ed25519")
 
 
 def _read(path: str) -> bytes:

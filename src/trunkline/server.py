@@ -187,16 +187,17 @@ class _Loop(uvloop.Loop):
         return await super().create_server(*args, **kwargs)
 
 
-def serve(config: Config, announce: Callable[[str, str], None]) -> None:
+def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None = None) -> None:
     """Run a server until SIGTERM or Ctrl-C.
 
     Args:
         announce: Called once with the address and the place of the data, when requests are answered.
+        hub: A hub of your own, with hooks; else one as the config describes it.
 
     Raises:
         ConfigError: A setting cannot be used: the address is taken, the store cannot be opened.
     """
-    hub = build_hub(config)
+    hub = hub or build_hub(config)
     server = Server(config, hub, announce)
     _Loop.handshake_s = config.limits.handshake_s
     with asyncio.Runner(loop_factory=_Loop) as runner:

@@ -38,6 +38,9 @@ class Command(msgspec.Struct):
     last: str | int | None = None
     token: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Command({self.type!r}, room={self.room!r}, id={self.id!r})"  # a log is no place for the rest
+
 
 class Authenticate(msgspec.Struct, gc=False):
     """Find out whose token this is."""

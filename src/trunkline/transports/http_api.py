@@ -92,6 +92,7 @@ def build_app(hub: Hub) -> Starlette:
     web = files("trunkline").joinpath("web")
     if web.is_dir():
         routes += [
+            Route("/openapi.yaml", description(str(web.joinpath("openapi.yaml"))), methods=["GET"]),
             Route("/", page(str(web.joinpath("index.html"))), methods=["GET"]),
             Route("/lab", page(str(web.joinpath("lab.html"))), methods=["GET"]),
             Mount("/static", StaticFiles(directory=str(web))),
@@ -467,6 +468,15 @@ def page(path: str) -> Handler:
 
     async def serve(_: Request) -> Response:
         return FileResponse(path, media_type="text/html")
+
+    return serve
+
+
+def description(path: str) -> Handler:
+    """The description of the HTTP half of the protocol."""
+
+    async def serve(_: Request) -> Response:
+        return FileResponse(path, media_type="application/yaml")
 
     return serve
 
