@@ -166,7 +166,7 @@ async def test_closing_answers_everybody() -> None:
     hub = Hub(store)
     await hub.start()
     reading = asyncio.ensure_future(first(hub, "r", 1))
-    polling = asyncio.ensure_future(hub.page("r", Start("now"), wait_s=60))
+    polling = asyncio.ensure_future(hub.page_at("r", Start("now"), wait_s=60))
     while not (room := hub.room("r")) or len(room.waiters) < 2:
         await asyncio.sleep(0)
     store.ready.clear()
@@ -189,7 +189,7 @@ async def test_idle_rooms_are_forgotten() -> None:
     """Asking for a million rooms does not keep a million rooms."""
     async with Hub("memory:") as hub:
         for n in range(3000):
-            await hub.page(f"room-{n}", Start("now"))
+            await hub.page_at(f"room-{n}", Start("now"))
         assert hub.statistics()["rooms"] <= 1000
 
 

@@ -104,7 +104,7 @@ async def test_a_plain_uvicorn_stops_too(http: aiohttp.ClientSession) -> None:
         (["--host", "0.0.0.0"], "--allow-anonymous"),
         (["--host", "203.0.113.1", "--allow-anonymous"], "cannot listen on 203.0.113.1:0"),
         (["--port", "70000"], "port 70000 is not between 0 and 65535"),
-        (["--ping-interval", "5"], "ping_timeout must be more than 0 and less than ping_interval"),
+        (["--ping-interval", "5"], "less than ping_interval"),
         (["--config", "/no/such/file"], "/no/such/file"),
     ],
 )

@@ -7,7 +7,7 @@ from tests.support import ROOT
 
 
 def test_nothing_stays_behind() -> None:
-    command = [sys.executable, str(ROOT / "bench/soak.py"), "--cycles", "10000"]
+    command = [sys.executable, str(ROOT / "bench/soak.py"), "--cycles", "10000", "--growth", "0.25"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "held: 1 socket (ours), 0 streams, 0 guests" in result.stdout

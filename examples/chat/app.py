@@ -1,11 +1,11 @@
 """A chat under paths of its own, as an application that embeds the rooms.
 
-    uvicorn examples.chat.app:app
+    uvicorn examples.chat.app:app --port 8001     (from the top of the repository)
 
 Clients that were written for such a chat before there was a Trunkline work with it unchanged:
 
-    new WebSocket("ws://localhost:8000/chat")        {type: "join", room}, {type: "message", text}
-    new WebSocket("ws://localhost:8000/ws?token=…")  the same
+    new WebSocket("ws://localhost:8001/chat")        {type: "join", room}, {type: "message", text}
+    new WebSocket("ws://localhost:8001/ws?token=…")  the same
     new EventSource("/api/live-updates")             onmessage
     fetch("/api/messages?since=…")                   an array, empty if there is nothing new
 """
@@ -19,9 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from trunkline import Hub
-from trunkline.core.position import Start, parse_since
 
-hub = Hub(os.environ.get("CHAT_STORE", "sqlite:///chat.db"))
+hub = Hub(os.environ.get("CHAT_STORE", "sqlite:///example.db"))
 ROOM = "general"
 EARLIEST_TIME_MS = 10**12  # September 2001
 
@@ -34,13 +33,13 @@ async def messages(request: Request) -> Response:
     """
     since = request.query_params.get("since") or "start"
     if since.isdecimal() and int(since[:16]) >= EARLIEST_TIME_MS:
-        page = await hub.page(ROOM, Start("last", 1000), limit=1000)
+        page = await hub.page(ROOM, last=1000, limit=1000)
         return Response(
             msgspec.json.encode([message for message in page.messages if message.at > int(since[:16])]),
             headers={"Cache-Control": "no-store"},
             media_type="application/json",
         )
-    page = await hub.page(ROOM, parse_since(since), limit=1000)
+    page = await hub.page(ROOM, since=since, limit=1000)
     headers = {"Cache-Control": "no-store", "Trunkline-Next": page.next}
     if page.gap is not None:
         headers["Trunkline-Gap"] = f"{page.gap.first}-{page.gap.last}"
@@ -55,6 +54,6 @@ app = Starlette(
         Route("/api/messages", messages, methods=["GET"]),
         Mount("/", hub.app),
     ],
-    exception_handlers=hub.app.exception_handlers,  # a bad `since` is a 400 with a code
-    lifespan=hub.app.router.lifespan_context,
+    exception_handlers=hub.exception_handlers,  # a bad `since` is a 400 with a code
+    lifespan=hub.lifespan,
 )

@@ -97,14 +97,13 @@ class Access:
 
     # From where, and how often.
 
-    def enter(self, head: RequestHead, client: str | None) -> None:
-        """Let a request in to be asked who it is from.
+    def knock(self, client: str | None) -> None:
+        """Somebody asks for something, whatever it is.
 
         Raises:
-            RequestError: `bad_host`, `bad_origin` or `rate_limited`.
+            RequestError: `rate_limited`.
         """
         self.door.request(client, time.monotonic())
-        self.origins.check(head)
 
     def publishing(self, grant: Grant, client: str | None, count: int = 1) -> None:
         """Somebody publishes so many messages.
@@ -112,7 +111,7 @@ class Access:
         Raises:
             RequestError: `rate_limited`.
         """
-        if grant.user is None or client is None or grant.permissions.admin:
+        if grant.user is None or client is None or grant.permissions.allows("admin", "*"):
             return
         wait = self._publishes.take(grant.user, time.monotonic(), count)
         if wait:
@@ -135,14 +134,14 @@ class Access:
         if not self.required:
             return ANYBODY
         if brought.ticket is not None:
-            return self._checked(self.tickets.redeem(brought.ticket, time.monotonic()))
+            return self.current(self.tickets.redeem(brought.ticket, time.monotonic()))
         if self.authenticate is not None:
             return None
         if brought.token is None:
             raise RequestError("unauthorized", "this server asks who you are: send a token (docs/authentication.md)")
         assert self._auth is not None
         grant = self._auth.verify_now(brought.token)
-        return None if grant is None else self._checked(grant)
+        return None if grant is None else self.current(grant)
 
     async def grant(self, brought: Credentials) -> Grant:
         """The grant, whatever must be asked for it. Raises like `grant_now`."""
@@ -152,14 +151,19 @@ class Access:
         if self.authenticate is not None:
             said = await _ask(self.authenticate, brought)
             if said is not None:
-                return self._checked(said)
+                return self.current(said)
             if self._auth is None or brought.token is None:
                 raise RequestError("unauthorized", "the application does not know who you are")
         assert self._auth is not None
         assert brought.token is not None
-        return self._checked(await self._auth.verify(brought.token))
+        return self.current(await self._auth.verify(brought.token))
 
-    def _checked(self, grant: Grant) -> Grant:
+    def current(self, grant: Grant) -> Grant:
+        """The grant, if it still counts: to be asked again after whatever was waited for.
+
+        Raises:
+            RequestError: `revoked` or `token_expired`.
+        """
         if self.revocations.refuses(grant):
             raise RequestError("revoked", REVOKED)
         if grant.expires_at is not None and grant.expires_at <= time.time():
@@ -173,8 +177,10 @@ class Access:
     # What may you do.
 
     def may_now(self, grant: Grant, action: Action, room: str) -> bool | None:
-        """Whether it may; None if `check` must be asked."""
-        return None if self.authorize is not None and grant is not ANYBODY else grant.permissions.allows(action, room)
+        """Whether it may; None if `check` must be asked. Who administers is for grants to say, never for a hook."""
+        if self.authorize is not None and action != "admin":
+            return None
+        return grant.permissions.allows(action, room)
 
     async def check(self, grant: Grant, action: Action, room: str) -> None:
         """Let it do that.
@@ -186,6 +192,7 @@ class Access:
         if may is None:
             assert self.authorize is not None
             may = await _ask(self.authorize, grant, action, room)
+            self.current(grant)
         if not may:
             raise forbidden(action, room)
 
@@ -203,10 +210,11 @@ class Access:
         """Remember a connection or a waiting poll, if it is somebody's.
 
         Raises:
-            RequestError: `too_many_connections` of this user.
+            RequestError: `too_many_connections` of this user, or the grant has ended meanwhile.
         """
         if guest.grant is ANYBODY:
             return
+        self.current(guest.grant)
         most = self.limits.connections_per_user_max
         if guest.grant.user is not None and self.guests.count(guest.grant.user) >= most:
             raise RequestError("too_many_connections", f"at most {most} connections of one user", 5000)

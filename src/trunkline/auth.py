@@ -23,7 +23,6 @@ import urllib.error
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -135,7 +134,8 @@ class JwtAuth:
         if not isinstance(user, str) or not 0 < len(user) <= USER_MAX or not user.isprintable():
             raise RequestError("unauthorized", f"the token's sub is not a text of 1 to {USER_MAX} characters")
         user = issuer.user_prefix + user
-        if not claims["exp"] < FOREVER:
+        expires_at = _time(claims["exp"])
+        if expires_at is None:
             raise RequestError("unauthorized", "the token's exp is no time that anybody will see")
         if "rooms" in claims:
             try:
@@ -144,14 +144,21 @@ class JwtAuth:
                 raise RequestError("unauthorized", f"the token's rooms are not patterns by action: {error}") from None
         else:
             permissions = self._permissions.for_user(user)
-        token_id, issued_at = claims.get("jti"), claims.get("iat")
+        token_id = claims.get("jti")
         return Grant(
             user=user,
             permissions=permissions,
-            expires_at=float(claims["exp"]),
-            issued_at=float(issued_at) if isinstance(issued_at, (int, float)) else None,
+            expires_at=expires_at,
+            issued_at=_time(claims.get("iat")),
             token_id=f"{issuer.user_prefix}{token_id}" if isinstance(token_id, str) else None,
         )
+
+
+def _time(claim: object) -> float | None:
+    # NaN is smaller than no moment, so it would be younger than every revocation; and True is a kind of 1.
+    return (
+        float(claim) if isinstance(claim, (int, float)) and type(claim) is not bool and abs(claim) < FOREVER else None
+    )
 
 
 def _header(token: str) -> tuple[str | None, str]:
@@ -250,7 +257,11 @@ class Jwks:
         now = time.monotonic()
         if now - self._asked_at < JWKS_RETRY_S and self._asking is None:
             return False
-        return now - self._fetched_at > JWKS_FRESH_S or not self._candidates(key_id)
+        if not self._candidates(key_id) or now - self._fetched_at > JWKS_STALE_S:
+            return True
+        if now - self._fetched_at > JWKS_FRESH_S and self._asking is None:
+            self._asking = asyncio.ensure_future(self._ask())  # nobody waits for it: the keys that are here still count
+        return False
 
     def find(self, key_id: str | None, algorithm: str) -> list[Any]:
         """The keys that this token can be verified with."""
@@ -267,10 +278,11 @@ class Jwks:
     async def _ask(self) -> None:
         self.fetches += 1
         try:
-            self._keys = await asyncio.to_thread(_fetch, self._url)
+            async with asyncio.timeout(JWKS_TIMEOUT_S):  # urllib's own is per read, and a drop a second is a read
+                self._keys = await asyncio.to_thread(_fetch, self._url)
             self._fetched_at = time.monotonic()
-        except (OSError, HTTPException, ValueError, msgspec.MsgspecError) as error:
-            log.warning("the keys at %s could not be had: %s", self._url, error)
+        except Exception as error:  # noqa: BLE001 - whatever an issuer answers, those who wait must be answered
+            log.warning("the keys at %s could not be had: %s", self._url, error or type(error).__name__)
         finally:
             self._asked_at = time.monotonic()
             self._asking = None
@@ -284,9 +296,11 @@ class Jwks:
 def _fetch(url: str) -> dict[str | None, jwt.PyJWK]:
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - checked in _keys
     with urllib.request.build_opener(_NoRedirect).open(request, timeout=JWKS_TIMEOUT_S) as response:
-        body = response.read(JWKS_BYTES_MAX + 1)
-    if len(body) > JWKS_BYTES_MAX:
-        raise ValueError(f"more than {JWKS_BYTES_MAX} bytes")
+        body, end = b"", time.monotonic() + JWKS_TIMEOUT_S
+        while piece := response.read1(65536):
+            body += piece
+            if len(body) > JWKS_BYTES_MAX or time.monotonic() > end:
+                raise ValueError(f"more than {JWKS_BYTES_MAX} bytes, or slower than {JWKS_TIMEOUT_S} s")
     keys: dict[str | None, jwt.PyJWK] = {}
     for entry in msgspec.json.decode(body, type=_KeySet).keys:
         if entry.get("kty") in list(_BY_KEY_TYPE) and entry.get("use", "sig") == "sig":  # no secret is published
@@ -367,7 +381,8 @@ def _read(path: str) -> bytes:
 # Tickets.
 
 TICKET_S = 30.0
-TICKETS_MAX = 10_000
+TICKETS_MAX = 50_000
+TICKETS_PER_USER_MAX = 50  # the oldest goes: whoever asks for so many does not use them
 
 
 class Tickets:
@@ -378,6 +393,7 @@ class Tickets:
 
     def __init__(self) -> None:
         self._grants: OrderedDict[bytes, tuple[float, Grant]] = OrderedDict()
+        self._by_user: dict[str | None, OrderedDict[bytes, None]] = {}
 
     def __len__(self) -> int:
         return len(self._grants)
@@ -389,15 +405,28 @@ class Tickets:
             RequestError: `rate_limited`: so many are out that more would be forgotten before they are used.
         """
         while self._grants:
-            until, _ = next(iter(self._grants.values()))
+            oldest, (until, _) = next(iter(self._grants.items()))
             if until > now:
                 break
-            self._grants.popitem(last=False)
+            self._forget(oldest)
+        mine = self._by_user.get(grant.user, ())
+        if len(mine) >= TICKETS_PER_USER_MAX:
+            self._forget(next(iter(mine)))
         if len(self._grants) >= TICKETS_MAX:
             raise RequestError("rate_limited", "too many tickets are waiting to be used", 1000)
         ticket = secrets.token_urlsafe(32)
         self._grants[_hash(ticket)] = (now + TICKET_S, grant)
+        self._by_user.setdefault(grant.user, OrderedDict())[_hash(ticket)] = None
         return ticket
+
+    def _forget(self, key: bytes) -> tuple[float, Grant | None]:
+        until, grant = self._grants.pop(key, (0.0, None))
+        if grant is not None:
+            mine = self._by_user[grant.user]
+            del mine[key]
+            if not mine:
+                del self._by_user[grant.user]
+        return until, grant
 
     def redeem(self, ticket: str, now: float) -> Grant:
         """The grant, once.
@@ -405,7 +434,7 @@ class Tickets:
         Raises:
             RequestError: `unauthorized`: it was used, it is too old, or it never was one.
         """
-        until, grant = self._grants.pop(_hash(ticket), (0.0, None))
+        until, grant = self._forget(_hash(ticket))
         if grant is None or until < now:
             raise RequestError("unauthorized", "the ticket was used already, or is older than 30 s: get a new one")
         return grant

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +30,21 @@ Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The ser
 TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
 OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE)  # no settings of the server
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"trunkline {version('trunkline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Real-time rooms that lose nothing."""
 
 
 @app.command()
@@ -102,9 +119,19 @@ def publish(
     """Publish one message; prints its position once it is stored. A token is taken from TRUNKLINE_TOKEN."""
     from trunkline.remote import publish as send  # noqa: PLC0415
 
+    if data.lstrip()[:1] in ("{", "[") and not _is_json(data):
+        err.print("trunkline: that is no JSON; it is sent as a text", markup=False)
     receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE))
     repeated = " (it was there already)" if receipt["duplicate"] else ""
     out.print(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 @app.command()

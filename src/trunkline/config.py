@@ -88,9 +88,12 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
         try:
             settings = tomllib.loads(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from None
+            raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        _convert(settings, f"{path}: ")  # so that what is wrong in the file is said of the file
     for name, value in environment.items():
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and not _is_of_kubernetes(name, value):
+            if name.removeprefix(PREFIX).lower().split("__")[0] not in Config.__struct_fields__:
+                raise ConfigError(f"{name}: there is no such setting (docs/configuration.md lists them)")
             *tables, key = name.removeprefix(PREFIX).lower().split("__")
             place = settings
             for table in tables:
@@ -99,12 +102,23 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
                     raise ConfigError(f"{name}: {table} is no table")
             place[key] = _split(key, value)
     settings |= {name: _split(name, value) for name, value in flags.items() if value is not None}
-    try:
-        config = msgspec.convert(settings, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{error}".replace("`$.", "`")) from None
+    config = _convert(settings, "")
     _check(config)
     return config
+
+
+def _convert(settings: dict[str, Any], where: str) -> Config:
+    try:
+        return msgspec.convert(settings, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(where + f"{error}".replace("`$.", "`")) from None
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Whether it tells of a Service called `trunkline`, as every pod beside one is told in its environment."""
+    return re.fullmatch(r"TRUNKLINE_(SERVICE_.+|PORT_\d+_.+)", name) is not None or (
+        name == "TRUNKLINE_PORT" and "://" in value
+    )
 
 
 def _split(name: str, value: Any) -> Any:
@@ -115,7 +129,10 @@ def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is not between 0 and 65535")
     if not 0 < config.ping_timeout < config.ping_interval:
-        raise ConfigError("ping_timeout must be more than 0 and less than ping_interval")
+        raise ConfigError(
+            f"ping_timeout ({config.ping_timeout:g}) must be more than 0 and less than ping_interval"
+            f" ({config.ping_interval:g})"
+        )
     if config.echo is not None and not re.fullmatch(r"/[A-Za-z0-9_.~/-]+", config.echo):
         raise ConfigError(f"echo is a path such as /echo, not {config.echo!r}")
     for name in ("limits", "retention", "tuning"):

@@ -47,6 +47,7 @@ READS_AT_ONCE = 8
 TRIM_INTERVAL_S = 5.0
 RETRY_READ_S = 1.0
 READ_WAIT_S = 3600.0
+POLL_DEFAULT = Start("last", 50)
 OPENING_TAIL_MESSAGES = 256  # after a restart most readers come back for the last few: one read serves all of them
 
 _REVOCATIONS = "$revocations"  # no client can name it: "$" is in no room's name
@@ -96,6 +97,7 @@ class Hub:
         loopback_only: The server is for this machine alone: requests by any other host name are refused.
         trusted: Addresses of our own proxies and back ends: what they say of their clients' addresses is believed,
             and what they do in their own name is not limited.
+        pages: Serve the chat and the transport lab, too.
     """
 
     def __init__(
@@ -113,12 +115,14 @@ class Hub:
         origins: Sequence[str] = (),
         loopback_only: bool = False,
         trusted: Sequence[str] = ("127.0.0.1", "::1"),
+        pages: bool = True,
     ) -> None:
         if isinstance(store, str):
             store = open_store(store, retention or Retention(), durable=durable)
         self.store = store
         self.limits = limits or Limits()
         self.tuning = tuning or Tuning()
+        self.pages = pages
         self.ping_interval_s = ping_interval_s
         self.ping_timeout_s = ping_timeout_s
         self.access = Access(
@@ -180,6 +184,11 @@ class Hub:
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
             self.spawn(self._watch_for_ever())
+
+    @property
+    def started(self) -> bool:
+        """Whether it runs."""
+        return self._loop is not None
 
     async def ensure_started(self) -> None:
         """Start a hub that never was; one that was closed stays closed.
@@ -257,6 +266,29 @@ class Hub:
         from trunkline.transports.http_api import build_app  # noqa: PLC0415 - transports import the hub
 
         return build_app(self)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
+        """The hub's life within an ASGI application's: `Starlette(lifespan=hub.lifespan)`, or `async with` it in yours.
+
+        It starts the hub, drains it on SIGTERM and Ctrl-C (before the server waits for streams that would not end by
+        themselves), and closes it.
+        """
+        from trunkline.transports.http_api import drained_on_signals  # noqa: PLC0415 - transports import the hub
+
+        await self.start()
+        try:
+            with drained_on_signals(self):
+                yield
+        finally:
+            await self.close()
+
+    @cached_property
+    def exception_handlers(self) -> dict[Any, Any]:
+        """For an application that calls the hub: our errors, answered as PROTOCOL.md has them."""
+        from trunkline.transports.http_api import Api  # noqa: PLC0415 - transports import the hub
+
+        return {TrunklineError: Api(self).on_error}
 
     def endpoint(self, room: str) -> Callable[[Request], Awaitable[ASGIApp]]:
         """One room under a path of your own: `Route("/api/live-updates", hub.endpoint("scores"))`.
@@ -582,9 +614,32 @@ class Hub:
             self._schedule()
 
     async def page(
+        self,
+        room: str,
+        *,
+        since: str | int | None = None,
+        last: int | None = None,
+        limit: int = 100,
+        wait_s: float = 0.0,
+    ) -> Page:
+        """What a room has: one poll, for answers of your own. Go on with `since=page.next`.
+
+        Args:
+            since: `start`, `now`, an offset, or a position such as `k3f9x2.42`.
+            last: Instead of *since*: so many of the newest messages; 50 if both are left out.
+            limit: At most so many messages.
+            wait_s: If there is nothing yet, wait so long for something.
+
+        Raises:
+            RequestError: The room or the start are not valid.
+            StoreUnavailable: The log could not be read.
+        """
+        return await self.page_at(room, parse_start(since, last, POLL_DEFAULT), limit=limit, wait_s=wait_s)
+
+    async def page_at(
         self, name: str, start: Start, *, limit: int = 100, bytes_max: int | None = None, wait_s: float = 0.0
     ) -> Page:
-        """What a room has after *start*, at once or as soon as there is anything; empty after *wait_s*.
+        """`page` for what is parsed already.
 
         Args:
             limit: At most so many messages; with 0, only where the room stands.
@@ -657,7 +712,7 @@ class Hub:
         await self.ensure_started()
         start = parse_start(since, last, NOW)
         while True:
-            page = await self.page(room, start, wait_s=READ_WAIT_S)
+            page = await self.page_at(room, start, wait_s=READ_WAIT_S)
             if page.gap is not None:
                 if on_gap is None:
                     raise GapError(page.gap)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import resource
 import socket
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import msgspec
 import uvicorn
-import uvloop
 
 from trunkline.auth import Issuer, JwtAuth
 from trunkline.config import Config
@@ -25,9 +26,12 @@ from trunkline.errors import ConfigError
 from trunkline.hub import Hub
 from trunkline.stores import open_store
 from trunkline.tls import Certificate
-from trunkline.transports.edge import Edge, Gate
+from trunkline.transports.edge import Counted, Edge, Gate, counted_websocket
 from trunkline.wire.origin import is_loopback
 
+log = logging.getLogger("trunkline")
+
+ACCEPT_AGAIN_S = 0.1
 BACKLOG = 4096  # connections that wait to be accepted: a reconnect storm arrives within a second
 GC_THRESHOLD = 20_000  # CPython's 700 is for programs that do not hold 15,000 connections
 SHUTDOWN_S = 2  # per phase; with the drain's own it stays under 5 s
@@ -99,23 +103,24 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: Config, hub: Hub, announce: Callable[[str, str], None]) -> None:
         self.hub = hub
-        self._gate = Gate(hub, echo=config.echo, deflate=config.deflate)
         self._announce = announce
-        self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
-
         self._certificate = None
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
-        certificate = self._certificate
+        self._gate = Gate(hub, echo=config.echo, deflate=config.deflate)
+        self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+        logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
 
-        def protocol(**arguments: object) -> Edge:
+        def protocol(**arguments: Any) -> Edge:
             return Edge(self._gate, **arguments)
 
         super().__init__(
             uvicorn.Config(
                 hub.app,
                 http=protocol,  # type: ignore[arg-type]  # any factory of protocols will do
-                ws="websockets-sansio",
+                ws=counted_websocket(self._gate),
+                ws_max_size=config.limits.message_bytes_max + config.limits.envelope_bytes_max,
+                ws_per_message_deflate=False,
                 log_level="warning",
                 access_log=False,  # an access log would hold whatever secrets stand in URLs
                 server_header=False,
@@ -123,7 +128,6 @@ class Server(uvicorn.Server):
                 lifespan="on",
                 proxy_headers=True,
                 forwarded_allow_ips=list(config.forwarded_allow_ips),
-                ssl_context_factory=None if certificate is None else lambda *_: certificate.context,
                 backlog=BACKLOG,  # uvicorn listens once more
             )
         )
@@ -138,13 +142,14 @@ class Server(uvicorn.Server):
     async def serve_for_ever(self) -> None:
         """Run until a signal. The store is opened first, so that what is wrong with it is said in one line."""
         await self.hub.start()
-        await self.serve(sockets=[self._listener])
+        await self.serve(sockets=[self._listener] if self._certificate is None else [])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._watchers = [asyncio.ensure_future(self._gate.expire_for_ever())]
         if self._certificate is not None:
             self._watchers.append(asyncio.ensure_future(self._certificate.renew_for_ever()))
+            self._watchers.append(asyncio.ensure_future(self._accept_for_ever(self._certificate)))
         # What lives until the end need not be looked at by every collection.
         # And nothing we make per message is a cycle: fewer, larger collections find as much.
         gc.collect()
@@ -152,11 +157,48 @@ class Server(uvicorn.Server):
         gc.set_threshold(GC_THRESHOLD, 20, 20)
         self._announce(self.url, self.hub.store.location)
 
+    async def _accept_for_ever(self, certificate: Certificate) -> None:
+        """Accept TLS connections. uvicorn would tell us of them after their handshake; they count before it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listener)
+            except OSError as error:  # out of files, or gone before we looked
+                log.warning("a connection could not be accepted: %s", error)
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            door = self.hub.access.door
+            client = door.client(address[0])
+            refused = door.arrive(client, time.monotonic())
+            if refused is not None and door.overrun(client):
+                door.leave(client)
+                connection.close()
+            else:
+                self.hub.spawn(self._secure(connection, (client, refused), certificate))
+
+    async def _secure(self, connection: socket.socket, counted: Counted, certificate: Certificate) -> None:
+        edge = Edge(
+            self._gate, counted, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: edge,
+                connection,
+                ssl=certificate.context,
+                ssl_handshake_timeout=self.hub.limits.handshake_s,
+            )
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            connection.close()
+            if not edge.made:  # else it is told of its end like any other
+                self.hub.access.door.leave(counted[0])
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
         for watcher in self._watchers:
             watcher.cancel()
+        if self._certificate is not None:
+            self._listener.close()
         self._gate.close_young()
         await self.hub.drain()
         for late in list(self.hub.heartbeat):  # who came between the signal and the closed door
@@ -175,16 +217,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-class _Loop(uvloop.Loop):
-    """uvloop, with a TLS handshake that may take as long as any other."""
-
-    handshake_s = 10.0
-
-    async def create_server(self, *args: Any, ssl: Any = None, **kwargs: Any) -> Any:
-        """Like uvloop's; the default there is a minute."""
-        if ssl is not None:
-            kwargs |= {"ssl": ssl, "ssl_handshake_timeout": self.handshake_s}
-        return await super().create_server(*args, **kwargs)
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    # uvicorn says so of every WebSocket that was refused with an answer: anybody could fill the log with it.
+    return "without completing handshake" not in record.getMessage()
 
 
 def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None = None) -> None:
@@ -199,6 +234,5 @@ def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None 
     """
     hub = hub or build_hub(config)
     server = Server(config, hub, announce)
-    _Loop.handshake_s = config.limits.handshake_s
-    with asyncio.Runner(loop_factory=_Loop) as runner:
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve_for_ever())

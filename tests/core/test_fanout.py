@@ -13,6 +13,8 @@ from trunkline.core.room import Room
 class Reader:
     """Remembers what it was given; *capacity* messages make it full."""
 
+    messages_max = 1 << 30
+
     def __init__(self, capacity: int = 1000) -> None:
         self.capacity, self.full = capacity, False
         self.offsets: list[int] = []

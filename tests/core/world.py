@@ -58,6 +58,8 @@ class Log:
 class Reader:
     """A client and its link, and the server's end of it (a core Reader)."""
 
+    messages_max = 1 << 30
+
     def __init__(self, world: World, name: str, polls: bool) -> None:
         self.world, self.name, self.polls = world, name, polls
         self.position = ""  # empty: from the start

@@ -123,6 +123,7 @@ async def test_rooms_are_not_forgotten_under_a_stream() -> None:
 
     class Reader:
         full = False
+        messages_max = 1 << 30
 
         def __init__(self) -> None:
             self.rooms: set[str] = set()
@@ -138,7 +139,7 @@ async def test_rooms_are_not_forgotten_under_a_stream() -> None:
 
         async def others() -> None:
             for n in range(300):
-                await hub.page(f"other-{n}", Start("now"))
+                await hub.page_at(f"other-{n}", Start("now"))
 
         crowd = asyncio.ensure_future(others())
         async with hub.opened(names) as rooms:
@@ -157,6 +158,7 @@ def test_trimmed_while_the_store_was_being_read() -> None:
 
     class Reader:
         full = False
+        messages_max = 1 << 30
 
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             seen.extend(m.offset for m in batch.messages)
@@ -187,10 +189,10 @@ def test_trimmed_while_the_store_was_being_read() -> None:
 async def test_the_earliest_is_never_a_gap(tmp_path: Path) -> None:
     """`start` and `last` mean what there is, also right after a burst that trimmed what there was."""
     async with Hub(f"sqlite:///{tmp_path}/log.db", retention=Retention(messages_max=100)) as hub:
-        await hub.page("r", Start("now"))
+        await hub.page_at("r", Start("now"))
         await asyncio.gather(*[hub.publish("r", n) for n in range(3000)])
         for start in (Start("start"), Start("last", 5000)):
-            page = await hub.page("r", start, limit=1000)
+            page = await hub.page_at("r", start, limit=1000)
             assert page.gap is None
             assert page.messages[-1].offset == 3000
 
@@ -200,6 +202,7 @@ async def test_a_reader_that_raises_is_cut_alone() -> None:
 
     class Broken:
         full = False
+        messages_max = 1 << 30
 
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             raise RuntimeError("a bug")
@@ -213,7 +216,7 @@ async def test_a_reader_that_raises_is_cut_alone() -> None:
         for n in range(3):
             await hub.publish("r", n)
         assert room.readers == 0
-        assert (await hub.page("r", Start("start"))).head == 3
+        assert (await hub.page_at("r", Start("start"))).head == 3
 
 
 async def test_after_close_there_is_no_after(tmp_path: Path) -> None:
@@ -223,7 +226,7 @@ async def test_after_close_there_is_no_after(tmp_path: Path) -> None:
     reading = hub.read("r", since="start")
     await anext(reading)
     await hub.close()
-    for late in (anext(reading), hub.publish("r", 2), hub.page("r", Start("now"))):
+    for late in (anext(reading), hub.publish("r", 2), hub.page_at("r", Start("now"))):
         with pytest.raises(Exception, match="closed"):
             await late
     async with Hub(f"sqlite:///{tmp_path}/log.db") as other:

@@ -63,6 +63,10 @@ class Reader(Protocol):
     full: bool
     """True while the socket takes no more. A full reader is given nothing."""
 
+    @property
+    def messages_max(self) -> int:
+        """The most that one delivery may hold."""
+
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         """Send the batch's messages, in order."""
 

@@ -16,6 +16,7 @@ from trunkline.errors import RequestError
 
 # Connections beyond the limit that are held until they have asked something, so that they can be answered.
 REFUSALS_MAX = 256
+REFUSALS_PER_ADDRESS_MAX = 4
 
 
 class Door:
@@ -78,10 +79,13 @@ class Door:
             return RequestError("rate_limited", "too many connections at once from one address", _ms(wait))
         return None
 
-    @property
-    def overrun(self) -> bool:
-        """So many are beyond the limit that there is no answering them."""
-        return self._connections > self._limits.connections_max + REFUSALS_MAX
+    def overrun(self, client: str | None) -> bool:
+        """So many are beyond a limit that there is no answering them."""
+        limits = self._limits
+        return self._connections > limits.connections_max + REFUSALS_MAX or (
+            client is not None
+            and self._by_address[client] > limits.connections_per_address_max + REFUSALS_PER_ADDRESS_MAX
+        )
 
     def leave(self, client: str | None) -> None:
         """A connection has ended."""
@@ -105,6 +109,8 @@ class Door:
         return self._key(address) is None
 
     def _key(self, address: str) -> str | None:
+        if len(address) > 64:
+            return address[:64]  # no address is so long
         if address not in self._keys:
             if len(self._keys) > 10_000:
                 self._keys.clear()
@@ -115,14 +121,24 @@ class Door:
         if self._everybody:
             return None
         try:
-            ip = ip_address(address.split("%", maxsplit=1)[0])
+            ip = ip_address(_without_port(address))
         except ValueError:
-            return address[:64]
+            return address
         ip = getattr(ip, "ipv4_mapped", None) or ip
         if any(ip in network for network in self._trusted if network.version == ip.version):
             return None
         # One subscriber has a whole /64 to choose addresses from.
         return str(ip_network((ip, 64), strict=False)) if isinstance(ip, IPv6Address) else str(ip)
+
+
+def _without_port(address: str) -> str:
+    """Some proxies write ports into X-Forwarded-For: `203.0.113.7:4711`, `[2001:db8::7]:4711`."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and ":" not in host:
+        return host
+    return address.partition("%")[0]
 
 
 def _ms(seconds: float) -> int:

@@ -136,7 +136,7 @@ class Fanout:
             self._skip_trimmed(cursor)
         # Else they were read in time: they are given even if they have been trimmed since.
         if messages and messages[0].offset == cursor.offset + 1 and not cursor.reader.full:
-            self._give(cursor, messages)
+            self._give(cursor, messages[: cursor.reader.messages_max])
         self._work.append(cursor)
 
     def unread(self, cursor: Cursor) -> None:
@@ -161,6 +161,10 @@ class Fanout:
                     room.displace(cursor)
                     cursor.apply(Event.FULL)
                     self.stalls += 1
+                elif len(messages) > cursor.reader.messages_max:
+                    room.displace(cursor)
+                    cursor.apply(Event.OVERTAKEN)
+                    self._work.append(cursor)
                 else:
                     try:
                         cursor.reader.deliver(cursor, batch)
@@ -203,7 +207,8 @@ class Fanout:
         if cursor.offset >= room.head:
             self._go_live(cursor)
             return
-        messages = room.since(cursor.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
+        most = min(tuning.piece_messages_max, cursor.reader.messages_max)
+        messages = room.since(cursor.offset, most, tuning.piece_bytes_max)
         if messages is None:
             cursor.apply(Event.OVERTAKEN)
             self._reads.append(cursor)

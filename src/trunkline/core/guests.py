@@ -40,6 +40,7 @@ class Guests(Generic[G]):
         self._by_user: dict[str | None, dict[str, G]] = {}
         self._by_session: dict[str, G] = {}
         self._by_end: dict[int, set[str]] = {}
+        self._ends: dict[str, int] = {}
         self._begun: int | None = None  # all seconds before this one are over
 
     def __len__(self) -> int:
@@ -65,15 +66,19 @@ class Guests(Generic[G]):
         self._by_session[guest.session] = guest
         self._by_user.setdefault(guest.grant.user, {})[guest.session] = guest
         if guest.grant.expires_at is not None:
-            self._by_end.setdefault(_end(guest.grant), set()).add(guest.session)
+            # An end that is over already is found with the next second.
+            end = max(ceil(guest.grant.expires_at), (self._begun or 0) + 1)
+            self._ends[guest.session] = end
+            self._by_end.setdefault(end, set()).add(guest.session)
 
     def leave(self, guest: G) -> None:
         """Forget it. Harmless if it was not known."""
         if self._by_session.pop(guest.session, None) is None:
             return
         _discard(self._by_user, guest.grant.user, guest.session)
-        if guest.grant.expires_at is not None:
-            _discard(self._by_end, _end(guest.grant), guest.session)
+        end = self._ends.pop(guest.session, None)
+        if end is not None:
+            _discard(self._by_end, end, guest.session)
 
     def renew(self, guest: G, grant: Grant) -> None:
         """It has a new grant."""
@@ -89,11 +94,6 @@ class Guests(Generic[G]):
         else:
             ends = [end for end in range(first, self._begun + 1) if end in self._by_end]
         return [self._by_session[session] for end in ends for session in self._by_end[end]]
-
-
-def _end(grant: Grant) -> int:
-    assert grant.expires_at is not None
-    return ceil(grant.expires_at)
 
 
 def _discard(index: dict, key: object, session: str) -> None:  # type: ignore[type-arg]

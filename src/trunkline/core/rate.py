@@ -23,14 +23,18 @@ class Bucket:
         self._at = now
 
     def take(self, per_s: float, burst: float, now: float, cost: float = 1.0) -> float:
-        """Take *cost* tokens, and return 0; or take none, and return after how many seconds there will be enough."""
+        """Take *cost* tokens, and return 0; or take none, and return after how many seconds there will be enough.
+
+        What costs more than a bucket holds is let through by a full one, which then owes the rest.
+        """
         tokens = min(burst, self._tokens + (now - self._at) * per_s)
         self._at = now
-        if tokens >= cost:
+        needed = min(cost, burst)
+        if tokens >= needed:
             self._tokens = tokens - cost
             return 0.0
         self._tokens = tokens
-        return (min(cost, burst) - tokens) / per_s
+        return (needed - tokens) / per_s
 
 
 class Rate:

@@ -161,13 +161,12 @@ class AsgiEventStream(EventStream):
     async def respond(self, request: Request, send: Send, joins: list[tuple[str, Start]], *, many: bool) -> None:
         """Stream until either side ends. Whether it may has been asked."""
         headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
         gone = asyncio.ensure_future(_disconnected(request))
         gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
         try:
-            async with self.hub.opened([name for name, _ in joins]) as rooms:
-                self.begin([(room, start) for room, (_, start) in zip(rooms, joins, strict=True)], many=many)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
+            await self.begin_when_open(joins, many=many)
             while True:
                 items = await self._outbox.take()
                 if items:
@@ -183,6 +182,9 @@ class AsgiEventStream(EventStream):
         finally:
             self.closed()
             gone.cancel()
+
+    def is_closing(self) -> bool:
+        return self._outbox.closed is not None
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         self.send(self.events(batch))

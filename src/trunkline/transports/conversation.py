@@ -92,6 +92,7 @@ class Conversation(Stream):
         if grant is not None:
             self._enter(grant, joins)
         else:
+            access.visit(self)  # so that a hook or an issuer that never answers is not waited for for ever
             self._wait_for(self._identify(brought))
 
     def dismiss(self, error: TrunklineError) -> None:
@@ -104,6 +105,7 @@ class Conversation(Stream):
         try:
             grant = await access.grant(brought)
         except TrunklineError as error:
+            access.unvisit(self)
             if self._parted:
                 return
             if self._session.grant is not None:
@@ -128,6 +130,7 @@ class Conversation(Stream):
     def regrant(self, grant: Grant) -> None:
         """A newer token of the same user counts from now on."""
         self._session.grant = grant
+        self.stamp += 1
 
     def _enter(self, grant: Grant, joins: Joins) -> None:
         hub = self.hub
@@ -223,7 +226,8 @@ class Conversation(Stream):
         except TrunklineError as error:
             self._refuse(error, publish.id, publish.room)
         else:
-            self._publish(publish)
+            if not self._parted:
+                self._publish(publish)
 
     def _publish(self, publish: Publish) -> None:
         try:
@@ -263,8 +267,8 @@ class Conversation(Stream):
     async def _join_all(self, joins: Joins) -> None:
         for name, start in joins:
             try:
-                await self.hub.access.check(self.grant, "read", name)
                 room = await self.hub.open(name)
+                await self.check_read([name])
             except TrunklineError as error:
                 self._session.forget(name)
                 if not self._parted:

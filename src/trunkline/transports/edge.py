@@ -21,8 +21,10 @@ from typing import Any, NamedTuple, Protocol
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trunkline.core.door import Door
+from trunkline.core.grant import Grant
 from trunkline.core.message import check_room
 from trunkline.core.position import NOW, Start, parse_positions, parse_start
 from trunkline.errors import RequestError, TrunklineError, error_headers
@@ -54,7 +56,7 @@ class Gate:
         self.hub = hub
         self._echo = echo
         self._deflate = deflate
-        self._ours = [b"GET " + path.encode() for path in (ROOMS, CONNECT, echo) if path]
+        self._ours = tuple(b"GET " + path.encode() for path in (ROOMS, CONNECT, echo) if path)
         # Connections that owe us a whole request, by the tenth of the handshake time in which it began.
         self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
 
@@ -89,7 +91,8 @@ class Gate:
         Args:
             peer: Under which name the connection was counted when it came.
         """
-        if not data.startswith(tuple(self._ours)):
+        # A path may be written with % where it need not be; whatever it is called, it is the same room.
+        if not (data.startswith(self._ours) or (data.startswith(b"GET /") and b"%" in data[: data.find(b"\r\n")])):
             return None
         end = data.find(b"\r\n\r\n")
         if end < 0 or end > self.hub.limits.head_bytes_max:
@@ -105,7 +108,8 @@ class Gate:
         client = peer
         try:
             client = self._recount(transport, head, peer)
-            access.enter(head, client)
+            access.knock(client)
+            access.origins.check(head)
             take = _Take(transport, head, client)
             return self._take_websocket(take, data[end + 4 :]) if head.is_websocket else self._take_sse(take)
         except RequestError as error:
@@ -167,7 +171,8 @@ class Gate:
             stream.begin([(room, start) for room, (_, start) in begun if room is not None], many=many)
         else:
             take.transport.set_protocol(stream)
-            hub.spawn(_begin_when_known(stream, brought, joins, cors_headers(access.origins, take.head), many))
+            headers = cors_headers(access.origins, take.head)
+            hub.spawn(_begin_when_known(stream, grant, brought, joins, headers, many))
         return stream
 
 
@@ -188,6 +193,7 @@ class _NoHandshake(RequestError):
 
 async def _begin_when_known(
     stream: SseConnection,
+    grant: Grant | None,
     brought: Credentials,
     joins: list[tuple[str, Start]],
     headers: list[tuple[str, str]],
@@ -196,7 +202,8 @@ async def _begin_when_known(
     access = stream.hub.access
     responded = False
     try:
-        grant = await access.grant(brought)
+        if grant is None:
+            grant = await access.grant(brought)
         for name, _ in joins:
             await access.check(grant, "read", name)
         if stream.is_closing():
@@ -204,10 +211,7 @@ async def _begin_when_known(
         stream.admit(grant)
         stream.respond(headers)
         responded = True
-        async with stream.hub.opened([name for name, _ in joins]) as rooms:
-            if not stream.is_closing():
-                starts = [start for _, start in joins]
-                stream.begin(list(zip(rooms, starts, strict=True)), many=many)
+        await stream.begin_when_open(joins, many=many)
     except TrunklineError as error:
         if responded:
             stream.abort()  # an end without a last chunk is how a response fails; EventSource retries
@@ -240,29 +244,59 @@ def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
     return [(name, start) for name in names]
 
 
+# Under which name a connection is counted, and whether it is one too many.
+Counted = tuple[str | None, RequestError | None]
+
+
 class Edge(asyncio.Protocol):
-    """A connection of which nothing is known yet."""
+    """A connection of which nothing is known yet.
 
-    __slots__ = ("_arguments", "_buffer", "_client", "_gate", "_generation", "_refused", "_transport")
+    Args:
+        counted: It was counted before its TLS handshake.
+        arguments: What uvicorn wants its own protocol to be made with.
+    """
 
-    def __init__(self, gate: Gate, **arguments: Any) -> None:
+    __slots__ = (
+        "_arguments",
+        "_buffer",
+        "_client",
+        "_counted",
+        "_gate",
+        "_generation",
+        "_refused",
+        "_transport",
+    )
+
+    def __init__(self, gate: Gate, counted: Counted | None = None, **arguments: Any) -> None:
         self._gate = gate
+        self._counted = counted
+        if counted is not None:
+            self._client, self._refused = counted
         self._arguments = arguments  # what uvicorn wants its own protocol to be made with
         self._buffer = b""
         self._transport: asyncio.Transport
         self._generation: set[Expiring]
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a connection, or was one."""
+        return hasattr(self, "_transport")
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._generation = self._gate.admit(self)
         door = self._gate.hub.access.door
-        self._client = door.client(peer_of(self._transport))
-        self._refused = door.arrive(self._client, time.monotonic())
-        if self._refused is not None and door.overrun:
+        if self._counted is None:
+            self._client = door.client(peer_of(self._transport))
+            self._refused = door.arrive(self._client, time.monotonic())
+        if self._refused is not None and door.overrun(self._client):
             self._transport.abort()
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
-            self._hand_on(_http2(self._gate, self._client, **self._arguments))
+            if self._refused is not None:
+                self._transport.abort()
+            else:
+                self._hand_on(_http2(self._gate, self._client, **self._arguments))
 
     def _hand_on(self, protocol: asyncio.Protocol) -> None:
         self._generation.discard(self)
@@ -270,6 +304,10 @@ class Edge(asyncio.Protocol):
         protocol.connection_made(self._transport)
 
     def data_received(self, data: bytes) -> None:
+        if not self._buffer:
+            data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a request are nothing
+            if not data:
+                return
         if self._refused is not None:
             # Only now: an answer to a question that was not asked yet is one that many clients do not read.
             self._gate.hub.access.refusals[self._refused.code] += 1
@@ -319,6 +357,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._generation: set[Expiring] | None = None
 
     def data_received(self, data: bytes) -> None:
+        if self._between_requests:
+            data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2; they keep nothing alive
+            if not data:
+                return
         if self._between_requests and (self.cycle is None or self.cycle.response_complete) and not self.pipeline:
             self._unset_keepalive_if_required()
             if self._gate.take(self.transport, data, self._client) is not None:
@@ -343,8 +385,12 @@ class HttpProtocol(HttpToolsProtocol):
         answered = self.cycle is None or self.cycle.response_complete
         plain = self.parser.get_http_version() == "1.1" and self.scope["method"] == "GET" and answered
         if not (plain and self._should_upgrade()):
-            # An answer that is still under way would be written into the WebSocket.
-            self._end(b"400 Bad Request")
+            # An answer that is still under way would be written into the WebSocket, and ours before it.
+            if answered:
+                self._end(b"400 Bad Request")
+            else:
+                self._forget()
+                self.transport.close()
             return
         lines = [name + b": " + value for name, value in self.scope["headers"]]
         head = b"\r\n".join([b"GET %b HTTP/1.1" % self.url, *lines, b"", b""])
@@ -352,7 +398,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.leave()
         else:
             self._forget()
-            self._uncount()  # uvicorn's WebSocket class does not tell us when it ends
+            self._counted = False  # CountedWebSocket goes on counting
             super().handle_websocket_upgrade()
 
     def leave(self) -> None:
@@ -392,6 +438,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._generation = self._gate.admit(self)
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes behind a body is no header (RFC 9110 section 6.5.1): uvicorn would add it to those that were read
+        # already, one as long as the other, and a proxy's word could be overwritten by its client.
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
@@ -407,11 +459,36 @@ def _http2(gate: Gate, client: str | None, **arguments: Any) -> asyncio.Protocol
     from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
 
     class Http2Protocol(ZttpH2Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            self._generation = gate.admit(self)
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycles:  # from its first request on, uvicorn's keep-alive has an eye on it
+                self._generation.discard(self)
+
+        def expire(self) -> None:
+            self.transport.abort()
+
         def connection_lost(self, exc: Exception | None) -> None:
+            self._generation.discard(self)
             gate.hub.access.door.leave(client)
             super().connection_lost(exc)
 
     return Http2Protocol(**arguments)
+
+
+def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
+    """uvicorn's WebSocket class, for heads that the edge did not understand: counted as the connection that it was."""
+
+    class CountedWebSocket(WebSocketsSansIOProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            door = gate.hub.access.door
+            door.leave(door.client(peer_of(self.transport)))
+            super().connection_lost(exc)
+
+    return CountedWebSocket
 
 
 class _Refused(asyncio.Protocol):

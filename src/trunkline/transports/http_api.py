@@ -6,11 +6,14 @@ Each handler is one row of PROTOCOL.md: take the request apart, ask the hub, put
 from __future__ import annotations
 
 import asyncio
+import html
+import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -21,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,14 +35,14 @@ from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.message import check_id, check_json, check_room
 from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
 from trunkline.errors import RequestError, TrunklineError, error_headers
-from trunkline.hub import Hub
+from trunkline.hub import POLL_DEFAULT, Hub
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket
 from trunkline.transports.conversation import Conversation
 from trunkline.wire import envelope, poll, sse
 from trunkline.wire.request import RequestHead, wants_events
 
 JSON = "application/json"
-POLL_DEFAULT = Start("last", 50)
+log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -69,13 +72,6 @@ _encode = msgspec.json.encode
 def build_app(hub: Hub) -> Starlette:
     """The application behind `hub.app`."""
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await hub.start()
-        with drained_on_signals(hub):
-            yield
-        await hub.close()
-
     api = Api(hub)
     routes: list[BaseRoute] = [
         Route("/rooms/{room}", api.room, methods=["GET", "POST"]),
@@ -90,9 +86,9 @@ def build_app(hub: Hub) -> Starlette:
         WebSocketRoute("/connect", api.websocket),
     ]
     web = files("trunkline").joinpath("web")
-    if web.is_dir():
+    routes.append(Route("/openapi.yaml", description(str(web.joinpath("openapi.yaml"))), methods=["GET"]))
+    if hub.pages:
         routes += [
-            Route("/openapi.yaml", description(str(web.joinpath("openapi.yaml"))), methods=["GET"]),
             Route("/", page(str(web.joinpath("index.html"))), methods=["GET"]),
             Route("/lab", page(str(web.joinpath("lab.html"))), methods=["GET"]),
             Mount("/static", StaticFiles(directory=str(web))),
@@ -102,7 +98,7 @@ def build_app(hub: Hub) -> Starlette:
         HTTPException: on_http_error,
         ClientDisconnect: on_disconnect,
     }
-    middleware = [Middleware(_QuietEnd, hub=hub)]
+    middleware = [Middleware(_QuietEnd, hub=hub), Middleware(_Door, api=api)]
     allowed = hub.access.origins.allowed
     if allowed:
         middleware.append(
@@ -115,7 +111,28 @@ def build_app(hub: Hub) -> Starlette:
                 max_age=600,
             )
         )
-    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
+    return Starlette(routes=routes, middleware=middleware, lifespan=hub.lifespan, exception_handlers=handlers)
+
+
+_KNOCKED = "trunkline.knocked"
+
+
+class _Door:
+    """Counts every request, also for what is not there."""
+
+    def __init__(self, app: ASGIApp, api: Api) -> None:
+        self._app = app
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._api.knock(Request(scope))
+            except RequestError as error:
+                await (await self._api.on_error(Request(scope), error))(scope, receive, send)
+                return
+            scope[_KNOCKED] = True
+        await self._app(scope, receive, send)
 
 
 class _QuietEnd:
@@ -171,6 +188,22 @@ class Api:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    def knock(self, request: Request) -> None:
+        """Somebody asks for something, whatever it is.
+
+        Raises:
+            RequestError: `rate_limited`.
+        """
+        self._hub.access.knock(self._client(request))
+
+    async def _started(self) -> None:
+        if not self._hub.started:
+            log.warning(
+                "the hub is started by its first request, so nothing will drain it when the server stops:"
+                " give your application lifespan=hub.lifespan, or enter that in your own"
+            )
+        await self._hub.ensure_started()
+
     async def room(self, request: Request) -> ASGIApp:
         """`/rooms/{room}`: publish, read by poll, or follow as an event stream."""
         return await self.serve(request, check_room(request.path_params["room"]))
@@ -178,7 +211,7 @@ class Api:
     async def serve(self, request: Request, room: str) -> ASGIApp:
         """The same for a room that the path does not name."""
         hub = self._hub
-        await hub.ensure_started()
+        await self._started()
         if request.method == "POST":
             return await self._post(request, room)
         guest = await self._guest(request, "read", [room])
@@ -186,13 +219,12 @@ class Api:
         if _is_sse(request):
             return self._events(request, guest, [(room, parse_start(since, last, NOW))], many=False)
         start = parse_start(since, last, POLL_DEFAULT)
-        work = hub.page(room, start, limit=self._limit(request), wait_s=self._wait(request))
+        work = hub.page_at(room, start, limit=self._limit(request), wait_s=self._wait(request))
         return _json(poll.encode_page(await guest.stay(work)))
 
     async def connect(self, request: Request) -> ASGIApp:
         """`/connect`: many rooms at once."""
-        hub = self._hub
-        await hub.ensure_started()
+        await self._started()
         joins = self._joins(request, NOW if _is_sse(request) else POLL_DEFAULT)
         if not joins:
             raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
@@ -223,11 +255,21 @@ class Api:
         """Whose request this is, if it may come in and do this in all these rooms."""
         access = self._hub.access
         head, client = _head(request), self._client(request)
-        access.enter(head, client)
+        if not request.scope.get(_KNOCKED):
+            access.knock(client)  # an endpoint of another application
+        access.origins.check(head)
         grant = await access.grant(access.credentials(head, client))
         for room in rooms:
             await access.check(grant, action, room)
         return _Guest(self._hub, grant, client)
+
+    async def _still(self, guest: _Guest, action: Action, rooms: Iterable[str]) -> None:
+        """Ask again after a body, which may have been on its way for long."""
+        access = self._hub.access
+        if guest.grant is not ANYBODY:
+            access.current(guest.grant)
+        for room in rooms:
+            await access.check(guest.grant, action, room)
 
     def _client(self, request: Request | WebSocket) -> str | None:
         """Under which name the client's limits are counted. Whose word is believed, the ASGI server has decided."""
@@ -241,7 +283,7 @@ class Api:
 
     async def ticket(self, request: Request) -> Response:
         """`POST /tickets`: a single-use ticket for whoever sends this, worth what their token is worth."""
-        await self._hub.ensure_started()
+        await self._started()
         guest = await self._guest(request, "read", [])
         body = {"ticket": self._hub.access.ticket(guest.grant), "expires_in_s": TICKET_S}
         return _json(_encode(body), 201)
@@ -276,12 +318,14 @@ class Api:
         return _json(_encode({"connections": ended}))
 
     async def _order(self, request: Request) -> _Order:
-        await self._hub.ensure_started()
-        await self._guest(request, "admin", ["*"])
+        await self._started()
+        guest = await self._guest(request, "admin", ["*"])
         if not self._hub.access.required:
             raise RequestError("unsupported", "this server asks nobody who they are, so there are no users")
         try:
-            return _decode_order(await _body(request, self._hub.limits.envelope_bytes_max))
+            order = _decode_order(await _body(request, self._hub.limits.envelope_bytes_max))
+            await self._still(guest, "admin", ["*"])
+            return order
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RequestError("bad_json", f"the body is an object with user or token_id: {error}") from None
 
@@ -290,7 +334,7 @@ class Api:
         left = self._hub.limits.poll_bytes_max
         pages = []
         for room, start in joins:
-            page = await self._hub.page(room, start, limit=limit if left > 0 else 0, bytes_max=left)
+            page = await self._hub.page_at(room, start, limit=limit if left > 0 else 0, bytes_max=left)
             limit -= len(page.messages)
             left -= sum(len(memoryview(message.json)) for message in page.messages)
             pages.append(page)
@@ -299,7 +343,7 @@ class Api:
     async def publish(self, request: Request) -> Response:
         """`POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
         limits = self._hub.limits
-        await self._hub.ensure_started()
+        await self._started()
         guest = await self._guest(request, "write", [])
         body = await _body(request, limits.publish_list_max * 1024 + limits.message_bytes_max)
         try:
@@ -310,8 +354,7 @@ class Api:
             raise RequestError("too_large", f"{len(posts)} messages, at most {limits.publish_list_max} allowed")
         # Checked as a whole before the first is stored, so that a typing error stores nothing.
         checked = [(check_room(post.room or ""), *self._check(post)) for post in posts]
-        for room in dict.fromkeys(room for room, _, _ in checked):
-            await self._hub.access.check(guest.grant, "write", room)
+        await self._still(guest, "write", dict.fromkeys(room for room, _, _ in checked))
         self._hub.access.publishing(guest.grant, guest.client, len(checked))
         results = await asyncio.gather(
             *[self._hub.append(room, post_id, guest.grant.user, text) for room, post_id, text in checked],
@@ -344,10 +387,11 @@ class Api:
         """`/rooms/{room}` and `/connect` as a WebSocket, for servers that leave it to ASGI."""
         hub = self._hub
         access = hub.access
-        await hub.ensure_started()
+        await self._started()
         head, client = _head(socket), self._client(socket)
         try:
-            access.enter(head, client)
+            access.knock(client)
+            access.origins.check(head)
             if "room" in socket.path_params:
                 since, last = socket.query_params.get("since"), socket.query_params.get("last")
                 joins = [(check_room(socket.path_params["room"]), parse_start(since, last, NOW))]
@@ -379,6 +423,7 @@ class Api:
             raise RequestError("unsupported_media_type", f"send {JSON} or text/plain, not {media_type!r}")
         post.id = request.headers.get("idempotency-key", post.id)
         post_id, text = self._check(post)
+        await self._still(guest, "write", [room])
         self._hub.access.publishing(guest.grant, guest.client)
         receipt = await self._hub.append(room, post_id, guest.grant.user, text)
         return _json(_encode(receipt), 200 if receipt.duplicate else 201)
@@ -451,10 +496,11 @@ class _Guest:
         self.dismiss(RequestError("forbidden", "what you may read has changed: ask again"))
 
 
-class _Events:
+class _Events(Response):
     """An event stream as the response of an endpoint."""
 
     def __init__(self, stream: AsgiEventStream, joins: list[tuple[str, Start]], *, many: bool) -> None:
+        super().__init__()  # a Response, because frameworks look for one
         self._stream = stream
         self._joins = joins
         self._many = many
@@ -464,10 +510,12 @@ class _Events:
 
 
 def page(path: str) -> Handler:
-    """A page of our own."""
+    """A page of our own. Its addresses are relative to where the application is mounted."""
+    text = Path(path).read_text("utf-8")
 
-    async def serve(_: Request) -> Response:
-        return FileResponse(path, media_type="text/html")
+    async def serve(request: Request) -> Response:
+        base = html.escape(request.scope.get("root_path", "") + "/", quote=True)
+        return HTMLResponse(text.replace("<head>", f'<head>\n  <base href="{base}">', 1))
 
     return serve
 

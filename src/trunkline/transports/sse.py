@@ -9,10 +9,12 @@ from trunkline.core.fanout import Batch
 from trunkline.core.grant import ANYBODY, Grant
 from trunkline.core.position import Gap, Start
 from trunkline.core.room import Room
-from trunkline.errors import TrunklineError
+from trunkline.errors import RequestError, TrunklineError
 from trunkline.hub import Hub
 from trunkline.transports.stream import Stream
 from trunkline.wire import envelope, poll, sse
+
+LINGER_S = 2.0  # how long a reader who must go has for what was written
 
 _HEAD = b"".join(
     [
@@ -67,6 +69,30 @@ class EventStream(Stream):
             if gap is not None:
                 self.lose(cursor, gap)
         self.attach(cursor for cursor, _ in begun)
+
+    def is_closing(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        raise NotImplementedError
+
+    async def begin_when_open(self, joins: list[tuple[str, Start]], *, many: bool) -> None:
+        """`begin`, once the rooms are open, if the stream may still read them then."""
+        names = [name for name, _ in joins]
+        try:
+            async with self.hub.opened(names) as rooms:
+                await self.check_read(names)
+                if not self.is_closing():
+                    starts = [start for _, start in joins]
+                    self.begin(list(zip(rooms, starts, strict=True)), many=many)
+        except RequestError as error:
+            if not self.is_closing():
+                self.dismiss(error)
+
+    @property
+    def messages_max(self) -> int:  # type: ignore[override]
+        """Every event of many rooms repeats where all of them stand, so fewer of them make a piece."""
+        if self._positions is None:
+            return super().messages_max
+        return max(1, self.hub.tuning.piece_bytes_max // (len(poll.positions(self._positions)) + 1))
 
     def admit(self, grant: Grant) -> None:
         """It is this user's.
@@ -132,6 +158,7 @@ class SseConnection(EventStream, asyncio.Protocol):
         self.part()
         self._transport.write(sse.chunk(sse.other_event(b"closed", envelope.problem_body(error))) + sse.LAST_CHUNK)
         self._transport.close()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)  # whoever does not read is cut off
 
     def data_received(self, data: bytes) -> None:
         """A reader has nothing more to say; what it sends is ignored."""
@@ -159,7 +186,6 @@ class SseConnection(EventStream, asyncio.Protocol):
         self._transport.write(sse.chunk(data))
 
     def is_closing(self) -> bool:
-        """Whether the connection has ended, or is about to."""
         return self._transport.is_closing()
 
     def abort(self) -> None:

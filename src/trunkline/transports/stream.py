@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
@@ -15,13 +15,16 @@ from trunkline.hub import Hub
 class Stream:
     """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""
 
-    __slots__ = ("_bucket", "client", "cursors", "full", "grant", "heard", "hub", "session")
+    __slots__ = ("_bucket", "client", "cursors", "full", "grant", "heard", "hub", "session", "stamp")
+
+    messages_max = 1 << 30  # of one delivery, beside what the pieces' bounds say
 
     def __init__(self, hub: Hub, client: str | None = None) -> None:
         self.hub = hub
         self.client = client  # under which name its limits are counted; None if they are not
         self.grant: Grant = ANYBODY
         self.session = ""
+        self.stamp = 0  # grows whenever what it may do has changed
         self.full = False
         self.heard = True
         self.cursors: tuple[Cursor, ...] = ()
@@ -52,6 +55,7 @@ class Stream:
 
     def recheck(self) -> None:
         """What it may do has changed: stop reading what it may not read any more."""
+        self.stamp += 1
         self.hub.spawn(self._recheck())
 
     async def _recheck(self) -> None:
@@ -60,6 +64,20 @@ class Stream:
                 await self.hub.access.check(self.grant, "read", cursor.room.name)
             except TrunklineError as error:
                 self.deny(cursor, error)
+
+    async def check_read(self, rooms: Sequence[str]) -> None:
+        """Let it read these, by the grant that it has when this returns: the last thing to be awaited before it does.
+
+        Raises:
+            TrunklineError: It may not.
+        """
+        stamp = -1
+        while stamp != self.stamp:
+            stamp = self.stamp
+            for room in rooms:
+                await self.hub.access.check(self.grant, "read", room)
+        if self.grant is not ANYBODY:
+            self.hub.access.current(self.grant)
 
     def deny(self, cursor: Cursor, error: TrunklineError) -> None:
         """It may not read this room any more."""

@@ -11,18 +11,19 @@
  * @typedef {{type: "ack", id: string, offset: number}} Ack
  * @typedef {{type: "error", code: string, message: string, id?: string}} Refusal
  * @typedef {{type: "closing", retry_after_ms: number}} Closing
- * @typedef {Message | Gap | Joined | Ack | Refusal | Closing | {type: "welcome"} | {type: "pong"}} Event
+ * @typedef {Message | Gap | Joined | Ack | Refusal | Closing | {type: "welcome", user: string | null} | {type: "pong"}} Event
  */
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+const WELCOME_TIMEOUT_MS = 2_000;
 const OUTBOX_MAX = 500;
 const SHOWN_MAX = 1000;
 // Close codes after which the same client would only be closed again (PROTOCOL.md, "Close codes").
 const FATAL = new Set([1002, 1003, 1007, 1009, 1010]);
 // Errors that pass: the message stays in the outbox and goes out again.
-const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down"]);
+const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited"]);
 
 /** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
 function element(id, kind) {
@@ -42,18 +43,21 @@ const page = {
   state: element("state", HTMLSpanElement),
   where: element("where", HTMLSpanElement),
   leave: element("leave", HTMLButtonElement),
+  identify: element("identify", HTMLFormElement),
+  why: element("why", HTMLParagraphElement),
+  token: element("token", HTMLInputElement),
 };
 
 class Chat {
-  /** @param {string} name @param {string} room */
-  constructor(name, room) {
+  /** @param {string} name @param {string} room @param {Map<string, string>} outbox what waits to be sent */
+  constructor(name, room, outbox) {
     this.name = name;
     this.room = room;
     this.epoch = "";
     /** Where reading goes on; empty until the first message or gap. */
     this.position = "";
     /** Messages without an ack, by id, in the order in which they were written. @type {Map<string, string>} */
-    this.outbox = new Map();
+    this.outbox = outbox;
     /** Rows of our own messages, by id, until they are seen in the log. @type {Map<string, HTMLLIElement>} */
     this.rows = new Map();
     this.failures = 0;
@@ -63,6 +67,10 @@ class Chat {
     this.socket = undefined;
     /** @type {number | undefined} */
     this.timer = undefined;
+    /** @type {number | undefined} */
+    this.unwelcome = undefined;
+    /** Who the server says we are. @type {string | null} */
+    this.user = null;
     this.connect();
   }
 
@@ -71,12 +79,18 @@ class Chat {
     clearTimeout(this.timer);
     this.show("connecting", this.failures ? "reconnecting…" : "connecting…");
     const start = this.position ? `since=${this.position}` : "last=50";
-    const address = new URL(`/rooms/${encodeURIComponent(this.room)}?${start}`, location.href);
+    const address = new URL(`rooms/${encodeURIComponent(this.room)}?${start}`, document.baseURI);
     address.protocol = address.protocol.replace("http", "ws");
     const socket = new WebSocket(address);
     this.socket = socket;
     const timeout = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS);
-    socket.addEventListener("open", () => clearTimeout(timeout));
+    socket.addEventListener("open", () => {
+      clearTimeout(timeout);
+      // The token goes in the first message, never into an address: addresses end up in logs.
+      if (token) socket.send(JSON.stringify({ type: "auth", token }));
+      // Whoever need not say who they are is welcomed with the handshake.
+      else this.unwelcome = setTimeout(() => this.identify("This server asks who you are."), WELCOME_TIMEOUT_MS);
+    });
     socket.addEventListener("message", (event) => {
       if (socket === this.socket) this.receive(JSON.parse(event.data));
     });
@@ -89,7 +103,12 @@ class Chat {
   /** @param {number} code @param {string} reason */
   closed(code, reason) {
     this.socket = undefined;
+    clearTimeout(this.unwelcome);
     if (this.over) return;
+    if (code >= 4100 && code < 4200) {
+      this.identify(`${reason}.`);
+      return;
+    }
     if (FATAL.has(code) || (code >= 4200 && code < 5000)) {
       this.show("closed", `closed for good: ${reason || code}`);
       return;
@@ -103,6 +122,15 @@ class Chat {
     this.timer = setTimeout(() => this.connect(), delay);
   }
 
+  /** Ask for a token. @param {string} why */
+  identify(why) {
+    this.over = true;
+    clearTimeout(this.unwelcome);
+    this.socket?.close();
+    this.show("closed", "not connected");
+    identify(why, this.outbox);
+  }
+
   /** The network or the page has come back: do not wait for the timer. */
   wake() {
     if (!this.over && !this.socket) {
@@ -114,6 +142,11 @@ class Chat {
   /** @param {Event} event */
   receive(event) {
     switch (event.type) {
+      case "welcome":
+        clearTimeout(this.unwelcome);
+        if (event.user) page.where.textContent = `${event.user} in ${this.room}`;
+        this.user = event.user;
+        break;
       case "joined":
         this.failures = 0;
         this.epoch = event.epoch;
@@ -190,7 +223,7 @@ class Chat {
       typeof message.data === "object" ? message.data : { text: message.data });
     const name = message.from ?? (typeof data?.name === "string" ? data.name : "someone");
     const text = typeof data?.text === "string" ? data.text : JSON.stringify(message.data);
-    const row = this.row(name, text, name === this.name);
+    const row = this.row(name, text, message.from ? message.from === this.user : name === this.name);
     fate(row, "stored", `#${message.offset}`);
   }
 
@@ -218,6 +251,7 @@ class Chat {
 
   /** @param {string} state @param {string} text */
   show(state, text) {
+    page.state.hidden = false;
     page.state.dataset.state = state;
     page.state.textContent = text;
   }
@@ -271,30 +305,55 @@ function randomId() {
 /** @type {Chat | undefined} */
 let chat;
 
-/** @param {string} name @param {string} room */
-function enter(name, room) {
+let token = sessionStorage.getItem("trunkline.token") ?? "";
+
+/** @param {string} name @param {string} room @param {Map<string, string>} outbox */
+function enter(name, room, outbox) {
   localStorage.setItem("trunkline.name", name);
-  page.enter.hidden = true;
+  page.enter.hidden = page.identify.hidden = true;
   page.talk.hidden = page.leave.hidden = false;
   page.where.textContent = `${name} in ${room}`;
   page.messages.replaceChildren(part("li", "note loading", "Loading…"));
   page.text.focus();
-  chat = new Chat(name, room);
+  chat = new Chat(name, room, outbox);
+  for (const [id, text] of outbox) {
+    const row = chat.row(name, text, true);
+    chat.rows.set(id, row);
+    chat.settle(id, "sending", "sending…");
+  }
+}
+
+/** Ask for a token, then go on with what was not sent. @param {string} why @param {Map<string, string>} outbox */
+function identify(why, outbox) {
+  page.talk.hidden = true;
+  page.identify.hidden = false;
+  page.why.textContent = why;
+  page.token.value = "";
+  page.token.focus();
+  page.identify.onsubmit = (event) => {
+    event.preventDefault();
+    token = page.token.value.trim();
+    sessionStorage.setItem("trunkline.token", token);
+    enter(page.name.value, page.room.value, outbox);
+  };
 }
 
 function leave() {
   chat?.close();
   chat = undefined;
   page.enter.hidden = false;
-  page.talk.hidden = page.leave.hidden = true;
+  page.talk.hidden = page.leave.hidden = page.identify.hidden = page.state.hidden = true;
+  history.replaceState(null, "", " ");
   page.where.textContent = "";
   page.room.focus();
 }
 
 page.enter.addEventListener("submit", (event) => {
   event.preventDefault();
-  location.hash = page.room.value.trim();
-  enter(page.name.value.trim() || "someone", page.room.value.trim());
+  page.room.value = page.room.value.trim();
+  page.name.value = page.name.value.trim() || "someone";
+  location.hash = page.room.value;
+  enter(page.name.value, page.room.value, new Map());
 });
 page.compose.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -311,4 +370,8 @@ document.addEventListener("visibilitychange", () => {
 });
 
 page.name.value = localStorage.getItem("trunkline.name") ?? "";
-if (location.hash.length > 1) page.room.value = decodeURIComponent(location.hash.slice(1));
+if (location.hash.length > 1) {
+  page.room.value = decodeURIComponent(location.hash.slice(1));
+  // Whoever comes back to a room goes straight in.
+  if (page.name.value && page.room.checkValidity()) enter(page.name.value, page.room.value, new Map());
+}

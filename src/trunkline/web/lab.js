@@ -15,7 +15,7 @@ function element(id, kind) {
 }
 
 const room = `lab-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (b) => b.toString(16).padStart(2, "0")).join("")}`;
-const address = new URL(`/rooms/${room}`, location.href);
+const address = new URL(`rooms/${room}`, document.baseURI);
 const controls = element("controls", HTMLFormElement);
 const rate = element("rate", HTMLSelectElement);
 const interval = element("interval", HTMLSelectElement);

@@ -11,6 +11,7 @@ own, or a listed one.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,7 +19,14 @@ import msgspec
 from trunkline.errors import RequestError
 from trunkline.wire.request import RequestHead
 
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK = re.compile(
+    r"(?:localhost|[a-z0-9.-]+\.localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(?::\d{1,5})?\Z",
+    re.ASCII | re.IGNORECASE,
+)
+# Scheme, host and port as browsers write them: no user, no path, nothing that two parsers could read in two ways.
+_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?\Z", re.ASCII)
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?\Z", re.ASCII | re.IGNORECASE)
 
 
 class Origins(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +49,7 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
         if "*" in self.allowed:
             return
         host = head.headers.get(b"host", b"").decode("latin-1")
-        if self.loopback_only and host and not is_loopback(_host(host)) and not self._lists(host):
+        if self.loopback_only and not _LOOPBACK.match(host) and not self._lists(host):
             raise RequestError(
                 "bad_host",
                 "this server answers to localhost only, since it asks nobody who they are; to serve other names,"
@@ -50,8 +58,9 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
         origin = head.headers.get(b"origin")
         if origin is None:
             # Pages of other sites that do not read the answer (<img>, <script>) send no Origin; some browsers say so.
-            site = head.headers.get(b"sec-fetch-site", b"none")
-            if site in (b"cross-site", b"same-site") and head.headers.get(b"sec-fetch-mode") != b"navigate":
+            site = head.headers.get(b"sec-fetch-site", b"none").lower()
+            mode = head.headers.get(b"sec-fetch-mode", b"").lower()
+            if site in (b"cross-site", b"same-site") and mode != b"navigate":
                 raise _refused("another site")
         elif not self.allows(origin.decode("latin-1"), host):
             raise _refused(origin.decode("latin-1")[:200])
@@ -106,23 +115,10 @@ def _refused(whose: str) -> RequestError:
     return RequestError("bad_origin", f"pages of {whose} may not use this server")
 
 
-def _host(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
-
-
 def _is_same(origin: str, host: str) -> bool:
     """Same host and port. Not the scheme: behind a proxy that ends TLS we do not know it."""
-    try:
-        theirs = urlsplit(origin)
-        default = _DEFAULT_PORTS.get(theirs.scheme)
-        ours = urlsplit(f"//{host}")
-        return (
-            default is not None
-            and theirs.hostname is not None
-            and theirs.hostname == ours.hostname
-            and (theirs.port or default) == (ours.port or default)
-        )
-    except ValueError:
+    theirs, ours = _ORIGIN.match(origin), _HOST.match(host)
+    if theirs is None or ours is None:
         return False
+    default = _DEFAULT_PORTS[theirs[1]]
+    return theirs[2] == ours[1].lower() and int(theirs[3] or default) == int(ours[2] or default)
