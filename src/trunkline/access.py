@@ -64,7 +64,7 @@ class Access:
         cookie: str | None = None,
         origins: Sequence[str] = (),
         loopback_only: bool = False,
-        trusted: Sequence[str] = ("127.0.0.1", "::1"),
+        trusted: Sequence[str] = ("127.0.0.0/8", "::1"),
         revocations_keep_s: float = 7 * 86_400.0,
     ) -> None:
         try:

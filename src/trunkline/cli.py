@@ -70,7 +70,7 @@ def serve(
         str | None, typer.Option(help="Pages of these origins may come too: https://a.example.com,https://b.example")
     ] = None,
     forwarded_allow_ips: Annotated[
-        str | None, typer.Option(help="Addresses of trusted proxies. [default: 127.0.0.1,::1]")
+        str | None, typer.Option(help="Addresses of trusted proxies. [default: 127.0.0.0/8,::1]")
     ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain, PEM: serve https and wss.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its key, PEM.")] = None,

@@ -58,7 +58,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     issuers: tuple[Issuer, ...] = ()
     permissions: Permissions = Permissions()
     origins: tuple[str, ...] = ()
-    forwarded_allow_ips: tuple[str, ...] = ("127.0.0.1", "::1")
+    forwarded_allow_ips: tuple[str, ...] = ("127.0.0.0/8", "::1")
     tls_cert: str | None = None
     tls_key: str | None = None
     http2: bool = False

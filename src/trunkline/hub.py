@@ -114,7 +114,7 @@ class Hub:
         cookie: str | None = None,
         origins: Sequence[str] = (),
         loopback_only: bool = False,
-        trusted: Sequence[str] = ("127.0.0.1", "::1"),
+        trusted: Sequence[str] = ("127.0.0.0/8", "::1"),
         pages: bool = True,
     ) -> None:
         if isinstance(store, str):

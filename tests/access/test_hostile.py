@@ -35,7 +35,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hostile")
     config = folder / "trunkline.toml"
     config.write_text(
-        f'auth = "jwt"\n[jwt]\nsecret = "{SECRET}"\n[limits]\nhandshake_s = 1.0\nconnections_max = 60\n'
+        f'auth = "jwt"\nforwarded_allow_ips = ["127.0.0.1"]\n[jwt]\nsecret = "{SECRET}"\n[limits]\nhandshake_s = 1.0\nconnections_max = 60\n'
         "connections_per_address_max = 10\nrequests_per_address_s = 50\nrequests_per_address_burst = 30\n"
         "publishes_per_user_burst = 20\npublishes_per_user_s = 1\n"
     )
@@ -199,7 +199,7 @@ async def test_tls_handshakes_count(tmp_path: Path) -> None:
     """Whoever begins one and goes no further is a connection like others, and cut in time; h2 is refused like h1."""
     cert, key = certify(tmp_path, "first")
     config = tmp_path / "trunkline.toml"
-    config.write_text("[limits]\nhandshake_s = 1.0\nconnections_per_address_max = 5\n")
+    config.write_text("forwarded_allow_ips = []\n[limits]\nhandshake_s = 1.0\nconnections_per_address_max = 5\n")
     arguments = ("--config", str(config), "--tls-cert", str(cert), "--tls-key", str(key), "--http2")
     trust = ssl.create_default_context(cafile=str(cert))
     trust.set_alpn_protocols(["h2"])

@@ -14,9 +14,10 @@ import pytest
 from tests.access.support import ADMIN, SECRET, bearer, closed, knock, token
 from tests.support import WAIT_S, Server
 
-STRANGER = "127.0.0.2"  # not 127.0.0.1, which is trusted
+STRANGER = "127.0.0.2"  # not 127.0.0.1, which these settings trust
 SETTINGS = f"""
 auth = "jwt"
+forwarded_allow_ips = ["127.0.0.1"]
 [jwt]
 secret = "{SECRET}"
 [limits]
