@@ -165,7 +165,9 @@ def token(
     """Sign a token with the server's own secret (jwt.secret), for trying things out and for scripts."""
     from trunkline.auth import sign  # noqa: PLC0415
 
-    settings = load(config, {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, {})
+    settings = load(
+        config, {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, {"auth": "jwt"}
+    )
     rooms = None
     if read or write or admin:
         rooms = Permissions(read=tuple(read or ()), write=tuple(write or ()), admin=("*",) if admin else ())

@@ -35,7 +35,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hostile")
     config = folder / "trunkline.toml"
     config.write_text(
-        f'auth = "jwt"\nforwarded_allow_ips = ["127.0.0.1"]\n[jwt]\nsecret = "{SECRET}"\n[limits]\nhandshake_s = 1.0\nconnections_max = 60\n'
+        f'auth = "jwt"\nforwarded_allow_ips = ["127.0.0.1"]\n[jwt]\nsecret = "{SECRET}"\n'
+        "[limits]\nhandshake_s = 1.0\nconnections_max = 60\n"
         "connections_per_address_max = 10\nrequests_per_address_s = 50\nrequests_per_address_burst = 30\n"
         "publishes_per_user_burst = 20\npublishes_per_user_s = 1\n"
     )

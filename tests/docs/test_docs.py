@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,13 +12,17 @@ import msgspec
 import pytest
 import typer
 
-from tests.support import ROOT, WAIT_S, Server
+from tests.access.support import ADMIN, SECRET, token
+from tests.access.test_tls import certify
+from tests.support import ROOT, WAIT_S, Server, free_port
+from trunkline import Issuer, JwtAuth
 from trunkline.cli import app
 from trunkline.config import Config, load
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.errors import REQUEST_ERRORS, CloseCode, Then, TrunklineError, after_close
 
 PAGES = ["README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
+TABLES = ("Limits", "Retention", "Tuning", "Issuer", "tuple[Issuer, ...]", "Permissions")
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -42,6 +47,7 @@ def test_python_snippets_run(page: str, code: str, tmp_path: Path) -> None:
         text=True,
         timeout=WAIT_S,
         check=False,
+        env=os.environ | {"TRUNKLINE_JWT__SECRET": SECRET},
     )
     assert (ended.returncode, ended.stderr) == (0, "")
 
@@ -57,7 +63,10 @@ def test_shell_snippets_of_the_readme(tmp_path: Path) -> None:
     """The three curls and the two commands, against a server on another port."""
     with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
         commands = [
-            line for code in snippets("README.md", "sh") for line in code.splitlines() if not line.startswith("make")
+            line
+            for code in snippets("README.md", "sh")
+            for line in code.splitlines()
+            if re.match("curl|trunkline (publish|tail)", line)
         ]
         assert len(commands) == 5
         answers = []
@@ -75,8 +84,109 @@ def test_shell_snippets_of_the_readme(tmp_path: Path) -> None:
     assert [json.loads(line)["offset"] for line in answers[4].splitlines()] == [1, 2]
 
 
+def script(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A shell snippet, run as it stands but for the port and the address."""
+    port = variables.pop("PORT")
+    code = code.replace("localhost:8000", f"localhost:{port}").replace("--host 0.0.0.0", "--host 127.0.0.1")
+    code = code.replace("trunkline publish", f"trunkline publish --url http://127.0.0.1:{port}")
+    lines = ["set -e", "server="]
+    for line in code.splitlines():
+        if line.startswith("trunkline serve"):
+            scheme = "https" if "--tls-cert" in line else "http"
+            lines.append(f"{line.removesuffix('&')} --port {port} >server.log 2>&1 & server=$!")
+            lines.append(f"until curl -sk -o /dev/null {scheme}://127.0.0.1:{port}/healthz; do sleep 0.1; done")
+        else:
+            lines.append(line)
+    lines.append('if [ -n "$server" ]; then kill $server; wait $server || true; cat server.log; fi')
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+        env=os.environ | variables | {"PATH": path},
+    )
+
+
+def test_shell_snippets_of_authentication(tmp_path: Path) -> None:
+    """Two minutes from nothing to a message that only ana may read; and taking it back."""
+    first, last = snippets("docs/authentication.md", "sh")
+    ended = script(first, tmp_path, PORT=str(free_port()))
+    assert ended.returncode == 0, ended.stderr
+    assert '"from":"ana"' in ended.stdout
+    config = tmp_path / "t.toml"
+    config.write_text(f'auth = "jwt"\n[jwt]\nsecret = "{SECRET}"\n')
+    with Server("--config", str(config)) as server:
+        ended = script(last, tmp_path, PORT=str(server.port), ADMIN=token("root", rooms=ADMIN))
+    assert (ended.returncode, ended.stdout) == (0, '{"connections":0}' * 2)
+
+
+def test_the_readmes_server_for_the_internet(tmp_path: Path) -> None:
+    [code] = [code for code in snippets("README.md", "sh") if "--tls-cert" in code]
+    certify(tmp_path, "localhost")
+    ended = script(code, tmp_path, PORT=str(free_port()))
+    assert ended.returncode == 0, ended.stderr
+    assert "Trunkline on https://127.0.0.1" in ended.stdout
+
+
+def test_the_applications_that_sign_tokens(tmp_path: Path) -> None:
+    """What the FastAPI and the Django example answer is a token that counts."""
+    fastapi, django = (code for code in snippets("docs/authentication.md", "python") if "realtime" in code)
+    ask_fastapi = """
+from fastapi.testclient import TestClient
+print(TestClient(app).post("/realtime-token").json()["token"])
+"""
+    ask_django = """
+import django, json
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"], LOGIN_URL="/login",
+    ALLOWED_HOSTS=["*"], ROOT_URLCONF="__main__",
+)
+django.setup()
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import RequestFactory
+request = RequestFactory().get("/realtime-token")
+request.user = AnonymousUser()
+assert realtime_token(request).status_code == 302
+request.user = User(pk=7)
+print(json.loads(realtime_token(request).content)["token"])
+"""
+    auth = JwtAuth([Issuer(secret=SECRET)])
+    for code, ask, user in ((fastapi, ask_fastapi, "ana"), (django, ask_django, "7")):
+        ended = subprocess.run(
+            [sys.executable, "-c", code + ask],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"TRUNKLINE_JWT__SECRET": SECRET},
+        )
+        assert ended.returncode == 0, ended.stderr
+        grant = auth.verify_now(ended.stdout.strip())
+        assert grant is not None
+        assert (grant.user, grant.permissions.allows("read", f"inbox:{user}")) == (user, True)
+
+
+def test_each_threat_names_a_test() -> None:
+    """docs/security.md: every row of its tables, and every test is there."""
+    rows = [row for row in re.findall(r"^\|(.*)\|$", text("docs/security.md"), re.MULTILINE) if "---" not in row]
+    rows = [row for row in rows if "what is tried" not in row]
+    assert len(rows) > 40
+    for row in rows:
+        names = re.findall(r"`([a-z_/]*\.py)?(?:::)?(\w*)`", row.split("|")[-1])
+        assert any(file for file, _ in names), row
+        file = ""
+        for path, name in names:
+            file = path or file
+            source = text(f"tests/{file}")
+            assert not name or f"def {name}(" in source, f"{file} has no {name}"
+
+
 def test_toml_snippets_are_settings(tmp_path: Path) -> None:
-    for code in snippets("docs/configuration.md", "toml"):
+    for code in snippets("docs/configuration.md", "toml") + snippets("docs/authentication.md", "toml"):
         path = tmp_path / "t.toml"
         path.write_text(code)
         load(path, {}, {})
@@ -100,7 +210,7 @@ def test_every_flag_is_a_setting() -> None:
     """No flag without a setting, and each setting that is no table has one."""
     serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
     flags = {parameter.name for parameter in serve.params} - {"config", "help"}
-    tables = {name for name, kind in Config.__annotations__.items() if kind in ("Limits", "Retention", "Tuning")}
+    tables = {name for name, kind in Config.__annotations__.items() if kind in TABLES}
     assert flags == set(Config.__struct_fields__) - tables
 
 
