@@ -37,7 +37,7 @@ async def test_the_chat_asks_for_a_token(browser: Browser, server: Server) -> No
     await expect(page.locator("#identify")).to_be_visible()
     await page.fill("#token", "nonsense")
     await page.keyboard.press("Enter")
-    await expect(page.locator("#why")).to_contain_text("not a JWT")
+    await expect(page.locator("#why")).to_contain_text("not a JWT.")
     text = token("ana")
     await page.fill("#token", text)
     await page.keyboard.press("Enter")
@@ -48,6 +48,11 @@ async def test_the_chat_asks_for_a_token(browser: Browser, server: Server) -> No
     await expect(page.locator("#messages li.mine .fate")).to_contain_text("stored")
     await page.reload()  # a tab remembers its token
     await expect(page.locator("#messages li.mine .who")).to_have_text("ana")
+    # The lab follows by all four transports with the same token.
+    await page.click("text=Transport lab")
+    for lane in range(4):
+        figures = page.locator(".lane").nth(lane).locator("dd").first
+        await expect(figures).not_to_have_text("0", timeout=15_000)
     assert asked
     assert not [url for url in asked if text in url or "nonsense" in url]
 

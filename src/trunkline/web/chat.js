@@ -106,7 +106,7 @@ class Chat {
     clearTimeout(this.unwelcome);
     if (this.over) return;
     if (code >= 4100 && code < 4200) {
-      this.identify(`${reason}.`);
+      this.identify(`${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`);
       return;
     }
     if (FATAL.has(code) || (code >= 4200 && code < 5000)) {

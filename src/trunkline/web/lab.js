@@ -16,6 +16,10 @@ function element(id, kind) {
 
 const room = `lab-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (b) => b.toString(16).padStart(2, "0")).join("")}`;
 const address = new URL(`rooms/${room}`, document.baseURI);
+// The chat keeps it here, if the server asks for one. It goes into headers, never into an address.
+const token = sessionStorage.getItem("trunkline.token") ?? "";
+/** @type {Record<string, string>} */
+const authorization = token ? { Authorization: `Bearer ${token}` } : {};
 const controls = element("controls", HTMLFormElement);
 const rate = element("rate", HTMLSelectElement);
 const interval = element("interval", HTMLSelectElement);
@@ -122,7 +126,7 @@ function followByWebSocket(lane) {
   lane.requests++;
   const url = new URL(`${address}?since=${lane.lastOffset}`);
   url.protocol = url.protocol.replace("http", "ws");
-  const socket = new WebSocket(url);
+  const socket = new WebSocket(url, token ? ["trunkline.v1", `trunkline.token.${token}`] : []);
   socket.addEventListener("open", () => lane.state("open", "connected"));
   socket.addEventListener("message", (event) => {
     const size = new Blob([event.data]).size;
@@ -137,9 +141,15 @@ function followByWebSocket(lane) {
 }
 
 /** @param {Lane} lane */
-function followByEvents(lane) {
+async function followByEvents(lane) {
   lane.requests++;
-  const source = new EventSource(`${address}?since=0`);
+  let start = `since=${lane.lastOffset}`;
+  if (token) {
+    // An EventSource sets no headers: it gets a ticket, which is good once.
+    const response = await fetch(new URL("tickets", document.baseURI), { method: "POST", headers: authorization });
+    if (response.ok) start += `&ticket=${(await response.json()).ticket}`;
+  }
+  const source = new EventSource(`${address}?${start}`);
   source.addEventListener("open", () => lane.state("open", "connected"));
   source.addEventListener("message", (event) => {
     lane.bytes += new Blob([event.data]).size + event.lastEventId.length + "id: \ndata: \n\n".length;
@@ -148,6 +158,10 @@ function followByEvents(lane) {
   source.addEventListener("error", () => {
     lane.requests++; // it comes back by itself, with the id of the last event
     lane.state("closed", "reconnecting");
+    if (token || source.readyState === EventSource.CLOSED) {
+      source.close();
+      setTimeout(() => followByEvents(lane).catch(() => lane.state("closed", "stopped")), PAUSE_MS);
+    }
   });
 }
 
@@ -158,7 +172,7 @@ async function followByPolls(lane, wait, rest) {
     try {
       lane.requests++;
       const url = `${address}?since=${since}&limit=1000${wait()}`;
-      const response = await fetch(url);
+      const response = await fetch(url, { headers: authorization });
       const body = await response.text();
       if (!response.ok) throw new Error(`HTTP ${response.status}`);
       let head = "HTTP/1.1 200 OK\r\n\r\n".length;
@@ -181,8 +195,9 @@ async function publish() {
   const data = { sent: now(), n: published + 1 };
   try {
     const response = await fetch(address, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ data }),
+      method: "POST", headers: { "Content-Type": "application/json", ...authorization }, body: JSON.stringify({ data }),
     });
+    if (response.status === 401) throw new Error("this server asks who you are; enter the chat with a token first");
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     status.textContent = `${++published} published to ${room}`;
   } catch (error) {
