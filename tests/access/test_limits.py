@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -14,7 +13,7 @@ import pytest
 from tests.access.support import ADMIN, SECRET, bearer, closed, knock, token
 from tests.support import WAIT_S, Server
 
-STRANGER = "127.0.0.2"  # not 127.0.0.1, which these settings trust
+ADDRESSES = (f"127.0.6.{n}" for n in range(1, 255))  # not 127.0.0.1, which these settings trust
 SETTINGS = f"""
 auth = "jwt"
 forwarded_allow_ips = ["127.0.0.1"]
@@ -26,9 +25,9 @@ connections_max = 30
 connections_per_address_max = 8
 connections_per_user_max = 3
 connects_per_address_burst = 1000
-requests_per_address_s = 20
+requests_per_address_s = 0.5
 requests_per_address_burst = 20
-commands_per_connection_s = 20
+commands_per_connection_s = 5
 commands_per_connection_burst = 10
 publishes_per_user_s = 1
 publishes_per_user_burst = 15
@@ -44,9 +43,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def stranger() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client from another address."""
-    connector = aiohttp.TCPConnector(local_addr=(STRANGER, 0), limit=0)
+def address() -> str:
+    """One that nobody has come from before."""
+    return next(ADDRESSES)
+
+
+@pytest.fixture
+async def stranger(address: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client from there."""
+    connector = aiohttp.TCPConnector(local_addr=(address, 0), limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
         yield http
 
@@ -58,11 +63,10 @@ async def counters(server: Server, http: aiohttp.ClientSession) -> dict[str, int
 
 
 async def quiet(server: Server, http: aiohttp.ClientSession) -> None:
-    """Until only the asking connection is left, and a stranger's bucket is full again."""
+    """Until only the asking connection is left."""
     async with asyncio.timeout(WAIT_S):
         while (await counters(server, http))["sockets"] > 1:
             await asyncio.sleep(0.05)
-    await asyncio.sleep(1.1)  # 20 requests at 20 a second
 
 
 def raw(server: Server, source: str) -> socket.socket:
@@ -94,16 +98,16 @@ async def test_connections_of_all(server: Server, http: aiohttp.ClientSession) -
 
 
 async def test_connections_of_one_address(
-    server: Server, http: aiohttp.ClientSession, stranger: aiohttp.ClientSession
+    server: Server, http: aiohttp.ClientSession, stranger: aiohttp.ClientSession, address: str
 ) -> None:
     await quiet(server, http)
-    held = [raw(server, STRANGER) for _ in range(8)]
+    held = [raw(server, address) for _ in range(8)]
     assert (
         await knock(stranger, "short_poll", f"{server.url}/rooms/a", headers=bearer(token())) == "too_many_connections"
     )
     assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=bearer(token())) == "ok"
     # Through a proxy of ours: counted for whom the proxy names, streams only.
-    forwarded = bearer(token("p")) | {"X-Forwarded-For": f"9.9.9.9, {STRANGER}"}
+    forwarded = bearer(token("p")) | {"X-Forwarded-For": f"9.9.9.9, {address}"}
     async with http.ws_connect(f"{server.url}/connect", headers=bearer(token())):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await http.ws_connect(f"{server.url}/connect", headers=forwarded)
@@ -157,13 +161,11 @@ async def test_commands_of_one_connection(
     await quiet(server, http)
     async with stranger.ws_connect(f"{server.url}/connect", headers=bearer(token())) as connection:
         await connection.receive_json()
-        began = time.monotonic()
-        for n in range(40):
+        for n in range(25):
             await connection.send_str(json.dumps({"type": "leave", "room": f"r{n}", "id": str(n)}))
-        codes = [(await connection.receive_json())["code"] for _ in range(40)]
+        codes = [(await connection.receive_json())["code"] for _ in range(25)]
         assert set(codes) == {"not_joined", "rate_limited"}
         assert codes[:10] == ["not_joined"] * 10
-        assert time.monotonic() - began > 0.5  # 30 beyond the burst, at 20 a second, half of them refused
     async with http.ws_connect(f"{server.url}/connect", headers=bearer(token())) as connection:
         await connection.receive_json()
         for n in range(100):
@@ -202,11 +204,9 @@ async def test_slow_heads_and_silence(server: Server, http: aiohttp.ClientSessio
     held = [raw(server, f"127.0.2.{i}") for i in range(10)]
     for n, connection in enumerate(held):
         connection.sendall(b"GET /rooms/a HTTP/1.1\r\nHost: h\r\n"[: 3 * n])
-    began = time.monotonic()
     for connection in held:
-        assert await asyncio.to_thread(connection.recv, 100) == b""
+        assert await asyncio.to_thread(connection.recv, 100) == b""  # or it would time out
         connection.close()
-    assert time.monotonic() - began < 4
 
 
 async def test_heads_that_are_too_long(server: Server) -> None:

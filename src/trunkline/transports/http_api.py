@@ -101,7 +101,8 @@ def build_app(hub: Hub) -> Starlette:
     middleware = [Middleware(_QuietEnd, hub=hub), Middleware(_Door, api=api)]
     allowed = hub.access.origins.allowed
     if allowed:
-        middleware.append(
+        middleware.insert(  # outermost: a listed page may read every answer, also that it asks too often
+            0,
             Middleware(
                 CORSMiddleware,
                 allow_origins=allowed,
@@ -109,7 +110,7 @@ def build_app(hub: Hub) -> Starlette:
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
                 allow_credentials="*" not in allowed,
                 max_age=600,
-            )
+            ),
         )
     return Starlette(routes=routes, middleware=middleware, lifespan=hub.lifespan, exception_handlers=handlers)
 
@@ -294,7 +295,7 @@ class Api:
         guest = await self._guest(request, "read", [])
         found = access.guests.find(request.path_params["session"])
         # Another user's session is no different from none at all.
-        if found is None or found.grant.user != guest.grant.user:
+        if found is None or found.grant.user is None or found.grant.user != guest.grant.user:
             raise RequestError("not_found", "you have no open stream of that name")
         access.guests.renew(found, guest.grant)
         if isinstance(found, Conversation):
