@@ -7,6 +7,7 @@ you do (`check`): at each join, each publish and each poll, so a permission that
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -149,7 +150,7 @@ class Access:
         if grant is not None:
             return grant
         if self.authenticate is not None:
-            said = await _ask(self.authenticate, brought)
+            said = await self._ask(self.authenticate, brought)
             if said is not None:
                 return self.current(said)
             if self._auth is None or brought.token is None:
@@ -191,10 +192,28 @@ class Access:
         may = self.may_now(grant, action, room)
         if may is None:
             assert self.authorize is not None
-            may = await _ask(self.authorize, grant, action, room)
+            may = await self._ask(self.authorize, grant, action, room)
             self.current(grant)
         if not may:
             raise forbidden(action, room)
+
+    async def _ask(self, hook: Callable[..., Awaitable[T] | T], *arguments: object) -> T:
+        """What the application says. If it fails, it has said nothing that anybody could go by: nobody is let in.
+
+        Raises:
+            HookFailed: It raised something other than our own errors, or took longer than `limits.auth_s`.
+        """
+        try:
+            answer = hook(*arguments)
+            if inspect.isawaitable(answer):
+                async with asyncio.timeout(self.limits.auth_s):
+                    return await answer
+            return answer
+        except TrunklineError:
+            raise
+        except Exception:
+            log.exception("the application's %s failed", getattr(hook, "__name__", "hook"))
+            raise HookFailed("the application could not decide") from None
 
     # Being here.
 
@@ -242,22 +261,8 @@ class Access:
         return len(refused)
 
 
-async def _ask(hook: Callable[..., Awaitable[T] | T], *arguments: object) -> T:
-    """What the application says. If it fails, it has said nothing that anybody could go by: nobody is let in.
-
-    Raises:
-        HookFailed: It raised something other than our own errors.
-    """
-    try:
-        answer = hook(*arguments)
-        return await answer if inspect.isawaitable(answer) else answer
-    except TrunklineError:
-        raise
-    except Exception:
-        log.exception("the application's %s failed", getattr(hook, "__name__", "hook"))
-        raise HookFailed("the application could not decide") from None
-
-
 def forbidden(action: Action, room: str) -> RequestError:
     """The answer to whoever may not, the same whether the room exists or not."""
+    if action == "admin":
+        return RequestError("forbidden", "that takes a token of an administrator")
     return RequestError("forbidden", f"you may not {action} {room}")

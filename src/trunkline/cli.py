@@ -169,6 +169,8 @@ def token(
         config, {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, {"auth": "jwt"}
     )
     rooms = None
+    if not (read or write or admin):
+        err.print("trunkline: no --read, --write or --admin: this token permits what `permissions` says", markup=False)
     if read or write or admin:
         rooms = Permissions(read=tuple(read or ()), write=tuple(write or ()), admin=("*",) if admin else ())
     sys.stdout.write(sign(settings.jwt, user, hours * 3600, rooms) + "\n")

@@ -144,7 +144,9 @@ def _check(config: Config) -> None:
     if config.http2 and config.tls_cert is None:
         raise ConfigError("http2 needs tls_cert and tls_key: browsers speak it over TLS only")
     if config.auth == "none" and (config.jwt != Issuer() or config.issuers):
-        raise ConfigError('keys are set, but auth is "none": say auth = "jwt", or take the keys out')
+        raise ConfigError(
+            'keys are set (in the file, or as TRUNKLINE_JWT__…), but auth is "none": say --auth jwt, or take them out'
+        )
     if not (is_loopback(config.host) or config.auth != "none" or config.allow_anonymous):
         raise ConfigError(
             f"host {config.host} can be reached from other machines, and nobody would be asked who they are;"

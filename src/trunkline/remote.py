@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -78,6 +79,8 @@ def follow(
                 delay = BACKOFF_S
                 for kind, data, event_id in _events(response, last_id):
                     last_id = event_id
+                    if kind == "closed" and '"disconnected"' in data:
+                        raise RemoteError("the application has ended this connection", 1)
                     if kind in ("gap", "closed"):
                         warn(f"{kind}: {data}")
                     elif data and kind == "message":
@@ -86,7 +89,7 @@ def follow(
                         if count == 0:
                             return
         except RemoteError as error:
-            if error.exit_code == 2:
+            if error.exit_code == 2 or "ended this connection" in str(error):
                 raise
             warn(f"{error}; trying again")
         except (OSError, http.client.HTTPException) as error:
@@ -140,4 +143,5 @@ def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTP
     except (http.client.InvalidURL, ValueError):
         raise RemoteError(f"{request.full_url!r} is no address", 2) from None
     except urllib.error.URLError as error:
-        raise RemoteError(f"no server at {request.host}: {error.reason}", 1) from None
+        what = "cannot trust" if isinstance(error.reason, ssl.SSLError) else "no server at"
+        raise RemoteError(f"{what} {request.host}: {error.reason}", 1) from None

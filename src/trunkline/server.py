@@ -160,13 +160,17 @@ class Server(uvicorn.Server):
     async def _accept_for_ever(self, certificate: Certificate) -> None:
         """Accept TLS connections. uvicorn would tell us of them after their handshake; they count before it."""
         loop = asyncio.get_running_loop()
+        failing = False
         while True:
             try:
                 connection, address = await loop.sock_accept(self._listener)
             except OSError as error:  # out of files, or gone before we looked
-                log.warning("a connection could not be accepted: %s", error)
+                if not failing:  # said once: whoever takes all our files must not get our disk as well
+                    log.warning("connections cannot be accepted: %s", error)
+                failing = True
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
+            failing = False
             door = self.hub.access.door
             client = door.client(address[0])
             refused = door.arrive(client, time.monotonic())

@@ -87,13 +87,13 @@ class Guests(Generic[G]):
         self.arrive(guest)
 
     def over(self, now: float) -> list[G]:
-        """Whose grants have ended. They stay known until they leave."""
+        """Whose grants have ended, each once. They stay known until they leave."""
         first, self._begun = self._begun, int(now)
         if first is None or len(self._by_end) < self._begun - first:
             ends = [end for end in self._by_end if end <= now]
         else:
             ends = [end for end in range(first, self._begun + 1) if end in self._by_end]
-        return [self._by_session[session] for end in ends for session in self._by_end[end]]
+        return [self._by_session[session] for end in ends for session in self._by_end.pop(end)]
 
 
 def _discard(index: dict, key: object, session: str) -> None:  # type: ignore[type-arg]

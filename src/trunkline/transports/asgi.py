@@ -161,7 +161,7 @@ class AsgiEventStream(EventStream):
     async def respond(self, request: Request, send: Send, joins: list[tuple[str, Start]], *, many: bool) -> None:
         """Stream until either side ends. Whether it may has been asked."""
         headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
-        gone = asyncio.ensure_future(_disconnected(request))
+        gone = asyncio.ensure_future(disconnected(request))
         gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -207,6 +207,7 @@ class AsgiEventStream(EventStream):
         self._outbox.close(CloseCode.SERVICE_RESTART)
 
 
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
+    """Wait until the client of a request has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -352,7 +352,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._counted = True
         self._between_requests = True
         self._in_head = False
+        self._in_body = False
         self._head_bytes = 0
+        self._bytes_since_body = 0
         self._rest = b""
         self._generation: set[Expiring] | None = None
 
@@ -367,6 +369,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.leave()
                 return
         self._unset_keepalive_if_required()
+        self._bytes_since_body += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -375,10 +378,14 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
         else:
+            most = self._gate.hub.limits.head_bytes_max
             if self._in_head:
                 self._head_bytes += len(data)
-                if self._head_bytes > self._gate.hub.limits.head_bytes_max:
+                if self._head_bytes > most:
                     self._end(b"431 Request Header Fields Too Large")
+            elif self._in_body and self._bytes_since_body > most:
+                # Neither a chunk's head nor a trailer is so long; the parser would gather either until it ends.
+                self.transport.abort()
 
     def handle_websocket_upgrade(self) -> None:
         """A handshake whose head came in pieces, or not first on its connection."""
@@ -444,12 +451,18 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head:
             super().on_header(name, value)
 
+    def on_body(self, body: bytes) -> None:
+        self._bytes_since_body = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._in_body, self._bytes_since_body = True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._between_requests = True
+        self._in_body = False
         self._forget()
         super().on_message_complete()
 
@@ -461,15 +474,23 @@ def _http2(gate: Gate, client: str | None, **arguments: Any) -> asyncio.Protocol
     class Http2Protocol(ZttpH2Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             self._generation = gate.admit(self)
+            self._asked = False
+            self._unfinished: set[int] = set()
             super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.cycles:  # from its first request on, uvicorn's keep-alive has an eye on it
-                self._generation.discard(self)
+            self._asked = self._asked or bool(self.cycles)
 
         def expire(self) -> None:
-            self.transport.abort()
+            # It owes us a first request, and then the rest of each that it begins; uvicorn ends those that idle.
+            unfinished = {stream for stream, cycle in self.cycles.items() if cycle.more_body}
+            if not self._asked or unfinished & self._unfinished:
+                self.transport.abort()
+            else:
+                self._unfinished = unfinished
+                self._generation.discard(self)
+                self._generation = gate.admit(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._generation.discard(self)

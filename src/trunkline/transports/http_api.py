@@ -36,7 +36,7 @@ from trunkline.core.message import check_id, check_json, check_room
 from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import POLL_DEFAULT, Hub
-from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket
+from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.conversation import Conversation
 from trunkline.wire import envelope, poll, sse
 from trunkline.wire.request import RequestHead, wants_events
@@ -220,8 +220,9 @@ class Api:
         if _is_sse(request):
             return self._events(request, guest, [(room, parse_start(since, last, NOW))], many=False)
         start = parse_start(since, last, POLL_DEFAULT)
-        work = hub.page_at(room, start, limit=self._limit(request), wait_s=self._wait(request))
-        return _json(poll.encode_page(await guest.stay(work)))
+        wait_s = self._wait(request)
+        work = hub.page_at(room, start, limit=self._limit(request), wait_s=wait_s)
+        return _json(poll.encode_page(await (guest.stay(request, work) if wait_s else work)))
 
     async def connect(self, request: Request) -> ASGIApp:
         """`/connect`: many rooms at once."""
@@ -232,8 +233,9 @@ class Api:
         guest = await self._guest(request, "read", [name for name, _ in joins])
         if _is_sse(request):
             return self._events(request, guest, joins, many=True)
-        work = self._poll_many(joins, self._limit(request), self._wait(request))
-        return _json(poll.encode_pages(await guest.stay(work)))
+        wait_s = self._wait(request)
+        work = self._poll_many(joins, self._limit(request), wait_s)
+        return _json(poll.encode_pages(await (guest.stay(request, work) if wait_s else work)))
 
     async def _poll_many(self, joins: list[tuple[str, Start]], limit: int, wait_s: float) -> list[poll.Page]:
         hub = self._hub
@@ -461,31 +463,32 @@ class _Guest:
         self._hub = hub
         self.grant = grant
         self.client = client
-        self.session = ""
+        self.session = hub.session_id()
         self._ended: asyncio.Future[Any]
 
-    async def stay(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for this, unless their time here is over before.
+    async def stay(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for this, unless they go, or their time here is over, before.
 
         Raises:
             RequestError: They may not stay.
+            ClientDisconnect: They have gone.
         """
-        if self.grant is ANYBODY:
-            return await work
         self._ended = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(disconnected(request))
         access = self._hub.access
-        self.session = self._hub.session_id()
         try:
             access.arrive(self)
-            await asyncio.wait((task, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, gone, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if self._ended.done():
                 self._ended.result()
+            if not task.done():
+                raise ClientDisconnect
             return task.result()
         finally:
             task.cancel()
-            if self._ended.done():
-                self._ended.exception()
+            gone.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
             access.guests.leave(self)
 
     def dismiss(self, error: RequestError) -> None:

@@ -146,17 +146,17 @@ class SseConnection(EventStream, asyncio.Protocol):
     def respond(self, headers: list[tuple[str, str]]) -> None:
         """Send the head of the response: at once, before anything is known of the rooms."""
         more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
-        self._transport.write(b"%b%b\r\n" % (_HEAD, more))
+        self._write(b"%b%b\r\n" % (_HEAD, more))
 
     def refuse(self, response: bytes) -> None:
         """Answer with something else than a stream."""
-        self._transport.write(response)
+        self._write(response)
         self._transport.close()
 
     def dismiss(self, error: TrunklineError) -> None:
         self.hub.access.refusals[error.code] += 1
         self.part()
-        self._transport.write(sse.chunk(sse.other_event(b"closed", envelope.problem_body(error))) + sse.LAST_CHUNK)
+        self._write(sse.chunk(sse.other_event(b"closed", envelope.problem_body(error))) + sse.LAST_CHUNK)
         self._transport.close()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)  # whoever does not read is cut off
 
@@ -183,7 +183,12 @@ class SseConnection(EventStream, asyncio.Protocol):
             self.send(self.events(batch))
 
     def send(self, data: bytes) -> None:
-        self._transport.write(sse.chunk(data))
+        self._write(sse.chunk(data))
+
+    def _write(self, data: bytes) -> None:
+        """Write to a peer that may be gone already: then it is nothing (R58)."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
@@ -192,5 +197,5 @@ class SseConnection(EventStream, asyncio.Protocol):
         self._transport.abort()
 
     def drain(self, retry_after_ms: int) -> None:
-        self._transport.write(sse.chunk(b"retry: %d\n\n" % retry_after_ms) + sse.LAST_CHUNK)
+        self._write(sse.chunk(b"retry: %d\n\n" % retry_after_ms) + sse.LAST_CHUNK)
         self._transport.close()

@@ -63,7 +63,8 @@ class Stream:
             try:
                 await self.hub.access.check(self.grant, "read", cursor.room.name)
             except TrunklineError as error:
-                self.deny(cursor, error)
+                if cursor in self.cursors:  # not if it has left meanwhile, or all is over
+                    self.deny(cursor, error)
 
     async def check_read(self, rooms: Sequence[str]) -> None:
         """Let it read these, by the grant that it has when this returns: the last thing to be awaited before it does.

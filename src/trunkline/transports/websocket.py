@@ -188,7 +188,8 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             self._transport.write(ws.close_frame(code, reason))
         self._state = State.CLOSING
         self.part()
-        self._transport.resume_reading()
+        if not self._unread:  # else it is read on when that is taken
+            self._transport.resume_reading()
         loop = asyncio.get_running_loop()
         loop.call_later(LINGER_S, self._transport.abort)
         if self._receiver.done and self._transport.can_write_eof():

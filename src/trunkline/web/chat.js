@@ -174,6 +174,7 @@ class Chat {
           this.outbox.delete(event.id);
           this.settle(event.id, "refused", `refused: ${event.message}`);
         } else {
+          page.messages.querySelector(".loading")?.remove();
           this.note(event.message, "gap");
         }
         break;
@@ -191,7 +192,7 @@ class Chat {
     }
     const id = randomId();
     this.outbox.set(id, text);
-    const row = this.row(this.name, text, true);
+    const row = this.row(this.user ?? this.name, text, true);
     this.rows.set(id, row);
     this.settle(id, "sending", "sending…");
     this.transmit(id, text);
