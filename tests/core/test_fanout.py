@@ -247,3 +247,21 @@ def test_a_hole_starts_a_new_tail() -> None:
     room.extend(messages(8, 9), 50, 1 << 20)
     assert [m.offset for m in room.tail] == [8, 9]
     assert room.since(5, 10, 1 << 20) is None
+
+
+def test_an_empty_answer_is_of_the_moment_it_was_read() -> None:
+    """All was trimmed when the store was asked, and more has come since: that is not trimmed as well."""
+    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 11)
+    reader = Reader()
+    cursor = joined(fanout, room, reader, after=4)
+    finish(fanout)
+    assert fanout.take_reads() == [cursor]
+    fanout.appended(room, messages(12, 17))
+    fanout.fetched(cursor, 12, [])
+    finish(fanout)
+    assert room.first == 12
+    assert [(gap.first, gap.last) for gap in reader.gaps] == [(5, 11)]
+    if cursor.state is State.READING:
+        fanout.fetched(*fanout.take_reads(), 12, messages(12, 17))
+        finish(fanout)
+    assert reader.offsets == [12, 13, 14, 15, 16, 17]

@@ -129,7 +129,9 @@ class Fanout:
         room = cursor.room
         # The store may be ahead of what this worker was told; the rest comes by the ordinary way.
         messages = [m for m in messages if m.offset <= room.head]
-        earliest = messages[0].offset if messages else room.head + 1
+        first = min(first, room.head + 1)
+        # Nothing was there when it was read; what has come since is behind the head of then, not of now.
+        earliest = messages[0].offset if messages else first
         room.first = max(room.first, first)
         if earliest != cursor.offset + 1:  # trimmed since, whatever *first* said when it was read
             room.first = max(room.first, earliest)
