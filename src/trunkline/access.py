@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from trunkline.auth import JwtAuth, Tickets
-from trunkline.core.door import Door
+from trunkline.core.door import LOOPBACK, Door
 from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.guests import Guest, Guests
 from trunkline.core.limits import Limits
-from trunkline.core.rate import Rate
+from trunkline.core.rate import Rate, too_fast
 from trunkline.core.revocation import Revocations
 from trunkline.errors import ConfigError, HookFailed, RequestError, TrunklineError
 from trunkline.wire.credentials import Credentials, credentials
@@ -65,7 +65,7 @@ class Access:
         cookie: str | None = None,
         origins: Sequence[str] = (),
         loopback_only: bool = False,
-        trusted: Sequence[str] = ("127.0.0.0/8", "::1"),
+        trusted: Sequence[str] = LOOPBACK,
         revocations_keep_s: float = 7 * 86_400.0,
     ) -> None:
         try:
@@ -116,7 +116,7 @@ class Access:
             return
         wait = self._publishes.take(grant.user, time.monotonic(), count)
         if wait:
-            raise RequestError("rate_limited", "too many messages of one user", max(1, round(wait * 1000)))
+            raise too_fast("too many messages of one user", wait)
 
     # Who are you.
 

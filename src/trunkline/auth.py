@@ -250,7 +250,6 @@ class Jwks:
         self._fetched_at = -JWKS_STALE_S
         self._asked_at = -JWKS_RETRY_S
         self._asking: asyncio.Future[None] | None = None
-        self.fetches = 0
 
     def stale(self, key_id: str | None) -> bool:
         """Whether it is worth asking the issuer again before this key id is decided."""
@@ -276,7 +275,6 @@ class Jwks:
         await asyncio.shield(self._asking)
 
     async def _ask(self) -> None:
-        self.fetches += 1
         try:
             async with asyncio.timeout(JWKS_TIMEOUT_S):  # urllib's own is per read, and a drop a second is a read
                 self._keys = await asyncio.to_thread(_fetch, self._url)

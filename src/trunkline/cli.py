@@ -104,8 +104,7 @@ def serve(
         "deflate": deflate,
         "echo": echo,
     }
-    environment = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
-    settings = load(config, environment, flags)
+    settings = load(config, _environment(), flags)
     run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
 
 
@@ -124,6 +123,10 @@ def publish(
     receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE))
     repeated = " (it was there already)" if receipt["duplicate"] else ""
     out.print(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
 
 
 def _is_json(text: str) -> bool:
@@ -165,14 +168,12 @@ def token(
     """Sign a token with the server's own secret (jwt.secret), for trying things out and for scripts."""
     from trunkline.auth import sign  # noqa: PLC0415
 
-    settings = load(
-        config, {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}, {"auth": "jwt"}
-    )
-    rooms = None
-    if not (read or write or admin):
-        err.print("trunkline: no --read, --write or --admin: this token permits what `permissions` says", markup=False)
+    settings = load(config, _environment(), {"auth": "jwt"})
     if read or write or admin:
         rooms = Permissions(read=tuple(read or ()), write=tuple(write or ()), admin=("*",) if admin else ())
+    else:
+        rooms = None
+        err.print("trunkline: no --read, --write or --admin: this token permits what `permissions` says", markup=False)
     sys.stdout.write(sign(settings.jwt, user, hours * 3600, rooms) + "\n")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from trunkline.auth import Issuer
+from trunkline.core.door import LOOPBACK
 from trunkline.core.grant import ACTIONS, Permissions
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.errors import ConfigError
@@ -58,7 +59,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     issuers: tuple[Issuer, ...] = ()
     permissions: Permissions = Permissions()
     origins: tuple[str, ...] = ()
-    forwarded_allow_ips: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    forwarded_allow_ips: tuple[str, ...] = LOOPBACK
     tls_cert: str | None = None
     tls_key: str | None = None
     http2: bool = False

@@ -31,6 +31,7 @@ from starlette.websockets import WebSocket
 from trunkline.access import Access, Authenticate, Authorize
 from trunkline.auth import JwtAuth
 from trunkline.core.cursor import Cursor, Reader
+from trunkline.core.door import LOOPBACK
 from trunkline.core.fanout import Fanout
 from trunkline.core.heartbeat import Heartbeat
 from trunkline.core.limits import Limits, Retention, Tuning
@@ -114,7 +115,7 @@ class Hub:
         cookie: str | None = None,
         origins: Sequence[str] = (),
         loopback_only: bool = False,
-        trusted: Sequence[str] = ("127.0.0.0/8", "::1"),
+        trusted: Sequence[str] = LOOPBACK,
         pages: bool = True,
     ) -> None:
         if isinstance(store, str):

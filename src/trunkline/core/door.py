@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from trunkline.core.limits import Limits
-from trunkline.core.rate import Rate
+from trunkline.core.rate import Rate, too_fast
 from trunkline.errors import RequestError
+
+LOOPBACK = ("127.0.0.0/8", "::1")  # this machine, by whichever of its addresses: trusted by default
 
 # Connections beyond the limit that are held until they have asked something, so that they can be answered.
 REFUSALS_MAX = 256
@@ -76,7 +78,7 @@ class Door:
             return RequestError("too_many_connections", f"at most {most} connections from one address", 5000)
         wait = self._connects.take(client, now)
         if wait:
-            return RequestError("rate_limited", "too many connections at once from one address", _ms(wait))
+            return too_fast("too many connections at once from one address", wait)
         return None
 
     def overrun(self, client: str | None) -> bool:
@@ -103,7 +105,7 @@ class Door:
         """
         wait = 0.0 if client is None else self._requests.take(client, now)
         if wait:
-            raise RequestError("rate_limited", "too many requests from one address", _ms(wait))
+            raise too_fast("too many requests from one address", wait)
 
     def _trusts(self, address: str) -> bool:
         return self._key(address) is None
@@ -139,7 +141,3 @@ def _without_port(address: str) -> str:
     if colon and port.isdigit() and ":" not in host:
         return host
     return address.partition("%")[0]
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
+from trunkline.errors import RequestError
+
 KEYS_MAX = 65_536
+
+
+def too_fast(what: str, wait_s: float) -> RequestError:
+    """The answer to whoever a bucket has told to wait."""
+    return RequestError("rate_limited", what, max(1, round(wait_s * 1000)))
 
 
 class Bucket:

@@ -17,7 +17,7 @@ from trunkline.core.cursor import Cursor
 from trunkline.core.grant import ANYBODY, Grant
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
-from trunkline.core.rate import Bucket
+from trunkline.core.rate import Bucket, too_fast
 from trunkline.core.room import Room
 from trunkline.core.session import Authenticate, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
 from trunkline.errors import DISMISSALS, CloseCode, RequestError, TrunklineError
@@ -178,8 +178,7 @@ class Conversation(Stream):
             self._refuse(error)
             return
         if wait:
-            slower = RequestError("rate_limited", "too many commands on one connection", max(1, round(wait * 1000)))
-            self._refuse(slower, command.id, command.room)
+            self._refuse(too_fast("too many commands on one connection", wait), command.id, command.room)
             return
         decision = self._session.receive(command)
         if type(decision) is Publish:

@@ -6,9 +6,6 @@ pings either: a test's client counts what comes.
 
 from __future__ import annotations
 
-import asyncio
-
-from trunkline.hub import Hub
 from trunkline.transports.websocket import State, WebSocketConnection
 from trunkline.wire import websocket as ws
 from trunkline.wire.deflate import Agreement, deflate
@@ -21,22 +18,13 @@ class EchoConnection(WebSocketConnection):
 
     __slots__ = ("_bits",)
 
-    def __init__(
-        self,
-        hub: Hub,
-        transport: asyncio.Transport,
-        client: str | None = None,
-        agreement: Agreement | None = None,
-    ) -> None:
-        super().__init__(hub, transport, client, agreement)
-        self._bits = None if agreement is None else agreement.bits
-
     @property
     def size_max(self) -> int:
         return SIZE_MAX
 
-    def begin_echo(self, response: bytes) -> None:
+    def begin_echo(self, response: bytes, agreement: Agreement | None) -> None:
         """Complete the handshake."""
+        self._bits = None if agreement is None else agreement.bits
         self.opened()
         self._transport.write(response)
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
@@ -144,7 +145,7 @@ class Gate:
         if head.path == self._echo:
             connection = echo = EchoConnection(hub, take.transport, take.client, agreement)
             take.transport.set_protocol(echo)
-            echo.begin_echo(response)
+            echo.begin_echo(response, agreement)
         else:
             connection = WebSocketConnection(hub, take.transport, take.client, agreement)
             take.transport.set_protocol(connection)
@@ -291,12 +292,12 @@ class Edge(asyncio.Protocol):
             self._refused = door.arrive(self._client, time.monotonic())
         if self._refused is not None and door.overrun(self._client):
             self._transport.abort()
-        tls = transport.get_extra_info("ssl_object")
+        tls = None if self._counted is None else transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             if self._refused is not None:
                 self._transport.abort()
             else:
-                self._hand_on(_http2(self._gate, self._client, **self._arguments))
+                self._hand_on(_http2_class()(self._gate, self._client, **self._arguments))
 
     def _hand_on(self, protocol: asyncio.Protocol) -> None:
         self._generation.discard(self)
@@ -467,15 +468,21 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
 
-def _http2(gate: Gate, client: str | None, **arguments: Any) -> asyncio.Protocol:
+@cache
+def _http2_class() -> Callable[..., asyncio.Protocol]:
     """uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
     from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
 
     class Http2Protocol(ZttpH2Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            self._generation = gate.admit(self)
+        def __init__(self, gate: Gate, client: str | None, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            self._gate = gate
+            self._client = client
             self._asked = False
             self._unfinished: set[int] = set()
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            self._generation = self._gate.admit(self)
             super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
@@ -490,14 +497,14 @@ def _http2(gate: Gate, client: str | None, **arguments: Any) -> asyncio.Protocol
             else:
                 self._unfinished = unfinished
                 self._generation.discard(self)
-                self._generation = gate.admit(self)
+                self._generation = self._gate.admit(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._generation.discard(self)
-            gate.hub.access.door.leave(client)
+            self._gate.hub.access.door.leave(self._client)
             super().connection_lost(exc)
 
-    return Http2Protocol(**arguments)
+    return Http2Protocol
 
 
 def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:

@@ -11,10 +11,8 @@ from trunkline.core.position import Gap, Start
 from trunkline.core.room import Room
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.hub import Hub
-from trunkline.transports.stream import Stream
+from trunkline.transports.stream import LINGER_S, Stream
 from trunkline.wire import envelope, poll, sse
-
-LINGER_S = 2.0  # how long a reader who must go has for what was written
 
 _HEAD = b"".join(
     [

@@ -11,6 +11,8 @@ from trunkline.core.position import Gap
 from trunkline.errors import TrunklineError
 from trunkline.hub import Hub
 
+LINGER_S = 2.0  # how long a peer that must go has to take the reason
+
 
 class Stream:
     """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""

@@ -17,14 +17,11 @@ from trunkline.core.position import Start
 from trunkline.errors import CloseCode
 from trunkline.hub import Hub
 from trunkline.transports.conversation import Conversation
+from trunkline.transports.stream import LINGER_S
 from trunkline.wire import envelope
 from trunkline.wire import websocket as ws
 from trunkline.wire.credentials import Credentials
 from trunkline.wire.deflate import Agreement
-
-# How long we go on reading after our close frame. If we just closed, the kernel would answer what the peer is still
-# sending with a reset, and a reset can overtake the close frame: the peer would never learn why.
-LINGER_S = 2.0
 
 # What one connection may bring before others have their turn. A frame can be 6 bytes, so a whole read of 256 KiB could
 # be 40,000 of them; and libuv goes on reading a socket that is never empty, unless it is paused.
@@ -190,8 +187,9 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         self.part()
         if not self._unread:  # else it is read on when that is taken
             self._transport.resume_reading()
-        loop = asyncio.get_running_loop()
-        loop.call_later(LINGER_S, self._transport.abort)
+        # If we just closed, the kernel would answer what the peer is still sending with a reset, and a reset can
+        # overtake the close frame: the peer would never learn why.
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
         if self._receiver.done and self._transport.can_write_eof():
             self._transport.write_eof()
 
