@@ -15,8 +15,9 @@ LAYERS = {
     "stores": {"errors", "core"},
     "auth": {"errors", "core", "wire"},
     "access": {"errors", "core", "wire", "auth"},
-    "hub": {"errors", "core", "wire", "stores", "auth", "access"},
-    "transports": {"errors", "core", "wire", "auth", "access", "hub"},
+    "live": {"errors", "core", "wire", "stores"},
+    "hub": {"errors", "core", "wire", "stores", "auth", "access", "live"},
+    "transports": {"errors", "core", "wire", "auth", "access", "live", "hub"},
     "tls": {"errors"},
     "server": {"errors", "core", "wire", "stores", "auth", "hub", "transports", "config", "tls"},
 }

@@ -61,6 +61,9 @@ def serve(
     ping_timeout: Annotated[
         float | None, typer.Option(help="Seconds for something to be heard after one. [default: 10]")
     ] = None,
+    presence_grace: Annotated[
+        float | None, typer.Option(help="Seconds that somebody may be gone before others are told. [default: 5]")
+    ] = None,
     allow_anonymous: Annotated[
         bool | None, typer.Option("--allow-anonymous", help="Listen beyond loopback without authentication.")
     ] = None,
@@ -93,6 +96,7 @@ def serve(
         "durable": durable,
         "ping_interval": ping_interval,
         "ping_timeout": ping_timeout,
+        "presence_grace": presence_grace,
         "allow_anonymous": allow_anonymous,
         "auth": auth,
         "auth_cookie": auth_cookie,
@@ -158,9 +162,9 @@ def tail(
 def token(
     user: str,
     read: Annotated[
-        list[str] | None, typer.Option(help="Rooms that may be read, such as 'chat:*'. Repeatable.")
+        list[str] | None, typer.Option(help="Rooms to read, and to see who is there: 'chat:*'. Repeatable.")
     ] = None,
-    write: Annotated[list[str] | None, typer.Option(help="Rooms to write to.")] = None,
+    write: Annotated[list[str] | None, typer.Option(help="Rooms to write to, and to signal in.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="May disconnect users and revoke tokens.")] = False,
     hours: Annotated[float, typer.Option(help="How long it is good.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
@@ -170,7 +174,9 @@ def token(
 
     settings = load(config, _environment(), {"auth": "jwt"})
     if read or write or admin:
-        rooms = Permissions(read=tuple(read or ()), write=tuple(write or ()), admin=("*",) if admin else ())
+        reading, writing = tuple(read or ()), tuple(write or ())
+        admin_of = ("*",) if admin else ()
+        rooms = Permissions(read=reading, presence=reading, write=writing, signal=writing, admin=admin_of)
     else:
         rooms = None
         err.print("trunkline: no --read, --write or --admin: this token permits what `permissions` says", markup=False)

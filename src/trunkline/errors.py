@@ -47,11 +47,13 @@ REQUEST_ERRORS = {
     "too_large": 413,
     "too_deep": 400,
     "too_many_rooms": 400,
+    "too_many_members": 429,
     "unauthorized": 401,
     "token_expired": 401,
     "revoked": 401,
     "forbidden": 403,
     "disconnected": 403,
+    "replaced": 409,
     "bad_origin": 403,
     "bad_host": 421,
     "rate_limited": 429,
@@ -156,6 +158,7 @@ class CloseCode(IntEnum):
     TOKEN_EXPIRED = 4101
     REVOKED = 4102
     DISCONNECTED = 4200
+    REPLACED = 4201
 
 
 # error code → how a WebSocket ends that may not stay because of it.
@@ -165,6 +168,7 @@ DISMISSALS = {
     "token_expired": CloseCode.TOKEN_EXPIRED,
     "revoked": CloseCode.REVOKED,
     "disconnected": CloseCode.DISCONNECTED,
+    "replaced": CloseCode.REPLACED,
 }
 
 

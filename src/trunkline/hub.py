@@ -30,15 +30,21 @@ from starlette.websockets import WebSocket
 
 from trunkline.access import Access, Authenticate, Authorize
 from trunkline.auth import JwtAuth
+from trunkline.core.attendance import Attendance
 from trunkline.core.cursor import Cursor, Reader
 from trunkline.core.door import LOOPBACK
 from trunkline.core.fanout import Fanout
+from trunkline.core.grant import Grant
 from trunkline.core.heartbeat import Heartbeat
 from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.mark import Unread
 from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
 from trunkline.core.position import NOW, Gap, Start, overtaken, parse_since, parse_start, resolve
+from trunkline.core.presence import Member
 from trunkline.core.room import Room
+from trunkline.core.signal import Signal, check_signal
 from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
+from trunkline.live import Live, PresenceHook
 from trunkline.stores import Store, open_store
 from trunkline.wire.poll import Page
 
@@ -82,6 +88,16 @@ class Connection(Protocol):
         """Say goodbye and close; the worker is about to stop."""
 
 
+class Fenced(Reader, Protocol):
+    """A stream of a client of which there may be one only."""
+
+    attendance: Attendance
+    grant: Grant
+
+    def dismiss(self, error: RequestError) -> None:
+        """Another one has taken over."""
+
+
 class Hub:
     """Rooms, for one event loop.
 
@@ -98,7 +114,8 @@ class Hub:
         loopback_only: The server is for this machine alone: requests by any other host name are refused.
         trusted: Addresses of our own proxies and back ends: what they say of their clients' addresses is believed,
             and what they do in their own name is not limited.
-        pages: Serve the chat and the transport lab, too.
+        presence_grace_s: How long after the last connection of somebody who is present is gone, the others are told.
+        pages: Serve the chat and the other pages, too.
     """
 
     def __init__(
@@ -116,6 +133,7 @@ class Hub:
         origins: Sequence[str] = (),
         loopback_only: bool = False,
         trusted: Sequence[str] = LOOPBACK,
+        presence_grace_s: float = 5.0,
         pages: bool = True,
     ) -> None:
         if isinstance(store, str):
@@ -140,6 +158,8 @@ class Hub:
         self._session_numbers = count(1)
         self._fanout = Fanout(self.tuning)
         self._rooms: dict[str, Room] = {}
+        self.live = Live(self._name, store, self._rooms.get, presence_grace_s)
+        self._fenced: dict[tuple[str | None, str], Fenced] = {}
         self._opening: dict[str, _Opening] = {}
         self._forget_at = self.tuning.idle_rooms_max
         self._closed = False
@@ -250,6 +270,7 @@ class Hub:
                 opening.room.set_exception(ShuttingDown("the server is stopping"))
                 opening.room.exception()
         self._opening.clear()
+        await self.live.close()
         await self.store.close()
         self._rooms.clear()
         self._loop = None
@@ -329,6 +350,7 @@ class Hub:
             "duplicates": self._duplicates,
             "delivered": self._fanout.delivered,
             "gaps": self._fanout.gaps,
+            "notified": self.live.notified,
             "stalls": self._fanout.stalls,
             "expired": self.expired,
             "in_flight": self._in_flight,
@@ -401,6 +423,53 @@ class Hub:
             for message in page.messages:
                 self._revoke(msgspec.json.decode(message.json, type=_Revocation))
             after = page.messages[-1].offset
+
+    # What is true now.
+
+    async def signal(self, room: str, name: str, data: Any = None, *, sender: str | None = None) -> None:
+        """Tell a room's readers something that is not logged, and that the next of the same name replaces.
+
+        Args:
+            data: Anything that msgspec can encode as JSON, up to 4 KiB.
+            sender: The user in whose name it is sent.
+
+        Raises:
+            RequestError: The room, the name or the data are not allowed.
+        """
+        await self.ensure_started()
+        name, text = check_signal(name, msgspec.json.encode(data))
+        self.live.signal(Signal(check_room(room), name, sender, sender or "", now_ms(), msgspec.Raw(text)))
+
+    def members(self, room: str) -> list[Member]:
+        """Who is in a room, of those who want it known: the first 1,000."""
+        return self.live.members(room)[1]
+
+    def on_presence(self, hook: PresenceHook) -> PresenceHook:
+        """Decorator: called with (room, member, came) when somebody has come, or is gone for the grace time."""
+        self.live.on_presence = hook
+        return hook
+
+    async def mark(self, room: str, user: str, offset: int) -> Unread:
+        """A user has seen a room up to *offset*; returns, once that is stored, how much they have not seen.
+
+        Raises:
+            RequestError: `bad_room`.
+            StoreUnavailable, Overloaded: It is not stored; say it again.
+        """
+        await self.ensure_started()
+        head = (await self.open(check_room(room))).head
+        await self.live.mark(room, user, min(offset, head))
+        return (await self.live.unread(user, [room]))[0]
+
+    async def unread(self, user: str, rooms: Sequence[str]) -> list[Unread]:
+        """What a user has not seen of these rooms.
+
+        Raises:
+            RequestError: `bad_room`.
+            StoreUnavailable: The log could not be read.
+        """
+        await self.ensure_started()
+        return await self.live.unread(user, [check_room(room) for room in rooms])
 
     # Publishing.
 
@@ -523,6 +592,25 @@ class Hub:
         return f"{self._name}-{next(self._session_numbers)}"
 
     # Reading.
+
+    def fence(self, stream: Fenced) -> None:
+        """A client has at most one stream: a new one of the same user and `client` id ends the one before."""
+        client_id = stream.attendance.client_id
+        if client_id is not None:
+            key = (stream.grant.user, client_id)
+            before, self._fenced[key] = self._fenced.get(key), stream
+            if before is not None and before is not stream:
+                before.dismiss(RequestError("replaced", "another connection of the same client has taken over"))
+
+    def stream_of(self, grant: Grant, attendance: Attendance) -> Reader | None:
+        """The stream of whoever sent a request, if they have one and both say which client they are of."""
+        return self._fenced.get((grant.user, attendance.client_id or ""))
+
+    def unfence(self, stream: Fenced) -> None:
+        """The stream has ended. Harmless if it was replaced, or never had a `client` id."""
+        client_id = stream.attendance.client_id
+        if client_id is not None and self._fenced.get((stream.grant.user, client_id)) is stream:
+            del self._fenced[stream.grant.user, client_id]
 
     def room(self, name: str) -> Room | None:
         """The room, if it is open already."""
@@ -666,12 +754,19 @@ class Hub:
         last = messages[-1].offset if messages else after
         return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
 
-    async def wait_for(self, rooms: Sequence[Room], wait_s: float) -> None:
-        """Wait until one of the rooms moves, the time is over, or the hub drains."""
+    async def wait_for(self, rooms: Sequence[Room], wait_s: float, *, live: bool = False) -> None:
+        """Wait until one of the rooms moves, the time is over, or the hub drains.
+
+        Args:
+            live: Wake up for signals, presence and marks, too.
+        """
         moved = asyncio.Event()
         wake = moved.set
+        lives = [room.name for room in rooms] if live else []
         for room in rooms:
             room.waiters.add(wake)
+        for name in lives:
+            self.live.waiters(name).add(wake)
         try:
             if not self.draining:
                 async with asyncio.timeout(wait_s):
@@ -681,6 +776,8 @@ class Hub:
         finally:
             for room in rooms:
                 room.waiters.discard(wake)
+            for name in lives:
+                self.live.waiters(name).discard(wake)
 
     async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message]:
         messages = room.since(after, limit, bytes_max)
@@ -782,10 +879,11 @@ class Hub:
     async def _watch_for_ever(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            try:
-                self.access.second()
-            except Exception:
-                log.exception("a connection could not be ended")
+            for second in (self.access.second, self.live.second):
+                try:
+                    second()
+                except Exception:
+                    log.exception("what is done every second failed")
 
     async def _trim_for_ever(self) -> None:
         while True:

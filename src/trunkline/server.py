@@ -51,6 +51,7 @@ def build_hub(config: Config) -> Hub:
         auth=auth_of(config),
         cookie=config.auth_cookie,
         origins=config.origins,
+        presence_grace_s=config.presence_grace,
         loopback_only=config.auth == "none" and is_loopback(config.host),
         trusted=config.forwarded_allow_ips,
     )

@@ -3,10 +3,23 @@
 import msgspec
 import pytest
 
+from trunkline.core.attendance import Attendance
 from trunkline.core.grant import ANYBODY
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
-from trunkline.core.session import Command, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
+from trunkline.core.session import (
+    Command,
+    CountUnread,
+    Join,
+    Leave,
+    MarkSeen,
+    Pong,
+    Publish,
+    Refuse,
+    Rejoin,
+    Session,
+    Signalling,
+)
 
 decode = msgspec.json.Decoder(Command).decode
 
@@ -46,6 +59,23 @@ def test_messages() -> None:
     assert ask(made, '{"type":"ping"}') == Pong()
 
 
+def test_what_is_true_only_now() -> None:
+    """Presence, signals and read cursors; the room may be left out here, too."""
+    made = session("a")
+    seen, watched = Attendance(watch=True, data=b'{"n":1}'), Attendance(watch=True)
+    assert ask(made, '{"type":"join","room":"b","presence":{"n":1}}') == Join("b", NOW, seen)
+    assert ask(made, '{"type":"join","room":"b","presence":"watch"}') == Rejoin("b", watched)
+    assert ask(made, '{"type":"join","room":"b","presence":true,"last":1}') == Join(
+        "b", Start("last", 1), Attendance(watch=True, data=b"{}")
+    )
+    assert ask(made, '{"type":"unread"}') == CountUnread(("a", "b"))
+    assert ask(made, '{"type":"unread","rooms":["c","c"]}') == CountUnread(("c",))
+    assert ask(made, '{"type":"leave","room":"b"}') == Leave("b")
+    assert ask(made, '{"type":"signal","name":"typing"}') == Signalling("a", "typing", b"null")
+    assert ask(made, '{"type":"signal","room":"z","name":"p","data":[1,2]}') == Signalling("z", "p", b"[1,2]")
+    assert ask(made, '{"type":"seen","offset":3}') == MarkSeen("a", 3)
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -53,8 +83,18 @@ def test_messages() -> None:
         ('{"type":""}', "unknown_type"),
         ('{"type":"__init__"}', "unknown_type"),
         ('{"type":"auth"}', "bad_command"),
-        ('{"type":"signal","name":"typing"}', "unsupported"),
-        ('{"type":"seen","offset":1}', "unsupported"),
+        ('{"type":"signal","name":"typing"}', "room_required"),
+        ('{"type":"signal","room":"a"}', "bad_command"),
+        ('{"type":"signal","room":"a","name":"is typing"}', "bad_command"),
+        ('{"type":"signal","room":"a","name":"x","data":"' + "x" * 5000 + '"}', "too_large"),
+        ('{"type":"seen","offset":1}', "room_required"),
+        ('{"type":"seen","room":"a"}', "bad_position"),
+        ('{"type":"seen","room":"a","offset":-1}', "bad_position"),
+        ('{"type":"unread","rooms":["a b"]}', "bad_room"),
+        ('{"type":"unread","rooms":["a","b","c"]}', "too_many_rooms"),
+        ('{"type":"join","room":"a","presence":1.5}', "bad_command"),
+        ('{"type":"join","room":"a","presence":[1]}', "bad_command"),
+        ('{"type":"join","room":"a","presence":{"x":"' + "x" * 1100 + '"}}', "too_large"),
         ('{"type":"join"}', "room_required"),
         ('{"type":"join","room":"a b"}', "bad_room"),
         ('{"type":"join","room":"c","since":"x"}', "bad_position"),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from trunkline.core.fanout import Batch
+    from trunkline.core.notice import Notice
     from trunkline.core.position import Gap
     from trunkline.core.room import Cohort, Room
 
@@ -72,6 +73,12 @@ class Reader(Protocol):
 
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         """Send the gap."""
+
+    missed: bool
+    """True if a notice was not sent because the socket was full. Set from outside, unset by the reader."""
+
+    def notify(self, notice: Notice) -> None:
+        """Send a notice."""
 
 
 class Cursor:

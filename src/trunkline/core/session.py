@@ -5,24 +5,23 @@ no time, no socket and no room: the names of the rooms it joined are all it need
 at the end of this file.
 
 A session has a grant or it has none yet. Without one, all that it may do is say who it is (`auth`) and `ping`.
-
-`signal` and `seen` are words of the protocol that this server does not speak yet: they are refused with `unsupported`,
-so that a client can tell them from a typing error (`unknown_type`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from trunkline.core import attendance
+from trunkline.core.attendance import Attendance
 from trunkline.core.grant import Grant
 from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_json, check_room
-from trunkline.core.position import NOW, Start, parse_start
+from trunkline.core.position import NOW, OFFSET_MAX, Start, parse_start
+from trunkline.core.signal import check_signal
 from trunkline.errors import RequestError
 
-RESERVED = frozenset({"signal", "seen"})
 BEFORE_GRANT = frozenset({"auth", "ping"})
 
 
@@ -37,6 +36,10 @@ class Command(msgspec.Struct):
     since: str | int | None = None
     last: str | int | None = None
     token: str | None = None
+    presence: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    name: str | None = None
+    offset: int | None = None
+    rooms: list[str] | None = None
 
     def __repr__(self) -> str:
         return f"Command({self.type!r}, room={self.room!r}, id={self.id!r})"  # a log is no place for the rest
@@ -56,12 +59,18 @@ class Join(msgspec.Struct):
 
     room: str
     start: Start
+    attendance: Attendance = attendance.NONE
 
 
 class Rejoin(msgspec.Struct, gc=False):
-    """The room is joined already and no position was asked for: say again where it stands."""
+    """The room is joined already and no position was asked for: say again where it stands.
+
+    Attributes:
+        attendance: None if nothing was said of it: it stays as it is.
+    """
 
     room: str
+    attendance: Attendance | None = None
 
 
 class Leave(msgspec.Struct, gc=False):
@@ -78,6 +87,27 @@ class Publish(msgspec.Struct, gc=False):
     json: bytes
 
 
+class Signalling(msgspec.Struct, gc=False):
+    """Tell the room's readers, now or never."""
+
+    room: str
+    name: str
+    json: bytes
+
+
+class MarkSeen(msgspec.Struct, gc=False):
+    """Move the member's read cursor forward."""
+
+    room: str
+    offset: int
+
+
+class CountUnread(msgspec.Struct):
+    """Say how much of these rooms the member has not seen."""
+
+    rooms: tuple[str, ...]
+
+
 class Pong(msgspec.Struct, gc=False):
     """Answer an application-level ping."""
 
@@ -90,7 +120,7 @@ class Refuse(msgspec.Struct):
     room: str | None = None
 
 
-Decision = Authenticate | Join | Rejoin | Leave | Publish | Pong | Refuse
+Decision = Authenticate | Join | Rejoin | Leave | Publish | Signalling | MarkSeen | CountUnread | Pong | Refuse
 
 
 class Session:
@@ -116,7 +146,8 @@ class Session:
             if self.grant is None and command.type not in BEFORE_GRANT:
                 raise RequestError("unauthorized", "say who you are first: auth {token}")
             if decide is None:
-                raise _unknown(command.type)
+                known = ", ".join(_COMMANDS)
+                raise RequestError("unknown_type", f"no command has that type; there are {known}")
             return decide(self, command)
         except RequestError as error:
             return Refuse(error, command.id, command.room)
@@ -134,18 +165,24 @@ class Session:
         return Authenticate(command.token)
 
     def join(self, command: Command) -> Decision:
-        """`join {room, since?|last?}`."""
+        """`join {room, since?|last?, presence?}`."""
         if command.room is None:
             raise RequestError("room_required", "join names a room")
         room = check_room(command.room)
         start = parse_start(command.since, command.last, NOW)
+        attending = None
+        if command.presence is not msgspec.UNSET:
+            attending = attendance.parse_presence(bytes(command.presence))
+        if room in self.rooms and command.since is None and command.last is None:
+            return Rejoin(room, attending)
+        attending = attending or attendance.NONE
         if room in self.rooms:
-            return Join(room, start) if command.since is not None or command.last is not None else Rejoin(room)
+            return Join(room, start, attending)
         if len(self.rooms) >= self._limits.rooms_per_connection_max:
             most = self._limits.rooms_per_connection_max
             raise RequestError("too_many_rooms", f"a connection joins at most {most} rooms; leave one first")
         self.rooms = (*self.rooms, room)
-        return Join(room, start)
+        return Join(room, start, attending)
 
     def leave(self, command: Command) -> Decision:
         """`leave {room?}`."""
@@ -169,6 +206,23 @@ class Session:
             raise RequestError("bad_command", "a message has data, or text as short for data: {text: …}")
         return Publish(room, command.id, check_json(text, limits.message_bytes_max, limits.json_depth_max))
 
+    def signal(self, command: Command) -> Decision:
+        """`signal {room?, name, data?}`."""
+        data = None if command.data is msgspec.UNSET else bytes(command.data)
+        return Signalling(self._room_of(command), *check_signal(command.name, data))
+
+    def seen(self, command: Command) -> Decision:
+        """`seen {room?, offset}`."""
+        if command.offset is None or not 0 <= command.offset <= OFFSET_MAX:
+            raise RequestError("bad_position", "seen has an offset: everything up to it was seen")
+        return MarkSeen(self._room_of(command), command.offset)
+
+    def unread(self, command: Command) -> Decision:
+        """`unread {rooms?}`: of the joined rooms, if none are named."""
+        if command.rooms is None:
+            return CountUnread(self.rooms)
+        return CountUnread(check_rooms(command.rooms, self._limits.rooms_per_connection_max))
+
     def ping(self, command: Command) -> Decision:
         """`ping`: for clients that cannot see WebSocket's own."""
         return Pong()
@@ -185,11 +239,16 @@ class Session:
         return self.rooms[0]
 
 
-def _unknown(kind: str) -> RequestError:
-    if kind in RESERVED:
-        return RequestError("unsupported", f"{kind} is not spoken by this server yet")
-    known = ", ".join(_COMMANDS)
-    return RequestError("unknown_type", f"no command has that type; there are {known}")
+def check_rooms(names: Sequence[str], rooms_max: int) -> tuple[str, ...]:
+    """Several rooms, each once.
+
+    Raises:
+        RequestError: `bad_room` or `too_many_rooms`.
+    """
+    rooms = tuple(dict.fromkeys(check_room(name) for name in names))
+    if len(rooms) > rooms_max:
+        raise RequestError("too_many_rooms", f"at most {rooms_max} rooms at once")
+    return rooms
 
 
 _COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
@@ -198,4 +257,7 @@ _COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
     "leave": Session.leave,
     "message": Session.message,
     "ping": Session.ping,
+    "seen": Session.seen,
+    "signal": Session.signal,
+    "unread": Session.unread,
 }

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 
 
@@ -66,5 +67,17 @@ class Store(Protocol):
     async def head(self, room: str) -> Head:
         """Where the room stands; a room that nobody has published to stands at 0, and is not created by asking."""
 
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Move read cursors forward, all or none; one that would go back stays where it is."""
+
+    async def marks(self, room: str, marks_max: int) -> list[Mark]:
+        """The read cursors of a room, those that moved last first."""
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        """The offset up to which a member has seen each of these rooms; those without a mark are left out."""
+
     async def trim(self, now_ms: int) -> dict[str, int]:
-        """Apply retention by age; the rooms that were trimmed, with their new first offset."""
+        """Apply retention by age; the rooms that were trimmed, with their new first offset.
+
+        Marks go too: what they cover was older than they are, so nothing is unread that was not before.
+        """

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from trunkline.core.limits import Retention
+from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.stores.base import Head, Page
@@ -47,6 +48,7 @@ class MemoryStore:
         self._retention = retention
         self._epoch = epoch or secrets.token_hex(4)
         self._logs: dict[str, _Log] = {}
+        self._marks: dict[str, dict[str, Mark]] = {}  # by room and member, in the order in which they moved
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -90,9 +92,28 @@ class MemoryStore:
         log = self._logs.get(room)
         return Head(self._epoch, 1, 0) if log is None else Head(self._epoch, log.first, log.head)
 
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        for mark in marks:
+            of_room = self._marks.setdefault(mark.room, {})
+            before = of_room.get(mark.member)
+            if before is None or before.offset < mark.offset:
+                of_room.pop(mark.member, None)
+                of_room[mark.member] = mark
+
+    async def marks(self, room: str, marks_max: int) -> list[Mark]:
+        return list(reversed(self._marks.get(room, {}).values()))[:marks_max]
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        found = {room: self._marks.get(room, {}).get(member) for room in rooms}
+        return {room: mark.offset for room, mark in found.items() if mark is not None}
+
     async def trim(self, now_ms: int) -> dict[str, int]:
         oldest = now_ms - self._retention.age_s * 1000
         trimmed = {}
+        for room, of_room in list(self._marks.items()):
+            self._marks[room] = {member: mark for member, mark in of_room.items() if mark.at >= oldest}
+            if not self._marks[room]:
+                del self._marks[room]
         for name, log in self._logs.items():
             before = log.first
             while log.messages and log.messages[log.first][0].at < oldest:

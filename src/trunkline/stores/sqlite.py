@@ -42,6 +42,7 @@ from typing import IO, Any, TypeVar
 import msgspec
 
 from trunkline.core.limits import Retention
+from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import ConfigError, StoreUnavailable
@@ -50,7 +51,7 @@ from trunkline.stores.worker import Worker
 
 log = logging.getLogger("trunkline")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OFFSET_BITS = 40  # a trillion messages a room; leaves 23 bits, 8 million rooms
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 ROWS_PER_STATEMENT_MAX = 64  # each width is a statement that SQLite prepares once and keeps
@@ -59,6 +60,12 @@ MERGE_IDS = 16_384  # a room's ids go into the tree when it has moved this far s
 RECENT_IDS_MAX = 200_000  # of all rooms, in memory; about 50 MB
 TRIM_ROWS = 5000  # per transaction, so that a large trim never holds an append up for long
 
+# What makes a file of the version before into one of this version.
+_UPGRADES = {1: "seen.sql"}
+_MARK = """
+    INSERT INTO seen VALUES {} ON CONFLICT (room, member) DO UPDATE SET offset = excluded.offset, at = excluded.at
+    WHERE excluded.offset > offset
+"""
 _FIND_IDS = """
     WITH wanted (n, room, sender, id) AS (VALUES {})
     SELECT n, offset, at FROM wanted CROSS JOIN message_ids USING (room, sender, id)
@@ -146,12 +153,23 @@ class SqliteStore:
     async def head(self, room: str) -> Head:
         return await self._on(self._read_thread, lambda: self._head(room))
 
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        await self._on(self._write_thread, lambda: self._mark(marks))
+
+    async def marks(self, room: str, marks_max: int) -> list[Mark]:
+        return await self._on(self._read_thread, lambda: self._marks(room, marks_max))
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        return await self._on(self._read_thread, lambda: self._marks_of(member, rooms))
+
     async def trim(self, now_ms: int) -> dict[str, int]:
         oldest_ms = now_ms - round(self._retention.age_s * 1000)
         # Each call is short, so that appends have their turn in between.
         for name in await self._on(self._write_thread, lambda: self._expired(oldest_ms)):
             while await self._on(self._write_thread, partial(self._expire, name, oldest_ms)):
                 pass
+        while await self._on(self._write_thread, partial(self._forget_marks, oldest_ms)):
+            pass
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
 
@@ -204,11 +222,14 @@ class SqliteStore:
     def _prepare(self) -> None:
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and not self._writer.execute("SELECT 1 FROM sqlite_schema").fetchone():
-            schema = files("trunkline.stores").joinpath("sqlite.sql").read_text("utf-8")
             epoch = secrets.token_hex(4)
-            self._writer.executescript(f"BEGIN EXCLUSIVE; {schema}")
+            self._writer.executescript(f"BEGIN EXCLUSIVE; {_sql('sqlite.sql')} {_sql('seen.sql')}")
             self._writer.execute("INSERT INTO log VALUES (?)", (epoch,))
             self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._writer.execute("COMMIT")
+        elif version in _UPGRADES:
+            self._writer.executescript(f"BEGIN EXCLUSIVE; {_sql(_UPGRADES[version])}")
+            self._writer.execute(f"PRAGMA user_version = {version + 1}")
             self._writer.execute("COMMIT")
         elif version != SCHEMA_VERSION:
             raise ConfigError(
@@ -334,6 +355,16 @@ class SqliteStore:
         for wide, some in _wide(statement, width, values):
             self._writer.execute(wide, some)
 
+    def _mark(self, marks: Sequence[Mark]) -> None:
+        # One statement must not meet a row twice, and only the furthest of a member matters.
+        furthest: dict[tuple[str, str], Mark] = {}
+        for mark in marks:
+            known = furthest.get((mark.room, mark.member))
+            if known is None or known.offset < mark.offset:
+                furthest[mark.room, mark.member] = mark
+        with self._transaction():
+            self._insert(_MARK, 4, [value for mark in furthest.values() for value in mark])
+
     # Retention, also on the writing thread.
 
     def _cut_to_size(self, room: _Room) -> None:
@@ -398,7 +429,31 @@ class SqliteStore:
             self._cut(self._room(name), room.first + count)
         return count == TRIM_ROWS
 
+    def _forget_marks(self, oldest_ms: int) -> bool:
+        if not self._writer.execute("SELECT 1 FROM seen WHERE at < ? LIMIT 1", (oldest_ms,)).fetchone():
+            return False
+        with self._transaction():
+            gone = self._writer.execute(
+                "DELETE FROM seen WHERE (room, member) IN (SELECT room, member FROM seen WHERE at < ? LIMIT ?)",
+                (oldest_ms, TRIM_ROWS),
+            )
+            return gone.rowcount == TRIM_ROWS
+
     # On the reading thread.
+
+    def _marks(self, room: str, marks_max: int) -> list[Mark]:
+        found = self._reader.execute(
+            "SELECT room, member, offset, at FROM seen WHERE room = ? ORDER BY at DESC LIMIT ?", (room, marks_max)
+        )
+        return [Mark(*row) for row in found.fetchall()]
+
+    def _marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        marks = ",".join("?" * len(rooms))
+        found = self._reader.execute(
+            f"SELECT room, offset FROM seen WHERE member = ? AND room IN ({marks})",  # noqa: S608 - question marks
+            (member, *rooms),
+        )
+        return dict(found.fetchall())
 
     def _head(self, room: str) -> Head:
         found = self._reader.execute("SELECT first, head FROM rooms WHERE name = ?", (room,)).fetchone()
@@ -423,6 +478,10 @@ class SqliteStore:
     def _message(self, room: str, key: int, message_id: str | None, sender: str, at: int, data: bytes) -> Message:
         offset = key & OFFSET_MASK
         return Message(room, offset, message_id or f"{self._epoch}.{offset}", sender or None, at, msgspec.Raw(data))
+
+
+def _sql(name: str) -> str:
+    return files("trunkline.stores").joinpath(name).read_text("utf-8")
 
 
 def _until(rows: Iterator[Any], bytes_max: int) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trunkline.core.limits import Retention
+from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message
 from trunkline.stores.base import Store
 
@@ -210,4 +211,37 @@ class StoreContract:
         """Closing what is closed does nothing."""
         store = await self.start()
         await store.close()
+        await store.close()
+
+    async def test_marks_move_forward_only(self) -> None:
+        """The furthest offset counts, whatever comes in which order; rooms and members are kept apart."""
+        store = await self.start()
+        await store.mark([Mark("a", "ana", 3, 10), Mark("a", "ben", 1, 11), Mark("a", "ana", 2, 12)])
+        await store.mark([Mark("a", "ana", 1, 13), Mark("b", "ana", 7, 14), Mark("a", "ben", 2, 15)])
+        assert await store.marks("a", 10) == [Mark("a", "ben", 2, 15), Mark("a", "ana", 3, 10)]
+        assert await store.marks("a", 1) == [Mark("a", "ben", 2, 15)]
+        assert await store.marks("nowhere", 10) == []
+        assert await store.marks_of("ana", ["a", "b", "c"]) == {"a": 3, "b": 7}
+        assert await store.marks_of("cat", ["a"]) == {}
+        assert await store.marks_of("ana", []) == {}
+        await store.close()
+
+    async def test_marks_outlive_the_store(self) -> None:
+        """A restart forgets no read cursor."""
+        if not self.persistent:
+            return
+        store = await self.start()
+        await store.mark([Mark("a", "ana", 3, 10)])
+        await store.close()
+        store = await self.reopen(store, Retention())
+        await store.start()
+        assert await store.marks_of("ana", ["a"]) == {"a": 3}
+        await store.close()
+
+    async def test_marks_end_with_what_they_cover(self) -> None:
+        """Retention by age forgets them when everything that was there when they were made is gone."""
+        store = await self.start(Retention(age_s=10))
+        await store.mark([Mark("a", "ana", 3, 1000), Mark("a", "ben", 4, 9000)])
+        await store.trim(12_000)
+        assert await store.marks("a", 10) == [Mark("a", "ben", 4, 9000)]
         await store.close()

@@ -14,8 +14,10 @@ from starlette.requests import Request
 from starlette.types import Send
 from starlette.websockets import WebSocket
 
+from trunkline.core.attendance import Attendance
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
+from trunkline.core.notice import Notice
 from trunkline.core.position import Start
 from trunkline.errors import CloseCode, TrunklineError
 from trunkline.hub import Hub
@@ -70,8 +72,9 @@ class AsgiWebSocket(Conversation):
         self._held = asyncio.Event()
         self._held.set()
 
-    async def run(self, brought: Credentials, joins: list[tuple[str, Start]]) -> None:
+    async def run(self, brought: Credentials, joins: list[tuple[str, Start]], attendance: Attendance) -> None:
         """Talk until either side ends."""
+        self.attendance = attendance
         offered = self._socket.scope.get("subprotocols", [])
         await self._socket.accept(envelope.VERSION if envelope.VERSION in offered else None)
         self.greet(brought, joins)
@@ -126,6 +129,10 @@ class AsgiWebSocket(Conversation):
         self.full = True
         self._held.clear()  # a peer that asks and does not read is not read from either
         self._outbox.put([event])
+
+    def notify(self, notice: Notice) -> None:
+        self.full = True
+        self._outbox.put(envelope.notice_events(notice))
 
     def hold(self) -> None:
         self._held.clear()
@@ -188,6 +195,9 @@ class AsgiEventStream(EventStream):
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         self.send(self.events(batch))
+
+    def notify(self, notice: Notice) -> None:
+        self.send(notice.encoded(sse.notice_events))
 
     def send(self, data: bytes) -> None:
         self.full = True

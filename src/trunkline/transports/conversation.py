@@ -12,14 +12,30 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
+
 from trunkline.access import forbidden
+from trunkline.core.attendance import NONE, Attendance, lasting_member
 from trunkline.core.cursor import Cursor
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
 from trunkline.core.rate import Bucket, too_fast
 from trunkline.core.room import Room
-from trunkline.core.session import Authenticate, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
+from trunkline.core.session import (
+    Authenticate,
+    CountUnread,
+    Join,
+    Leave,
+    MarkSeen,
+    Pong,
+    Publish,
+    Refuse,
+    Rejoin,
+    Session,
+    Signalling,
+)
+from trunkline.core.signal import Signal
 from trunkline.errors import DISMISSALS, CloseCode, RequestError, TrunklineError
 from trunkline.hub import Hub, now_ms
 from trunkline.transports.stream import Stream
@@ -143,20 +159,22 @@ class Conversation(Stream):
             self.dismiss(error)
             return
         self._session.grant = grant
+        hub.fence(self)
         self.send(envelope.welcome(self.session, grant, hub.ping_interval_s, hub.ping_timeout_s, hub.limits))
         self._session.rooms = tuple(room for room, _ in joins)
         rooms = [hub.room(name) for name, _ in joins]
         if all(room is not None and hub.access.may_now(grant, "read", room.name) for room in rooms):
             for room, (_, start) in zip(rooms, joins, strict=True):
                 assert room is not None
-                self._begin(room, start)
+                self._begin(room, start, self.attendance)
         else:
-            self._wait_for(self._join_all(joins))
+            self._wait_for(self._join_all(joins, self.attendance))
 
     def deny(self, cursor: Cursor, error: TrunklineError) -> None:
         room = cursor.room.name
         self._session.forget(room)
         self._leave(room)
+        self.unattend(room)
         self._refuse(error, room=room)
 
     # What it says.
@@ -182,14 +200,23 @@ class Conversation(Stream):
             return
         decision = self._session.receive(command)
         if type(decision) is Publish:
-            self._publish_if_allowed(decision)
+            self._if_allowed("write", decision)
+        elif type(decision) is Signalling:
+            self._if_allowed("signal", decision)
+        elif type(decision) is MarkSeen:
+            self._if_allowed("read", decision)
+        elif type(decision) is CountUnread:
+            self._wait_for(self._count(decision.rooms))
         elif type(decision) is Join:
             self._join(decision)
         elif type(decision) is Rejoin:
             room = self._cursor(decision.room).room
             self.send(envelope.joined(room.name, room.epoch, room.head))
+            if decision.attendance is not None:
+                self._attend(room.name, decision.attendance)
         elif type(decision) is Leave:
             self._leave(decision.room)
+            self.unattend(decision.room)
             self.send(envelope.left(decision.room))
         elif type(decision) is Pong:
             self.send(envelope.PONG)
@@ -209,24 +236,85 @@ class Conversation(Stream):
         burst = limits.commands_per_connection_burst
         return self._pace.take(limits.commands_per_connection_s, burst, time.monotonic())
 
-    def _publish_if_allowed(self, publish: Publish) -> None:
-        access = self.hub.access
-        may = access.may_now(self.grant, "write", publish.room)
+    def _if_allowed(self, action: Action, wanted: Publish | Signalling | MarkSeen) -> None:
+        may = self.hub.access.may_now(self.grant, action, wanted.room)
         if may is None:
-            self._wait_for(self._publish_when_allowed(publish))
+            self._wait_for(self._when_allowed(action, wanted))
         elif may:
-            self._publish(publish)
+            self._carry_out(wanted)
         else:
-            self._refuse(forbidden("write", publish.room), publish.id, publish.room)
+            self._refuse(forbidden(action, wanted.room), getattr(wanted, "id", None), wanted.room)
 
-    async def _publish_when_allowed(self, publish: Publish) -> None:
+    async def _when_allowed(self, action: Action, wanted: Publish | Signalling | MarkSeen) -> None:
         try:
-            await self.hub.access.check(self.grant, "write", publish.room)
+            await self.hub.access.check(self.grant, action, wanted.room)
         except TrunklineError as error:
-            self._refuse(error, publish.id, publish.room)
+            self._refuse(error, getattr(wanted, "id", None), wanted.room)
         else:
             if not self._parted:
-                self._publish(publish)
+                self._carry_out(wanted)
+
+    def _carry_out(self, wanted: Publish | Signalling | MarkSeen) -> None:
+        if type(wanted) is Publish:
+            self._publish(wanted)
+        elif type(wanted) is Signalling:
+            json = msgspec.Raw(wanted.json)
+            signal = Signal(wanted.room, wanted.name, self.grant.user, self.member, now_ms(), json)
+            self.hub.live.signal(signal, self)
+        elif type(wanted) is MarkSeen:
+            self.hub.spawn(self._mark(wanted))
+
+    async def _mark(self, wanted: MarkSeen) -> None:
+        try:
+            counted = await self.hub.mark(wanted.room, self._lasting_member(), wanted.offset)
+        except TrunklineError as error:
+            self._refuse(error, room=wanted.room)
+        else:
+            if not self._parted:
+                self.send(envelope.unread_event([counted]))
+
+    async def _count(self, rooms: tuple[str, ...]) -> None:
+        try:
+            member = self._lasting_member()
+            for room in rooms:
+                await self.hub.access.check(self.grant, "read", room)
+            counted = await self.hub.live.unread(member, rooms)
+        except TrunklineError as error:
+            self._refuse(error)
+        else:
+            if not self._parted:
+                self.send(envelope.unread_event(counted))
+
+    def _lasting_member(self) -> str:
+        """Who this will still be after the connection has ended."""
+        return lasting_member(self.grant, self.attendance)
+
+    def _attend(self, room: str, attendance: Attendance) -> None:
+        if not attendance.watch:
+            self.unattend(room)
+            return
+        may = self.hub.access.may_now(self.grant, "presence", room)
+        if may is None:
+            self._wait_for(self._attend_when_allowed(room, attendance))
+        elif may:
+            self._attend_now(room, attendance)
+        else:
+            self._refuse(forbidden("presence", room), room=room)
+
+    async def _attend_when_allowed(self, room: str, attendance: Attendance) -> None:
+        try:
+            await self.hub.access.check(self.grant, "presence", room)
+        except TrunklineError as error:
+            self._refuse(error, room=room)
+        else:
+            if any(cursor.room.name == room for cursor in self.cursors):
+                self._attend_now(room, attendance)
+
+    def _attend_now(self, room: str, attendance: Attendance) -> None:
+        try:
+            self.attend(room, attendance)
+        except RequestError as error:
+            self._refuse(error, room=room)
 
     def _publish(self, publish: Publish) -> None:
         try:
@@ -257,13 +345,14 @@ class Conversation(Stream):
         if may is False:
             self._session.forget(join.room)
             self._leave(join.room)
+            self.unattend(join.room)
             self._refuse(forbidden("read", join.room), room=join.room)
         elif room is None or may is None:
-            self._wait_for(self._join_all([(join.room, join.start)]))
+            self._wait_for(self._join_all([(join.room, join.start)], join.attendance))
         else:
-            self._begin(room, join.start)
+            self._begin(room, join.start, join.attendance)
 
-    async def _join_all(self, joins: Joins) -> None:
+    async def _join_all(self, joins: Joins, attendance: Attendance) -> None:
         for name, start in joins:
             try:
                 room = await self.hub.open(name)
@@ -272,19 +361,22 @@ class Conversation(Stream):
                 self._session.forget(name)
                 if not self._parted:
                     self._leave(name)
+                    self.unattend(name)
                     self._refuse(error, room=name)
             else:
                 if self._parted:
                     return
-                self._begin(room, start)
+                self._begin(room, start, attendance)
 
-    def _begin(self, room: Room, start: Start) -> None:
+    def _begin(self, room: Room, start: Start, attendance: Attendance) -> None:
         self._leave(room.name)
         cursor, gap = self.hub.join(self, room, start)
         self.send(envelope.joined(room.name, room.epoch, room.head))
         if gap is not None:
             self.lose(cursor, gap)
         self.attach([cursor])
+        if attendance is not NONE or self._present or self._watched:
+            self._attend(room.name, attendance)
 
     def _leave(self, room: str) -> None:
         for cursor in self.cursors:

@@ -24,10 +24,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from trunkline.core.attendance import NONE, Attendance, parse_attendance
 from trunkline.core.door import Door
 from trunkline.core.grant import Grant
 from trunkline.core.message import check_room
 from trunkline.core.position import NOW, Start, parse_positions, parse_start
+from trunkline.core.session import check_rooms
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import Hub
 from trunkline.transports.echo import EchoConnection
@@ -137,6 +139,7 @@ class Gate:
         hub, head = self.hub, take.head
         agreement = agree(head.headers.get(b"sec-websocket-extensions", b"")) if self._deflate else None
         joins = [] if head.path == self._echo else starts_of(head, hub)
+        attendance = attendance_of(head)
         try:
             response = ws.accept(head, agreement)
         except ws.BadHandshake as error:
@@ -149,7 +152,7 @@ class Gate:
         else:
             connection = WebSocketConnection(hub, take.transport, take.client, agreement)
             take.transport.set_protocol(connection)
-            connection.begin(response, hub.access.credentials(head, take.client), joins)
+            connection.begin(response, hub.access.credentials(head, take.client), joins, attendance)
         if rest:
             connection.data_received(rest)
         return connection
@@ -162,9 +165,10 @@ class Gate:
         brought = access.credentials(take.head, take.client)
         grant = access.grant_now(brought)
         stream = SseConnection(hub, take.transport, take.client)
+        stream.attendance = attendance_of(take.head)
         many = take.head.path == CONNECT
         rooms = [hub.room(name) for name, _ in joins]
-        if grant is not None and all(room is not None and access.may_now(grant, "read", room.name) for room in rooms):
+        if grant is not None and all(room is not None and stream.may_read_now(grant, room.name) for room in rooms):
             stream.admit(grant)
             take.transport.set_protocol(stream)
             stream.respond(cors_headers(access.origins, take.head))
@@ -206,7 +210,7 @@ async def _begin_when_known(
         if grant is None:
             grant = await access.grant(brought)
         for name, _ in joins:
-            await access.check(grant, "read", name)
+            await stream.check_one(grant, name)
         if stream.is_closing():
             return
         stream.admit(grant)
@@ -221,6 +225,15 @@ async def _begin_when_known(
             stream.refuse(refusal(error, headers))
 
 
+def attendance_of(head: RequestHead) -> Attendance:
+    """How a stream's URL says that it takes part.
+
+    Raises:
+        RequestError: `bad_command`.
+    """
+    return parse_attendance(head.first("client"), head.first("presence")) if head.query else NONE
+
+
 def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
     """The rooms that a stream's URL names, and where it wants to begin in each.
 
@@ -232,10 +245,8 @@ def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
     last = None if last_event_id else head.first("last")
     if head.path != CONNECT:
         return [(check_room(head.path.removeprefix(ROOMS)), parse_start(since, last, NOW))]
-    names = list(dict.fromkeys(check_room(value) for key, value in head.query if key == "room"))
-    if len(names) > hub.limits.rooms_per_connection_max:
-        most = hub.limits.rooms_per_connection_max
-        raise RequestError("too_many_rooms", f"a connection joins at most {most} rooms")
+    named = [value for key, value in head.query if key == "room"]
+    names = check_rooms(named, hub.limits.rooms_per_connection_max)
     if since is not None and "=" in since:
         if last is not None:
             raise RequestError("bad_position", "give since or last, not both")

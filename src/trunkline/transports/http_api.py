@@ -31,11 +31,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from trunkline.auth import TICKET_S
+from trunkline.core.attendance import Attendance, lasting_member, member_of, parse_attendance
 from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.message import check_id, check_json, check_room
-from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
+from trunkline.core.position import NOW, OFFSET_MAX, Start, parse_positions, parse_since, parse_start
+from trunkline.core.session import check_rooms
+from trunkline.core.signal import SIGNAL_BYTES_MAX, Signal, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
-from trunkline.hub import POLL_DEFAULT, Hub
+from trunkline.hub import POLL_DEFAULT, Hub, now_ms
+from trunkline.live import LEASE_S, Live
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.conversation import Conversation
 from trunkline.wire import envelope, poll, sse
@@ -55,6 +59,19 @@ class _Order(msgspec.Struct):
     token_id: str | None = None
 
 
+class _Signal(msgspec.Struct):
+    """The body of `POST /rooms/{room}/signals`."""
+
+    name: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Seen(msgspec.Struct):
+    """The body of `POST /rooms/{room}/seen`."""
+
+    offset: int
+
+
 class Post(msgspec.Struct):
     """The body of `POST /rooms/{room}`; `POST /publish` takes a list of them, each with its room."""
 
@@ -65,6 +82,8 @@ class Post(msgspec.Struct):
 
 _decode_post = msgspec.json.Decoder(Post).decode
 _decode_posts = msgspec.json.Decoder(list[Post]).decode
+_decode_signal = msgspec.json.Decoder(_Signal).decode
+_decode_seen = msgspec.json.Decoder(_Seen).decode
 _decode_order = msgspec.json.Decoder(_Order).decode
 _encode = msgspec.json.encode
 
@@ -75,6 +94,10 @@ def build_app(hub: Hub) -> Starlette:
     api = Api(hub)
     routes: list[BaseRoute] = [
         Route("/rooms/{room}", api.room, methods=["GET", "POST"]),
+        Route("/rooms/{room}/signals", api.signal, methods=["POST"]),
+        Route("/rooms/{room}/presence", api.presence, methods=["GET", "DELETE"]),
+        Route("/rooms/{room}/seen", api.seen, methods=["GET", "POST"]),
+        Route("/unread", api.unread, methods=["GET"]),
         Route("/connect", api.connect, methods=["GET"]),
         Route("/publish", api.publish, methods=["POST"]),
         Route("/tickets", api.ticket, methods=["POST"]),
@@ -216,13 +239,18 @@ class Api:
         if request.method == "POST":
             return await self._post(request, room)
         guest = await self._guest(request, "read", [room])
+        attendance = await self._attendance(request, guest, [room])
         since, last = _since(request)
         if _is_sse(request):
-            return self._events(request, guest, [(room, parse_start(since, last, NOW))], many=False)
+            return self._events(request, guest, [(room, parse_start(since, last, NOW))], attendance, many=False)
         start = parse_start(since, last, POLL_DEFAULT)
-        wait_s = self._wait(request)
-        work = hub.page_at(room, start, limit=self._limit(request), wait_s=wait_s)
-        return _json(poll.encode_page(await (guest.stay(request, work) if wait_s else work)))
+        wait_s, version = self._wait(request), request.query_params.get("live")
+        if version is not None or attendance.watch:
+            work = self._poll_live([(room, start)], self._limit(request), wait_s, guest.poller(attendance, version))
+            ([page], live) = await (guest.stay(request, work) if wait_s else work)
+            return _json(poll.encode_page(page, live))
+        plain = hub.page_at(room, start, limit=self._limit(request), wait_s=wait_s)
+        return _json(poll.encode_page(await (guest.stay(request, plain) if wait_s else plain)))
 
     async def connect(self, request: Request) -> ASGIApp:
         """`/connect`: many rooms at once."""
@@ -230,27 +258,54 @@ class Api:
         joins = self._joins(request, NOW if _is_sse(request) else POLL_DEFAULT)
         if not joins:
             raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
-        guest = await self._guest(request, "read", [name for name, _ in joins])
+        rooms = [name for name, _ in joins]
+        guest = await self._guest(request, "read", rooms)
+        attendance = await self._attendance(request, guest, rooms)
         if _is_sse(request):
-            return self._events(request, guest, joins, many=True)
-        wait_s = self._wait(request)
-        work = self._poll_many(joins, self._limit(request), wait_s)
-        return _json(poll.encode_pages(await (guest.stay(request, work) if wait_s else work)))
+            return self._events(request, guest, joins, attendance, many=True)
+        wait_s, version = self._wait(request), request.query_params.get("live")
+        poller = None
+        if version is not None or attendance.watch:
+            poller = guest.poller(attendance, version)
+        work = self._poll_live(joins, self._limit(request), wait_s, poller)
+        pages, live = await (guest.stay(request, work) if wait_s else work)
+        return _json(poll.encode_pages(pages, live))
 
-    async def _poll_many(self, joins: list[tuple[str, Start]], limit: int, wait_s: float) -> list[poll.Page]:
+    async def _poll_live(
+        self, joins: list[tuple[str, Start]], limit: int, wait_s: float, poller: _Poller | None
+    ) -> tuple[list[poll.Page], bytes | None]:
+        """A page of each room, and what is true now in them if the poller wants to know."""
         hub = self._hub
-        pages = await self._pages(joins, limit)
-        if wait_s > 0 and not any(page.messages or page.gap for page in pages):
-            rooms = [await hub.open(page.room) for page in pages]
-            if all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True)):
-                await hub.wait_for(rooms, wait_s)
-            pages = await self._pages([(page.room, parse_since(page.next)) for page in pages], limit)
-        return pages
+        names = [name for name, _ in joins]
+        if poller is not None:
+            poller.arrive(names)
+        try:
+            pages = await self._pages(joins, limit)
+            if wait_s > 0 and not any(page.messages or page.gap for page in pages):
+                rooms = [await hub.open(page.room) for page in pages]
+                at_head = all(f"{r.epoch}.{r.head}" == page.next for r, page in zip(rooms, pages, strict=True))
+                if at_head and (poller is None or not poller.behind(names)):
+                    await hub.wait_for(rooms, wait_s, live=poller is not None)
+                pages = await self._pages([(page.room, parse_since(page.next)) for page in pages], limit)
+            return pages, None if poller is None else await poller.body(names)
+        finally:
+            if poller is not None:
+                poller.depart()
 
-    def _events(self, request: Request, guest: _Guest, joins: list[tuple[str, Start]], *, many: bool) -> ASGIApp:
+    async def _attendance(self, request: Request, guest: _Guest, rooms: Iterable[str]) -> Attendance:
+        attendance = _attendance(request)
+        if attendance.watch:
+            for room in rooms:
+                await self._hub.access.check(guest.grant, "presence", room)
+        return attendance
+
+    def _events(
+        self, request: Request, guest: _Guest, joins: list[tuple[str, Start]], attendance: Attendance, *, many: bool
+    ) -> ASGIApp:
         if request.method == "HEAD":
             return Response(headers=dict(sse.HEADERS))
         stream = AsgiEventStream(self._hub, guest.client)
+        stream.attendance = attendance
         stream.admit(guest.grant)
         return _Events(stream, joins, many=many)
 
@@ -343,6 +398,65 @@ class Api:
             pages.append(page)
         return pages
 
+    async def signal(self, request: Request) -> Response:
+        """`POST /rooms/{room}/signals {name, data?}`."""
+        hub, limits = self._hub, self._hub.limits
+        await self._started()
+        room = check_room(request.path_params["room"])
+        guest = await self._guest(request, "signal", [room])
+        attendance = _attendance(request)
+        try:
+            asked = _decode_signal(await _body(request, limits.envelope_bytes_max + SIGNAL_BYTES_MAX))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError("bad_json", f'the body is {{"name": …, "data"?: …}}: {error}') from None
+        name, text = check_signal(asked.name, bytes(asked.data))
+        await self._still(guest, "signal", [room])
+        hub.access.publishing(guest.grant, guest.client)
+        member = member_of(guest.grant, attendance.client_id or guest.session)
+        signal = Signal(room, name, guest.grant.user, member, now_ms(), msgspec.Raw(text))
+        hub.live.signal(signal, hub.stream_of(guest.grant, attendance))
+        return Response(status_code=204)
+
+    async def presence(self, request: Request) -> Response:
+        """`GET /rooms/{room}/presence`: who is there. `DELETE`: whoever polls does so no longer."""
+        await self._started()
+        room = check_room(request.path_params["room"])
+        guest = await self._guest(request, "presence", [room])
+        if request.method == "DELETE":
+            member = lasting_member(guest.grant, _attendance(request))
+            self._hub.live.leave(room, member)
+            return Response(status_code=204)
+        return _json(envelope.members_body(room, *self._hub.live.members(room)))
+
+    async def seen(self, request: Request) -> Response:
+        """`GET /rooms/{room}/seen`: how far everybody has seen. `POST {offset}`: how far one has."""
+        await self._started()
+        room = check_room(request.path_params["room"])
+        if request.method != "POST":
+            await self._guest(request, "presence", [room])
+            return _json(envelope.seen_body(room, await self._hub.live.seen(room)))
+        guest = await self._guest(request, "read", [room])
+        member = lasting_member(guest.grant, _attendance(request))
+        try:
+            asked = _decode_seen(await _body(request, self._hub.limits.envelope_bytes_max))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError("bad_json", f'the body is {{"offset": …}}: {error}') from None
+        if not 0 <= asked.offset <= OFFSET_MAX:
+            raise RequestError("bad_position", "everything up to the offset was seen; it is 0 or more")
+        await self._still(guest, "read", [room])
+        self._hub.access.publishing(guest.grant, guest.client)
+        return _json(_encode(await self._hub.mark(room, member, asked.offset)))
+
+    async def unread(self, request: Request) -> Response:
+        """`GET /unread?room=a&room=b`: how much of these one has not seen."""
+        await self._started()
+        rooms = check_rooms(request.query_params.getlist("room"), self._hub.limits.rooms_per_connection_max)
+        if not rooms:
+            raise RequestError("room_required", "name the rooms: /unread?room=a&room=b")
+        guest = await self._guest(request, "read", rooms)
+        member = lasting_member(guest.grant, _attendance(request))
+        return _json(envelope.unread_body(await self._hub.live.unread(member, rooms)))
+
     async def publish(self, request: Request) -> Response:
         """`POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
         limits = self._hub.limits
@@ -400,12 +514,13 @@ class Api:
                 joins = [(check_room(socket.path_params["room"]), parse_start(since, last, NOW))]
             else:
                 joins = self._joins(socket, NOW)
+            attendance = _attendance(socket)
         except RequestError as error:
             access.refusals[error.code] += 1
             headers = dict(error_headers(error))
             await socket.send_denial_response(_json(envelope.problem(error), error.status, headers))
             return
-        await AsgiWebSocket(hub, socket, client).run(access.credentials(head, client), joins)
+        await AsgiWebSocket(hub, socket, client).run(access.credentials(head, client), joins, attendance)
 
     async def _post(self, request: Request, room: str) -> Response:
         limits = self._hub.limits
@@ -438,10 +553,7 @@ class Api:
         return post.id, check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
 
     def _joins(self, request: Request | WebSocket, default: Start) -> list[tuple[str, Start]]:
-        names = list(dict.fromkeys(check_room(name) for name in request.query_params.getlist("room")))
-        most = self._hub.limits.rooms_per_connection_max
-        if len(names) > most:
-            raise RequestError("too_many_rooms", f"a connection joins at most {most} rooms")
+        names = check_rooms(request.query_params.getlist("room"), self._hub.limits.rooms_per_connection_max)
         since, last = _since(request)
         if since is not None and "=" in since:
             starts = parse_positions(since)
@@ -465,6 +577,11 @@ class _Guest:
         self.client = client
         self.session = hub.session_id()
         self._ended: asyncio.Future[Any]
+
+    def poller(self, attendance: Attendance, version: str | None) -> _Poller:
+        """What this one wants to know beside messages."""
+        name = attendance.client_id or self.session
+        return _Poller(self._hub.live, attendance, member_of(self.grant, name), version or "")
 
     async def stay(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Wait for this, unless they go, or their time here is over, before.
@@ -498,6 +615,41 @@ class _Guest:
     def recheck(self) -> None:
         # The client asks again at once, and is asked who it is as always.
         self.dismiss(RequestError("forbidden", "what you may read has changed: ask again"))
+
+
+class _Poller:
+    """One poll of somebody who takes part: there for as long as it takes, and a while after."""
+
+    def __init__(self, live: Live, attendance: Attendance, member: str, version: str) -> None:
+        self._live = live
+        self._attendance = attendance
+        self._member = member
+        self._version = live.parse_version(version)
+        self._rooms: list[str] = []
+
+    def arrive(self, rooms: list[str]) -> None:
+        """Raises:
+        RequestError: `too_many_members`.
+        """
+        if self._attendance.data is not None:
+            for room in rooms:
+                self._live.arrive(room, self._member, self._attendance.data)
+                self._rooms.append(room)
+
+    def depart(self) -> None:
+        for room in self._rooms:
+            self._live.depart(room, self._member, grace_s=LEASE_S)
+
+    def behind(self, rooms: list[str]) -> bool:
+        """Whether there is something to tell now."""
+        return self._version == 0 or any(self._live.moved(room) > self._version for room in rooms)
+
+    async def body(self, rooms: list[str]) -> bytes:
+        following = self._live.version  # before anything is looked up, so that nothing falls in between
+        pages = {}
+        for room in rooms:
+            pages[room] = await self._live.page(room, self._version, watch=self._attendance.watch)
+        return poll.encode_live(following, pages)
 
 
 class _Events(Response):
@@ -561,6 +713,10 @@ def _head(request: Request | WebSocket) -> RequestHead:
 
 def _is_sse(request: Request) -> bool:
     return wants_events(request.headers.get("accept", "").encode("latin-1"))
+
+
+def _attendance(request: Request | WebSocket) -> Attendance:
+    return parse_attendance(request.query_params.get("client"), request.query_params.get("presence"))
 
 
 def _since(request: Request | WebSocket) -> tuple[str | None, str | None]:

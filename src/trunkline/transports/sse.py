@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
 from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.notice import Notice
 from trunkline.core.position import Gap, Start
 from trunkline.core.room import Room
 from trunkline.errors import RequestError, TrunklineError
@@ -67,6 +69,12 @@ class EventStream(Stream):
             if gap is not None:
                 self.lose(cursor, gap)
         self.attach(cursor for cursor, _ in begun)
+        hub.fence(self)
+        try:
+            for room, _ in joins:
+                self.attend(room.name, self.attendance)
+        except RequestError as error:
+            self.dismiss(error)
 
     def is_closing(self) -> bool:
         """Whether the connection has ended, or is about to."""
@@ -91,6 +99,29 @@ class EventStream(Stream):
         if self._positions is None:
             return super().messages_max
         return max(1, self.hub.tuning.piece_bytes_max // (len(poll.positions(self._positions)) + 1))
+
+    def may_read_now(self, grant: Grant, room: str) -> bool | None:
+        """Whether it may read the room, and be told who is there if its URL wants that; None if it must be asked."""
+        may = self.hub.access.may_now(grant, "read", room)
+        if may and self.attendance.watch:
+            may = self.hub.access.may_now(grant, "presence", room)
+        return may
+
+    async def check_one(self, grant: Grant, room: str) -> None:
+        """The same, asked.
+
+        Raises:
+            RequestError: It may not.
+        """
+        await self.hub.access.check(grant, "read", room)
+        if self.attendance.watch:
+            await self.hub.access.check(grant, "presence", room)
+
+    async def check_read(self, rooms: Sequence[str]) -> None:
+        if self.attendance.watch:
+            for room in rooms:
+                await self.hub.access.check(self.grant, "presence", room)
+        await super().check_read(rooms)
 
     def admit(self, grant: Grant) -> None:
         """It is this user's.
@@ -173,6 +204,9 @@ class SseConnection(EventStream, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed()
         self.hub.access.door.leave(self.client)
+
+    def notify(self, notice: Notice) -> None:
+        self._write(notice.encoded(sse.chunked_notice))
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         if self._positions is None:

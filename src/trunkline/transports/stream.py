@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from trunkline.core.attendance import NONE, Attendance, member_of
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
 from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
 from trunkline.errors import TrunklineError
 from trunkline.hub import Hub
@@ -17,7 +19,10 @@ LINGER_S = 2.0  # how long a peer that must go has to take the reason
 class Stream:
     """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""
 
-    __slots__ = ("_bucket", "client", "cursors", "full", "grant", "heard", "hub", "session", "stamp")
+    __slots__ = (
+        "_bucket", "_present", "_watched", "attendance", "client", "cursors", "full", "grant", "heard", "hub",
+        "missed", "session", "stamp",
+    )  # fmt: skip
 
     messages_max = 1 << 30  # of one delivery, beside what the pieces' bounds say
 
@@ -30,12 +35,19 @@ class Stream:
         self.full = False
         self.heard = True
         self.cursors: tuple[Cursor, ...] = ()
+        self.attendance = NONE  # as its URL has it
+        self.missed = False
+        self._present: tuple[str, ...] = ()  # rooms in which others are told of it
+        self._watched: tuple[str, ...] = ()  # rooms of which it is told who is there
         self._bucket = -1
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         raise NotImplementedError
 
     def lose(self, cursor: Cursor, gap: Gap) -> None:
+        raise NotImplementedError
+
+    def notify(self, notice: Notice) -> None:
         raise NotImplementedError
 
     def ping(self) -> None:
@@ -67,6 +79,61 @@ class Stream:
             except TrunklineError as error:
                 if cursor in self.cursors:  # not if it has left meanwhile, or all is over
                     self.deny(cursor, error)
+        for room in self._watched:
+            try:
+                await self.hub.access.check(self.grant, "presence", room)
+            except TrunklineError:
+                self.unattend(room)
+
+    # Who is there.
+
+    @property
+    def member(self) -> str:
+        """What others are told of whoever this is."""
+        if not self.session:
+            self.session = self.hub.session_id()
+        return member_of(self.grant, self.attendance.client_id or self.session)
+
+    def attend(self, room: str, attendance: Attendance) -> None:
+        """Take part in a room that is being read, as *attendance* says, from now on.
+
+        Raises:
+            RequestError: `too_many_members`.
+        """
+        live, before = self.hub.live, self._present
+        if attendance.data is not None:
+            live.arrive(room, self.member, attendance.data)
+            self._present = (*(name for name in before if name != room), room)
+        elif room in before:
+            self._present = tuple(name for name in before if name != room)
+        if room in before:  # what it held, now that it holds its place anew
+            live.depart(room, self.member, at_once=True)
+        if attendance.watch:
+            if room not in self._watched:
+                self._watched += (room,)
+            self.hub.spawn(self._tell_all(room))
+
+    def unattend(self, room: str, *, at_once: bool = True) -> None:
+        """Take part no longer. Harmless if it did not."""
+        if room in self._present:
+            self._present = tuple(name for name in self._present if name != room)
+            self.hub.live.depart(room, self.member, at_once=at_once)
+        if room in self._watched:
+            self._watched = tuple(name for name in self._watched if name != room)
+            self.hub.live.unwatch(room, self)
+
+    async def _tell_all(self, room: str) -> None:
+        try:
+            notice = await self.hub.live.snapshot(room)
+        except TrunklineError:
+            return  # the log is away; readers are told of that otherwise
+        if room not in self._watched:
+            return
+        self.hub.live.watch(room, self)  # only now: changes mean something to those who know what they change
+        if self.full:
+            self.missed = True
+        else:
+            self.notify(notice)
 
     async def check_read(self, rooms: Sequence[str]) -> None:
         """Let it read these, by the grant that it has when this returns: the last thing to be awaited before it does.
@@ -95,6 +162,9 @@ class Stream:
         for cursor in self.cursors:
             self.hub.detach(cursor)
         self.cursors = ()
+        for room in {*self._present, *self._watched}:
+            self.unattend(room, at_once=False)
+        self.hub.unfence(self)
 
     def closed(self) -> None:
         """Let go of everything. Harmless if done twice."""
@@ -117,3 +187,7 @@ class Stream:
         self.full = False
         for cursor in self.cursors:
             self.hub.drained(cursor)
+        if self.missed:
+            self.missed = False
+            for room in self._watched:
+                self.hub.spawn(self._tell_all(room))

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 
+from trunkline.core.attendance import NONE, Attendance
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
+from trunkline.core.notice import Notice
 from trunkline.core.position import Start
 from trunkline.errors import CloseCode
 from trunkline.hub import Hub
@@ -60,9 +62,12 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         """The largest message that the peer may send, in bytes."""
         return self.hub.limits.message_bytes_max + self.hub.limits.envelope_bytes_max
 
-    def begin(self, response: bytes, brought: Credentials, joins: list[tuple[str, Start]]) -> None:
+    def begin(
+        self, response: bytes, brought: Credentials, joins: list[tuple[str, Start]], attendance: Attendance = NONE
+    ) -> None:
         """Complete the handshake, and join what the URL named: one write, where each would be a system call."""
         self._corked = [response]
+        self.attendance = attendance
         self.greet(brought, joins)
         written, self._corked = self._corked, None
         self._transport.write(b"".join(written))
@@ -134,6 +139,10 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         if self._state is State.OPEN:
             self._transport.write(batch.encoded(self._frames))
 
+    def notify(self, notice: Notice) -> None:
+        if self._state is State.OPEN:
+            self._transport.write(notice.encoded(_notice_frames))
+
     def send(self, event: bytes) -> None:
         self._write_reply(ws.frame(ws.Opcode.TEXT, event))
 
@@ -201,3 +210,7 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             self._state = State.CLOSING
             self.part()
         self._transport.close()
+
+
+def _notice_frames(notice: Notice) -> bytes:
+    return b"".join([ws.frame(ws.Opcode.TEXT, event) for event in envelope.notice_events(notice)])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from trunkline.core.fanout import Batch
 from trunkline.core.grant import Grant
 from trunkline.core.limits import Limits
+from trunkline.core.mark import Mark, Seen, Unread
 from trunkline.core.message import Message, Receipt
+from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
+from trunkline.core.presence import Member
 from trunkline.core.session import Command
+from trunkline.core.signal import Signal
 from trunkline.errors import RequestError, TrunklineError
 
 VERSION = "trunkline.v1"
@@ -47,6 +53,23 @@ class _Error(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True):
     id: str | None = None
     room: str | None = None
     retry_after_ms: int | None = None
+
+
+class _Presence(msgspec.Struct, omit_defaults=True):
+    room: str
+    count: int
+    members: list[Member] | None = None
+    joined: list[Member] | None = None
+    left: list[str] | None = None
+
+
+class _SeenOfRoom(msgspec.Struct):
+    room: str
+    marks: list[Seen]
+
+
+class _UnreadOfRooms(msgspec.Struct):
+    rooms: list[Unread]
 
 
 class _Closing(msgspec.Struct, tag_field="type", tag="closing"):
@@ -147,6 +170,41 @@ def gap_body(gap: Gap) -> bytes:
 def gap_event(gap: Gap) -> bytes:
     """A gap as WebSocket carries it."""
     return b'{"type":"gap",' + _encode(gap)[1:]
+
+
+def signal_body(signal: Signal) -> bytes:
+    """A signal as JSON."""
+    return _encode(signal)
+
+
+def members_body(room: str, count: int, members: list[Member]) -> bytes:
+    """Everybody who is there: what came before is void."""
+    return _encode(_Presence(room, count, members))
+
+
+def changes_body(room: str, count: int, joined: list[Member], left: list[str]) -> bytes:
+    """Who came, or has other data now, and who went."""
+    return _encode(_Presence(room, count, joined=joined or None, left=left or None))
+
+
+def seen_body(room: str, marks: Sequence[Mark]) -> bytes:
+    """How far members have seen a room: what is new, or all of it."""
+    return _encode(_SeenOfRoom(room, [Seen(mark.member, mark.offset, mark.at) for mark in marks]))
+
+
+def unread_body(rooms: list[Unread]) -> bytes:
+    """What of these rooms one member has not seen."""
+    return _encode(_UnreadOfRooms(rooms))
+
+
+def unread_event(rooms: list[Unread]) -> bytes:
+    """The same as WebSocket carries it."""
+    return b'{"type":"unread",' + unread_body(rooms)[1:]
+
+
+def notice_events(notice: Notice) -> list[bytes]:
+    """A notice as WebSocket texts."""
+    return [b'{"type":"%b",' % kind.encode() + body[1:] for kind, body in notice.events]
 
 
 def error_event(error: TrunklineError, message_id: str | None = None, room: str | None = None) -> bytes:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
+from trunkline.core.mark import Mark, Seen
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
+from trunkline.core.presence import Member
+from trunkline.core.signal import Signal
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,9 +39,59 @@ class _Pages(msgspec.Struct, frozen=True):
     gaps: list[Gap]
 
 
-def encode_page(page: Page) -> bytes:
+class _Members(msgspec.Struct, frozen=True):
+    room: str
+    count: int
+    members: list[Member]
+
+
+class _Marks(msgspec.Struct, frozen=True):
+    room: str
+    marks: list[Seen]
+
+
+class _Live(msgspec.Struct, frozen=True):
+    next: str
+    signals: list[Signal]
+    presence: list[_Members]
+    seen: list[_Marks]
+
+
+class LivePage(NamedTuple):
+    """What a poll is told of one room beside its messages.
+
+    Attributes:
+        presence: How many are there and who, if that has changed.
+    """
+
+    signals: list[Signal]
+    presence: tuple[int, list[Member]] | None
+    marks: list[Mark]
+
+
+def encode_live(next_version: str, pages: Mapping[str, LivePage]) -> bytes:
+    """The `live` of a poll's answer."""
+    return _encode(
+        _Live(
+            next_version,
+            [signal for page in pages.values() for signal in page.signals],
+            [_Members(room, *page.presence) for room, page in pages.items() if page.presence is not None],
+            [
+                _Marks(room, [Seen(mark.member, mark.offset, mark.at) for mark in page.marks])
+                for room, page in pages.items()
+                if page.marks
+            ],
+        )
+    )
+
+
+def encode_page(page: Page, live: bytes | None = None) -> bytes:
     """The answer of `GET /rooms/{room}`."""
-    return _encode(page)
+    return _with_live(_encode(page), live)
+
+
+def _with_live(answer: bytes, live: bytes | None) -> bytes:
+    return answer if live is None else b'%b,"live":%b}' % (answer[:-1], live)
 
 
 def positions(next_by_room: Mapping[str, object]) -> str:
@@ -45,12 +99,11 @@ def positions(next_by_room: Mapping[str, object]) -> str:
     return ",".join(f"{room}={position}" for room, position in next_by_room.items())
 
 
-def encode_pages(pages: Sequence[Page]) -> bytes:
+def encode_pages(pages: Sequence[Page], live: bytes | None = None) -> bytes:
     """The answer of `GET /connect`: every room in one."""
-    return _encode(
-        _Pages(
-            positions({page.room: page.next for page in pages}),
-            [message for page in pages for message in page.messages],
-            [page.gap for page in pages if page.gap is not None],
-        )
+    answer = _Pages(
+        positions({page.room: page.next for page in pages}),
+        [message for page in pages for message in page.messages],
+        [page.gap for page in pages if page.gap is not None],
     )
+    return _with_live(_encode(answer), live)

@@ -8,6 +8,7 @@ begins at `now` can be resumed even if not one message came.
 from __future__ import annotations
 
 from trunkline.core.fanout import Batch
+from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
 from trunkline.wire.envelope import gap_body, message_body
 
@@ -46,9 +47,19 @@ def events(batch: Batch) -> bytes:
     return b"".join([event(message_body(m), f"{epoch}.{m.offset}".encode()) for m in batch.messages])
 
 
+def notice_events(notice: Notice) -> bytes:
+    """What readers are told beside messages. It has no id: it does not move the position."""
+    return b"".join([other_event(kind.encode(), body) for kind, body in notice.events])
+
+
 def chunk(data: bytes) -> bytes:
     """As one HTTP/1.1 chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def chunked_notice(notice: Notice) -> bytes:
+    """A notice as one HTTP/1.1 chunk."""
+    return chunk(notice_events(notice))
 
 
 def chunked_events(batch: Batch) -> bytes:

@@ -1,0 +1,104 @@
+"""How somebody takes part in a room beside reading it: under which name, and whether others are told.
+
+A *member* is who others are told of. Where users are known it is the user, with all of their tabs and devices. Where
+nobody is asked it is made from the `client` id that a client gave itself, or from its connection if it gave none; the
+id itself is never told, because whoever knows it can take that client's place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import msgspec
+
+from trunkline.core.grant import Grant
+from trunkline.core.message import check_json
+from trunkline.errors import RequestError
+
+CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
+PRESENCE_BYTES_MAX = 1024  # a name, a colour and where somebody is in a document; more belongs in a room
+_DEPTH_MAX = 8
+
+
+class Attendance(msgspec.Struct, frozen=True, gc=False):
+    """How somebody attends.
+
+    Attributes:
+        client_id: What the client calls itself, the same over all of its connections; None if it does not say.
+        watch: Tell it who is there, who comes and goes, and what the others have seen.
+        data: What others are told of it, as a JSON object; None if it does not want to be seen.
+    """
+
+    client_id: str | None = None
+    watch: bool = False
+    data: bytes | None = None
+
+
+NONE = Attendance()
+
+
+def parse_attendance(client_id: str | None, presence: str | None) -> Attendance:
+    """The `client` and `presence` of a URL: `presence=1`, `presence=watch`, or `presence={"name":"Ana"}`.
+
+    Raises:
+        RequestError: `bad_command`.
+    """
+    if client_id is None and presence is None:
+        return NONE
+    if client_id is not None and CLIENT_ID.match(client_id) is None:
+        raise RequestError("bad_command", "client is 8 to 64 of A-Z a-z 0-9 _ -")
+    if presence in (None, "", "0", "false"):
+        return Attendance(client_id)
+    assert presence is not None
+    if presence == "watch":
+        return Attendance(client_id, watch=True)
+    return Attendance(client_id, watch=True, data=check_presence(presence.encode()))
+
+
+def parse_presence(text: bytes) -> Attendance:
+    """The `presence` of a `join`: true, "watch", an object, or nothing.
+
+    Raises:
+        RequestError: `bad_command`.
+    """
+    if text in (b"false", b"null"):
+        return NONE
+    if text == b'"watch"':
+        return Attendance(watch=True)
+    return Attendance(watch=True, data=check_presence(text))
+
+
+def check_presence(text: bytes) -> bytes:
+    """What somebody wants others to know: a JSON object; `1` and `true` are an empty one.
+
+    Raises:
+        RequestError: `bad_command`, `bad_json`, `too_large` or `too_deep`.
+    """
+    text = text.strip()
+    if text in (b"1", b"true"):
+        return b"{}"
+    text = check_json(text, PRESENCE_BYTES_MAX, _DEPTH_MAX)
+    if not text.startswith(b"{"):
+        raise RequestError("bad_command", 'presence is true, "watch", or an object that others are shown')
+    return text
+
+
+def member_of(grant: Grant, name: str) -> str:
+    """What others are told of them.
+
+    Args:
+        name: The client id, or the connection's name.
+    """
+    return grant.user if grant.user is not None else "~" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def lasting_member(grant: Grant, attendance: Attendance) -> str:
+    """The same for what outlives a connection.
+
+    Raises:
+        RequestError: `bad_command`: nobody could tell who this is when they are back.
+    """
+    if grant.user is None and attendance.client_id is None:
+        raise RequestError("bad_command", "say who you are: by a token, or on an open server by ?client= in the URL")
+    return member_of(grant, attendance.client_id or "")

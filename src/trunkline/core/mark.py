@@ -1,0 +1,46 @@
+"""Read cursors: up to where a member has seen a room. They only move forward, and outlive everything but the log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+MARKS_TOLD_MAX = 1000  # of one room, the newest
+
+
+class Mark(NamedTuple):
+    """A member has seen everything up to *offset*; *at* is when, in ms since 1970 UTC."""
+
+    room: str
+    member: str
+    offset: int
+    at: int
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """A mark as it is told: its room is said once, outside."""
+
+    member: str
+    offset: int
+    at: int
+
+
+class Unread(msgspec.Struct, frozen=True, gc=False):
+    """How much of a room a member has not seen.
+
+    Attributes:
+        head: The newest offset.
+        seen: Up to here they have seen it; 0 if they never said.
+        unread: Retained messages after that.
+    """
+
+    room: str
+    head: int
+    seen: int
+    unread: int
+
+
+def unread(room: str, first: int, head: int, seen: int) -> Unread:
+    """Count what is retained and not seen."""
+    return Unread(room, head, seen, max(0, head - max(seen, first - 1)))
