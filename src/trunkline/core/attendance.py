@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -28,18 +29,27 @@ class Attendance(msgspec.Struct, frozen=True, gc=False):
         client_id: What the client calls itself, the same over all of its connections; None if it does not say.
         watch: Tell it who is there, who comes and goes, and what the others have seen.
         data: What others are told of it, as a JSON object; None if it does not want to be seen.
+        rooms: Where that holds; None means everywhere.
     """
 
     client_id: str | None = None
     watch: bool = False
     data: bytes | None = None
+    rooms: tuple[str, ...] | None = None
+
+    def within(self, room: str) -> Attendance:
+        """How it attends this room."""
+        return self if self.rooms is None or room in self.rooms else Attendance(self.client_id)
 
 
 NONE = Attendance()
 
 
-def parse_attendance(client_id: str | None, presence: str | None) -> Attendance:
+def parse_attendance(client_id: str | None, presence: str | None, rooms: Sequence[str] = ()) -> Attendance:
     """The `client` and `presence` of a URL: `presence=1`, `presence=watch`, or `presence={"name":"Ana"}`.
+
+    Args:
+        rooms: The `in` of the URL: where presence holds, if not everywhere.
 
     Raises:
         RequestError: `bad_command`.
@@ -52,8 +62,8 @@ def parse_attendance(client_id: str | None, presence: str | None) -> Attendance:
         return Attendance(client_id)
     assert presence is not None
     if presence == "watch":
-        return Attendance(client_id, watch=True)
-    return Attendance(client_id, watch=True, data=check_presence(presence.encode()))
+        return Attendance(client_id, watch=True, rooms=tuple(rooms) or None)
+    return Attendance(client_id, watch=True, data=check_presence(presence.encode()), rooms=tuple(rooms) or None)
 
 
 def parse_presence(text: bytes) -> Attendance:

@@ -160,13 +160,15 @@ class Conversation(Stream):
             return
         self._session.grant = grant
         hub.fence(self)
-        self.send(envelope.welcome(self.session, grant, hub.ping_interval_s, hub.ping_timeout_s, hub.limits))
+        self.send(
+            envelope.welcome(self.session, grant, self.member, hub.ping_interval_s, hub.ping_timeout_s, hub.limits)
+        )
         self._session.rooms = tuple(room for room, _ in joins)
         rooms = [hub.room(name) for name, _ in joins]
         if all(room is not None and hub.access.may_now(grant, "read", room.name) for room in rooms):
             for room, (_, start) in zip(rooms, joins, strict=True):
                 assert room is not None
-                self._begin(room, start, self.attendance)
+                self._begin(room, start, self.attendance.within(room.name))
         else:
             self._wait_for(self._join_all(joins, self.attendance))
 
@@ -366,7 +368,7 @@ class Conversation(Stream):
             else:
                 if self._parted:
                     return
-                self._begin(room, start, attendance)
+                self._begin(room, start, attendance.within(name))
 
     def _begin(self, room: Room, start: Start, attendance: Attendance) -> None:
         self._leave(room.name)

@@ -231,7 +231,10 @@ def attendance_of(head: RequestHead) -> Attendance:
     Raises:
         RequestError: `bad_command`.
     """
-    return parse_attendance(head.first("client"), head.first("presence")) if head.query else NONE
+    if not head.query:
+        return NONE
+    rooms = [value for name, value in head.query if name == "in"]
+    return parse_attendance(head.first("client"), head.first("presence"), rooms)
 
 
 def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:

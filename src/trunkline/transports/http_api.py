@@ -108,8 +108,12 @@ def build_app(hub: Hub) -> Starlette:
         WebSocketRoute("/rooms/{room}", api.websocket),
         WebSocketRoute("/connect", api.websocket),
     ]
-    web = files("trunkline").joinpath("web")
+    web = Path(str(files("trunkline").joinpath("web")))
     routes.append(Route("/openapi.yaml", description(str(web.joinpath("openapi.yaml"))), methods=["GET"]))
+    routes += [
+        Route("/trunkline.js", client_module, methods=["GET"]),
+        Mount("/client", StaticFiles(directory=str(web.joinpath("client").resolve()))),
+    ]
     if hub.pages:
         routes += [
             Route("/", page(str(web.joinpath("index.html"))), methods=["GET"]),
@@ -294,8 +298,8 @@ class Api:
 
     async def _attendance(self, request: Request, guest: _Guest, rooms: Iterable[str]) -> Attendance:
         attendance = _attendance(request)
-        if attendance.watch:
-            for room in rooms:
+        for room in rooms:
+            if attendance.within(room).watch:
                 await self._hub.access.check(guest.grant, "presence", room)
         return attendance
 
@@ -631,9 +635,10 @@ class _Poller:
         """Raises:
         RequestError: `too_many_members`.
         """
-        if self._attendance.data is not None:
-            for room in rooms:
-                self._live.arrive(room, self._member, self._attendance.data)
+        for room in rooms:
+            data = self._attendance.within(room).data
+            if data is not None:
+                self._live.arrive(room, self._member, data)
                 self._rooms.append(room)
 
     def depart(self) -> None:
@@ -648,8 +653,9 @@ class _Poller:
         following = self._live.version  # before anything is looked up, so that nothing falls in between
         pages = {}
         for room in rooms:
-            pages[room] = await self._live.page(room, self._version, watch=self._attendance.watch)
-        return poll.encode_live(following, pages)
+            watch = self._attendance.within(room).watch
+            pages[room] = await self._live.page(room, self._version, watch=watch)
+        return poll.encode_live(following, self._member, pages)
 
 
 class _Events(Response):
@@ -685,6 +691,11 @@ def description(path: str) -> Handler:
     return serve
 
 
+async def client_module(_: Request) -> Response:
+    """The JavaScript client: `import { connect } from "/trunkline.js"`."""
+    return Response('export * from "./client/trunkline.js";\n', media_type="text/javascript")
+
+
 async def on_disconnect(_: Request, __: Exception) -> Response:
     """The client went away while it was sending: nobody is there to read this."""
     return Response(status_code=400)
@@ -716,7 +727,8 @@ def _is_sse(request: Request) -> bool:
 
 
 def _attendance(request: Request | WebSocket) -> Attendance:
-    return parse_attendance(request.query_params.get("client"), request.query_params.get("presence"))
+    query = request.query_params
+    return parse_attendance(query.get("client"), query.get("presence"), query.getlist("in"))
 
 
 def _since(request: Request | WebSocket) -> tuple[str | None, str | None]:

@@ -63,7 +63,9 @@ class EventStream(Stream):
         else:
             self.send(sse.opening(next(iter(at.values()))))
         if self.grant.expires_at is not None:  # it has something to renew
-            body = envelope.welcome_body(self.session, self.grant, hub.ping_interval_s, hub.ping_timeout_s, hub.limits)
+            body = envelope.welcome_body(
+                self.session, self.grant, self.member, hub.ping_interval_s, hub.ping_timeout_s, hub.limits
+            )
             self.send(sse.other_event(b"welcome", body))
         for cursor, gap in begun:
             if gap is not None:
@@ -72,7 +74,7 @@ class EventStream(Stream):
         hub.fence(self)
         try:
             for room, _ in joins:
-                self.attend(room.name, self.attendance)
+                self.attend(room.name, self.attendance.within(room.name))
         except RequestError as error:
             self.dismiss(error)
 
@@ -103,7 +105,7 @@ class EventStream(Stream):
     def may_read_now(self, grant: Grant, room: str) -> bool | None:
         """Whether it may read the room, and be told who is there if its URL wants that; None if it must be asked."""
         may = self.hub.access.may_now(grant, "read", room)
-        if may and self.attendance.watch:
+        if may and self.attendance.within(room).watch:
             may = self.hub.access.may_now(grant, "presence", room)
         return may
 
@@ -114,12 +116,12 @@ class EventStream(Stream):
             RequestError: It may not.
         """
         await self.hub.access.check(grant, "read", room)
-        if self.attendance.watch:
+        if self.attendance.within(room).watch:
             await self.hub.access.check(grant, "presence", room)
 
     async def check_read(self, rooms: Sequence[str]) -> None:
-        if self.attendance.watch:
-            for room in rooms:
+        for room in rooms:
+            if self.attendance.within(room).watch:
                 await self.hub.access.check(self.grant, "presence", room)
         await super().check_read(rooms)
 

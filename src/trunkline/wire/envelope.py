@@ -27,6 +27,7 @@ _decode_command = msgspec.json.Decoder(Command).decode
 class _Welcome(msgspec.Struct):
     session: str
     user: str | None
+    member: str
     expires_at: int | None
     heartbeat: dict[str, float]
     limits: dict[str, float]
@@ -115,17 +116,18 @@ def message_events(batch: Batch) -> list[bytes]:
     return [message_event(message) for message in batch.messages]
 
 
-def welcome(session: str, grant: Grant, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
+def welcome(session: str, grant: Grant, member: str, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
     """The first event of every connection that is let in."""
-    return b'{"type":"welcome",' + welcome_body(session, grant, interval_s, timeout_s, limits)[1:]
+    return b'{"type":"welcome",' + welcome_body(session, grant, member, interval_s, timeout_s, limits)[1:]
 
 
-def welcome_body(session: str, grant: Grant, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
+def welcome_body(session: str, grant: Grant, member: str, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
     """The same as SSE carries it."""
     return _encode(
         _Welcome(
             session,
             grant.user,
+            member,
             _ms(grant.expires_at),
             {"interval_s": interval_s, "timeout_s": timeout_s},
             {

@@ -52,6 +52,7 @@ class _Marks(msgspec.Struct, frozen=True):
 
 class _Live(msgspec.Struct, frozen=True):
     next: str
+    member: str
     signals: list[Signal]
     presence: list[_Members]
     seen: list[_Marks]
@@ -69,11 +70,12 @@ class LivePage(NamedTuple):
     marks: list[Mark]
 
 
-def encode_live(next_version: str, pages: Mapping[str, LivePage]) -> bytes:
+def encode_live(next_version: str, member: str, pages: Mapping[str, LivePage]) -> bytes:
     """The `live` of a poll's answer."""
     return _encode(
         _Live(
             next_version,
+            member,
             [signal for page in pages.values() for signal in page.signals],
             [_Members(room, *page.presence) for room, page in pages.items() if page.presence is not None],
             [

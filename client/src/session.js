@@ -1,0 +1,537 @@
+// What a client does, as a pure function: inputs in, effects out. No sockets, clocks, timers or randomness in here.
+//
+//   idle ──start──► connecting ──up──► online
+//                    ▲   │  ▲            │
+//               retry│   │  └─fallback   │ lost, closing
+//                wake│   ▼ fail          ▼
+//                    └─ waiting ◄────────┘         any ──close, refused──► closed
+//
+// Reading: a room knows its position; whatever is not behind it is dropped, so nothing is told twice. Writing: a draft
+// keeps its id and its place in the outbox until it is acked or refused for good; every new connection sends what is
+// left, in order, and the id keeps it from being stored twice.
+
+/** @import { Change, Down, Draft, Effect, Input, Join, JoinOptions, Refusal, ServerEvent, State, TimerName, Transport } from "./types.js" */
+
+/** Each state's ways out. What is not here cannot happen. @type {Record<State, Record<string, State>>} */
+export const TRANSITIONS = {
+  idle: { start: "connecting", close: "closed" },
+  connecting: { up: "online", fallback: "connecting", fail: "waiting", refused: "closed", close: "closed" },
+  online: { lost: "waiting", closing: "waiting", refused: "closed", close: "closed" },
+  waiting: { retry: "connecting", wake: "connecting", refused: "closed", close: "closed" },
+  closed: {},
+};
+
+const FIRST_DELAY_MS = 500; // the ceiling of the first retry; full jitter below it
+const LONGEST_DELAY_MS = 20_000;
+const NEW_TRANSPORT_MS = 3000; // for a transport that has never worked here, so that the next one is tried in time
+const KNOWN_TRANSPORT_MS = 10_000;
+const PATIENCE = 3; // failures in a row before a transport that has worked is doubted
+const STABLE_MS = 15_000; // whoever lives so long was no failure
+const SHORT_LIVES_MAX = 3; // then something on the way does not like this transport
+const PING_MS = 20_000; // proxies are kept awake from both sides
+const PONG_MS = 10_000;
+const PROBE_MS = 2500; // for an answer when we have reason to doubt
+const SILENCE_MS = 45_000; // of a stream on which the server speaks every 30 s
+const RESEND_MS = 1000;
+const PACE_MS = 25; // servers take 50 commands a second and 200 at once: we stay under both
+const BURST = 100;
+const REFRESH_MARGIN_MS = 30_000;
+const REFUSED_TOKENS_MAX = 2;
+const FATAL_STATUS = new Set([400, 403, 404, 405, 409, 421, 426]);
+const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"]);
+
+/** What a client does after a close code; also for codes that do not exist yet. @param {number} code */
+export function afterClose(code) {
+  if ([1002, 1003, 1007, 1009, 1010].includes(code) || (code >= 4200 && code < 5000)) return "give up";
+  return code >= 4100 && code < 4200 ? "refresh" : "retry";
+}
+
+/** A room that somebody reads. */
+class Reading {
+  /** @param {JoinOptions} options */
+  constructor(options) {
+    this.options = options;
+    this.epoch = "";
+    this.joinedEpoch = "";
+    this.offset = -1;
+    this.seen = -1;
+  }
+
+  /** Where to go on. */
+  get start() {
+    if (this.epoch) return { since: `${this.epoch}.${this.offset}` };
+    const { since, last } = this.options;
+    return since === undefined ? { last: last ?? 50 } : { since };
+  }
+}
+
+export class Session {
+  /**
+   * @param {{transports: Transport[], first?: Transport, hasToken: boolean, outbox?: Draft[], outboxMax?: number,
+   *   random: () => number}} options `first`: the transport that worked last time
+   */
+  constructor({ transports, first, hasToken, outbox = [], outboxMax = 1000, random }) {
+    /** @type {State} */
+    this.state = "idle";
+    /** @type {Map<string, Reading>} */
+    this.rooms = new Map();
+    /** Without an ack, in order. @type {Map<string, Draft & {sent: boolean}>} */
+    this.outbox = new Map(outbox.map((draft) => [draft.id, { ...draft, sent: false }]));
+    this.outboxMax = outboxMax;
+    /** @type {Map<string, {room: string, name: string, data: any}>} */
+    this.signals = new Map();
+    this.transports = transports;
+    this.index = Math.max(0, first ? transports.indexOf(first) : 0);
+    this.home = this.index; // where to begin again
+    this.known = Boolean(first); // home has worked
+    this.random = random;
+    this.hasToken = hasToken;
+    this.refusedTokens = 0;
+    this.wantsToken = false;
+    /** @type {number | null} */
+    this.expiresAt = null;
+    this.failures = 0;
+    this.shortLives = 0;
+    this.retryAfterMs = 0;
+    this.paused = false;
+    this.credit = BURST;
+    this.creditAt = 0;
+    this.now = 0;
+    this.heardAt = 0;
+    this.pingedAt = 0;
+    this.pongDue = 0;
+    /** Rooms that the connection was opened with. @type {Set<string>} */
+    this.opened = new Set();
+    /** Answers to `leave` that are still to come: what arrives before them is of an earlier joining. @type {Map<string, number>} */
+    this.owedLefts = new Map();
+    /** @type {Effect[]} */
+    this.effects = [];
+  }
+
+  get transport() {
+    return /** @type {Transport} */ (this.transports[this.index]);
+  }
+
+  /** Take one input at a time (ms on any clock that goes on while we sleep); carry the effects out in order.
+   * @param {Input} input @param {number} now @returns {Effect[]} */
+  step(input, now) {
+    this.now = now;
+    this.effects = [];
+    switch (input.type) {
+      case "start": if (this.state === "idle") this.connect("start", "starting"); break;
+      case "close": this.close("close", "closed by the application"); break;
+      case "heard": this.heardAt = now; break;
+      case "join": this.join(input.room, input.options); break;
+      case "leave": this.leave(input.room); break;
+      case "publish": this.publish(input.draft); break;
+      case "signal":
+        if (this.state === "online") {
+          this.signals.set(`${input.room} ${input.name}`, { room: input.room, name: input.name, data: input.data });
+          this.flush();
+        }
+        break;
+      case "seen": this.seen(input.room, input.offset); break;
+      case "event": this.heardAt = now; this.event(input.event); break;
+      case "down": this.down(input.down); break;
+      case "token": this.token(input.token); break;
+      case "no-token": this.noToken(input); break;
+      case "timer": this.timer(input.name); break;
+      case "wake": this.wake(input.reason); break;
+    }
+    return this.effects;
+  }
+
+  /** @param {Effect} effect */
+  do(effect) {
+    this.effects.push(effect);
+  }
+
+  /** @param {TimerName} name @param {number} ms */
+  after(ms, name) {
+    this.do({ do: "timer", name, ms });
+  }
+
+  /** @param {TimerName[]} names */
+  cancel(...names) {
+    for (const name of names) this.do({ do: "cancel", name });
+  }
+
+  /** @param {string} why a key of TRANSITIONS @param {string} text @param {Partial<Change>} [more] */
+  go(why, text, more) {
+    const state = TRANSITIONS[this.state][why];
+    if (!state) throw new Error(`no way ${why} out of ${this.state}`);
+    this.state = state;
+    this.do({ do: "change", change: { state, reason: why, text, transport: this.transport, ...more } });
+  }
+
+  // Connecting.
+
+  /** @param {string} why @param {string} text */
+  connect(why, text) {
+    this.go(why, text);
+    this.cancel("retry");
+    this.do({ do: "shut" });
+    this.owedLefts.clear();
+    if (this.hasToken) {
+      this.after(KNOWN_TRANSPORT_MS, "connect");
+      this.wantsToken = true;
+      this.do({ do: "token" });
+    } else this.open();
+  }
+
+  open() {
+    this.after(this.known && this.index === this.home ? KNOWN_TRANSPORT_MS : NEW_TRANSPORT_MS, "connect");
+    this.opened = new Set(this.rooms.keys());
+    this.do({ do: "open", transport: this.transport, joins: [...this.opened].map((room) => this.joinOf(room)) });
+  }
+
+  /** @param {string} room @returns {Join} */
+  joinOf(room) {
+    const reading = /** @type {Reading} */ (this.rooms.get(room));
+    return { room, start: reading.start, presence: reading.options.presence };
+  }
+
+  /** @param {string} token */
+  token(token) {
+    if (!this.wantsToken) return;
+    this.wantsToken = false;
+    if (this.state === "connecting") {
+      this.do({ do: "auth", token });
+      this.open();
+    } else if (this.state === "online") this.do({ do: "auth", token });
+  }
+
+  /** @param {{final: boolean, text: string}} failure */
+  noToken({ final, text }) {
+    if (!this.wantsToken) return;
+    this.wantsToken = false;
+    if (final) this.close("refused", text, "unauthorized");
+    else if (this.state === "connecting") this.wait("fail", text);
+    else if (this.state === "online") this.after(this.delay(), "refresh");
+  }
+
+  up() {
+    this.cancel("connect");
+    this.home = this.index;
+    this.known = true;
+    this.refusedTokens = 0;
+    this.go("up", `connected by ${this.transport}`);
+    this.after(STABLE_MS, "stable");
+    this.after(PING_MS, "ping");
+    for (const room of this.opened) if (!this.rooms.has(room)) this.sendLeave(room);
+    for (const room of this.rooms.keys()) if (!this.opened.has(room)) this.sendJoin(room);
+    this.resend();
+  }
+
+  /** On a new connection: whatever the one before may not have brought there. */
+  resend() {
+    this.paused = false;
+    for (const draft of this.outbox.values()) draft.sent = false;
+    for (const [room, { seen }] of this.rooms) if (seen >= 0) this.do({ do: "send", command: { type: "seen", room, offset: seen } });
+    this.flush();
+  }
+
+  /** @param {number | null | undefined} expiresAt */
+  expires(expiresAt) {
+    this.expiresAt = expiresAt ?? null;
+    if (this.hasToken && this.expiresAt !== null) {
+      const left = this.expiresAt - this.now;
+      this.after(Math.min(2 ** 31 - 1, Math.max(1000, left - Math.min(REFRESH_MARGIN_MS, left / 2))), "refresh");
+    }
+  }
+
+  // Losing the connection.
+
+  /** @param {Down} down */
+  down({ code = 1006, status = 0, reason, text = reason, retryAfterMs = 0, unreachable = false }) {
+    if (this.state !== "connecting" && this.state !== "online") return;
+    const then = status ? (status === 401 ? "refresh" : FATAL_STATUS.has(status) ? "give up" : "retry") : afterClose(code);
+    this.retryAfterMs = Math.max(this.retryAfterMs, retryAfterMs);
+    if (then === "give up" || (then === "refresh" && (!this.hasToken || ++this.refusedTokens > REFUSED_TOKENS_MAX))) {
+      this.close("refused", text, then === "refresh" ? "unauthorized" : reason);
+      return;
+    }
+    if (this.state === "online") {
+      const clean = code === 1001 || code === 1012 || code >= 4000;
+      if (!clean && !unreachable && ++this.shortLives >= SHORT_LIVES_MAX && this.index + 1 < this.transports.length) {
+        this.shortLives = 0;
+        this.home = ++this.index;
+        this.known = false;
+      }
+      this.wait("lost", text);
+      return;
+    }
+    // Would another transport come further? Not if nothing can, nor if the server itself said no, nor at the first
+    // failures of one that has worked here: servers restart more often than networks change.
+    const hopeless = unreachable || status === 429 || status === 503 || then === "refresh";
+    const patient = this.known && this.index === this.home && this.failures < PATIENCE;
+    if (!hopeless && !patient && this.index + 1 < this.transports.length) {
+      this.index++;
+      this.connect("fallback", text);
+      return;
+    }
+    if (!hopeless && !patient) {
+      this.home = 0;
+      this.known = false;
+    }
+    this.index = this.home;
+    this.wait("fail", text);
+  }
+
+  /** Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one. */
+  delay() {
+    const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(this.failures++, 10));
+    const ms = this.retryAfterMs + this.random() * ceiling;
+    this.retryAfterMs = 0;
+    return Math.round(ms);
+  }
+
+  /** @param {string} why @param {string} text */
+  wait(why, text) {
+    this.cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend");
+    this.do({ do: "shut" });
+    this.signals.clear();
+    const ms = this.delay();
+    this.go(why, text, { retryMs: ms });
+    this.after(ms, "retry");
+  }
+
+  /** @param {string} why @param {string} text @param {string} [reason] */
+  close(why, text, reason = why) {
+    if (this.state === "closed") return;
+    this.cancel("connect", "retry", "stable", "ping", "pong", "refresh", "flush", "resend");
+    // So that others are told at once, and not after the grace for those who may come back.
+    if (this.state === "online") for (const room of this.rooms.keys()) this.do({ do: "send", command: { type: "leave", room } });
+    this.do({ do: "shut" });
+    this.go(why, text, { reason });
+    for (const { id, room } of this.outbox.values()) {
+      this.do({ do: "refused", error: { id, room, code: "closed", message: `not known to be stored: ${text}` } });
+    }
+    this.outbox.clear();
+    this.keep();
+  }
+
+  // Rooms.
+
+  /** @param {string} room @param {JoinOptions} options */
+  join(room, options) {
+    const before = this.rooms.get(room);
+    if (before) {
+      before.options = options; // its place stays; what it tells of itself may be new
+    } else this.rooms.set(room, new Reading(options));
+    if (this.state === "online") this.sendJoin(room, Boolean(before));
+  }
+
+  /** @param {string} room @param {boolean} [stay] where it is */
+  sendJoin(room, stay) {
+    const { start, presence = false } = this.joinOf(room);
+    this.do({ do: "send", command: { type: "join", room, ...(stay ? {} : start), presence } });
+  }
+
+  /** @param {string} room */
+  sendLeave(room) {
+    this.owedLefts.set(room, (this.owedLefts.get(room) ?? 0) + 1);
+    this.do({ do: "send", command: { type: "leave", room } });
+  }
+
+  /** @param {string} room */
+  leave(room) {
+    if (this.rooms.delete(room) && this.state === "online") this.sendLeave(room);
+  }
+
+  /** @param {string} room @param {number} offset */
+  seen(room, offset) {
+    const reading = this.rooms.get(room);
+    if (!reading || offset <= reading.seen) return;
+    reading.seen = offset;
+    if (this.state === "online") this.do({ do: "send", command: { type: "seen", room, offset } });
+  }
+
+  // Writing.
+
+  /** @param {Draft} draft */
+  publish(draft) {
+    if (this.state === "closed" || this.outbox.size >= this.outboxMax) {
+      const message = this.state === "closed" ? "the client is closed" : `${this.outboxMax} messages wait already`;
+      this.do({ do: "refused", error: { id: draft.id, room: draft.room, code: this.state === "closed" ? "closed" : "outbox_full", message } });
+      return;
+    }
+    this.outbox.set(draft.id, { ...draft, sent: false });
+    this.keep();
+    this.flush();
+  }
+
+  /** Send what may be sent now, in order and no faster than servers like it. */
+  flush() {
+    if (this.state !== "online") return;
+    this.credit = Math.min(BURST, this.credit + (this.now - this.creditAt) / PACE_MS);
+    this.creditAt = this.now;
+    for (const [key, signal] of this.signals) {
+      if (this.credit < 1) break;
+      this.credit--;
+      this.signals.delete(key);
+      this.do({ do: "send", command: { type: "signal", ...signal } });
+    }
+    if (!this.paused) {
+      for (const draft of this.outbox.values()) {
+        if (draft.sent) continue;
+        if (this.credit < 1) break;
+        this.credit--;
+        draft.sent = true;
+        this.do({ do: "send", command: { type: "message", room: draft.room, id: draft.id, data: draft.data } });
+      }
+    }
+    if (this.credit < 1) this.after(PACE_MS, "flush");
+  }
+
+  keep() {
+    this.do({ do: "outbox", drafts: [...this.outbox.values()].map(({ id, room, data }) => ({ id, room, data })) });
+  }
+
+  /** @param {Refusal} error */
+  refused(error) {
+    const draft = error.id === undefined ? undefined : this.outbox.get(error.id);
+    if (!draft) return;
+    if (TEMPORARY.has(error.code) || error.retry_after_ms) {
+      // What was written after it waits with it, so that it does not overtake.
+      this.paused = true;
+      let found = false;
+      for (const later of this.outbox.values()) {
+        found ||= later === draft;
+        if (found) later.sent = false;
+      }
+      this.after(Math.round((error.retry_after_ms ?? RESEND_MS) * (1 + this.random())), "resend");
+      return;
+    }
+    this.outbox.delete(draft.id);
+    this.keep();
+    this.do({ do: "refused", error });
+  }
+
+  // What the server says.
+
+  /** @param {ServerEvent} event */
+  event(event) {
+    const before = this.state;
+    if (before === "connecting" && event.type === "welcome") this.up();
+    if (this.state === "connecting" && event.type === "error" && !event.room) {
+      this.down({ code: event.code === "unauthorized" || event.code === "token_expired" ? 4100 : 1011, reason: event.code, text: event.message });
+      return;
+    }
+    if (this.state !== "online") return;
+    switch (event.type) {
+      case "welcome": if (before === "online") this.resend(); // and on
+      case "authenticated": this.expires(event.expires_at); break;
+      case "closing":
+        this.retryAfterMs = event.retry_after_ms;
+        this.wait("closing", "the server is about to stop");
+        break;
+      case "ack":
+        if (this.outbox.delete(event.id)) {
+          this.keep();
+          this.do({ do: "stored", receipt: event });
+        }
+        break;
+      case "error":
+        if (event.id !== undefined) this.refused(event);
+        else if (event.room !== undefined) {
+          if (!event.retry_after_ms && ["forbidden", "bad_room", "bad_position", "too_many_rooms"].includes(event.code)) this.do({ do: "tell", room: event.room, event });
+        }
+        break;
+      case "left": {
+        const owed = this.owedLefts.get(event.room) ?? 0;
+        if (owed > 1) this.owedLefts.set(event.room, owed - 1);
+        else this.owedLefts.delete(event.room);
+        break;
+      }
+      case "unread": for (const count of event.rooms) this.tell(count.room, event); break;
+      case "pong": break;
+      default: this.tell(event.room, event);
+    }
+  }
+
+  /** @param {string} room @param {ServerEvent} event */
+  tell(room, event) {
+    const reading = this.rooms.get(room);
+    if (!reading || this.owedLefts.has(room)) return;
+    // From here on we can say where we were, although nothing has come yet.
+    if (event.type === "joined" && !reading.epoch && (reading.options.since === "now" || !event.head)) {
+      reading.epoch = event.epoch;
+      reading.offset = event.head;
+    }
+    if (event.type === "joined") reading.joinedEpoch = event.epoch;
+    if (event.type === "message") {
+      if (event.offset <= reading.offset) return; // told already
+      reading.epoch = reading.joinedEpoch;
+      reading.offset = event.offset;
+    }
+    if (event.type === "gap") {
+      const [epoch, offset] = event.next.split(".");
+      reading.epoch = reading.joinedEpoch = epoch ?? "";
+      reading.offset = Number(offset);
+    }
+    this.do({ do: "tell", room, event });
+  }
+
+  // Time.
+
+  /** @param {TimerName} name */
+  timer(name) {
+    switch (name) {
+      case "connect":
+        if (this.wantsToken) {
+          this.wantsToken = false;
+          this.wait("fail", "getToken did not answer in time");
+        } else this.down({ reason: "timeout", text: `no answer by ${this.transport}` });
+        break;
+      case "retry": if (this.state === "waiting") this.connect("retry", "trying again"); break;
+      case "stable":
+        this.failures = this.shortLives = 0;
+        this.do({ do: "remember", transport: this.transport });
+        break;
+      case "ping": this.ping(PONG_MS); break;
+      case "pong":
+        if (this.heardAt >= this.pingedAt) break;
+        // If this timer itself is late, we have slept, and not the server.
+        if (this.now - this.pongDue > 5000) this.ping(PROBE_MS);
+        else this.down({ reason: "silence", text: "nothing was heard from the server" });
+        break;
+      case "refresh":
+        if (this.state === "online" && !this.wantsToken) {
+          this.wantsToken = true;
+          this.do({ do: "token" });
+        }
+        break;
+      case "flush": this.flush(); break;
+      case "resend": this.paused = false; this.flush(); break;
+    }
+  }
+
+  /** @param {number} patienceMs */
+  ping(patienceMs) {
+    if (this.state !== "online") return;
+    this.after(PING_MS, "ping");
+    if (this.transport === "websocket") {
+      this.pingedAt = this.now;
+      this.pongDue = this.now + patienceMs;
+      this.do({ do: "send", command: { type: "ping" } });
+      this.after(patienceMs, "pong");
+    } else if (this.now - this.heardAt > SILENCE_MS) this.down({ reason: "silence", text: "nothing was heard from the server" });
+  }
+
+  /** The page, the network or the machine has come back: find out at once what is left of the connection.
+   * @param {string} reason */
+  wake(reason) {
+    if (this.state === "waiting") {
+      this.failures = 0;
+      this.connect("wake", reason);
+    } else if (this.state === "online") {
+      if (this.transport === "websocket") this.ping(PROBE_MS);
+      else if (this.now - this.heardAt > 3000) {
+        // A stream cannot be asked, but a new one costs one request and says where it stands.
+        this.open();
+        this.heardAt = this.now;
+      }
+    }
+  }
+}

@@ -1,0 +1,405 @@
+// Trunkline's client: rooms that lose nothing, whatever the network does.
+//
+//   const client = connect("https://chat.example.com");
+//   const room = client.room("general", { last: 50, presence: { name: "Ana" } });
+//   room.on("message", ({ offset, from, data }) => …);
+//   await room.publish({ text: "Hello!" });            // resolves with the offset, when it is stored
+
+/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, Transport, Unread } from "./types.js" */
+/** @import { Driver, Wire } from "./websocket.js" */
+import { Session } from "./session.js";
+import { openWebSocket } from "./websocket.js";
+
+const WATCH_MS = 5000;
+const JUMP_MS = 10_000;
+const REMEMBER_MS = 3_600_000;
+
+/**
+ * @typedef {object} Options
+ * @property {() => string | null | Promise<string | null>} [getToken] Asked before each connection and before a token
+ *   ends. What it throws is tried again, unless its `status` is 401 or 403.
+ * @property {Transport[]} [transports] Which to use, the best first. By default all four.
+ * @property {boolean} [persist] Keep what was not sent over a reload of the page (in `sessionStorage`).
+ * @property {boolean} [share] Let the tabs of a browser share one connection where it is no WebSocket. By default yes.
+ * @property {number} [outboxMax] How many messages may wait, 1000 by default.
+ * @property {number} [pollMs] Between two short polls, 2000 by default.
+ * @property {string} [clientId] 8 to 64 of A-Z a-z 0-9 _ -: on servers that ask nobody who they are, whoever comes back
+ *   with it is the same member. One connection may have it at a time. By default random.
+ * @property {(change: Change | {debug: string}) => void} [debug] Told everything.
+ * @property {typeof globalThis.WebSocket} [WebSocket] Where there is none of the platform: the one of `ws`.
+ * @property {typeof globalThis.fetch} [fetch]
+ */
+
+/** A message was not stored, or it cannot be known: `code` says why. */
+export class TrunklineError extends Error {
+  /** @param {{code: string, message: string}} error */
+  constructor({ code, message }) {
+    super(message);
+    this.name = "TrunklineError";
+    this.code = code;
+  }
+}
+
+/** Listeners by kind. @template {Record<string, any>} Events */
+class Emitter {
+  constructor() {
+    /** @type {Map<keyof Events, Set<(event: any) => void>>} */
+    this.listeners = new Map();
+  }
+
+  /** Call `listener` at each event of this kind; returns how to stop that.
+   * @template {keyof Events} K @param {K} kind @param {(event: Events[K]) => void} listener */
+  on(kind, listener) {
+    const of = this.listeners.get(kind) ?? new Set();
+    this.listeners.set(kind, of.add(listener));
+    return () => void of.delete(listener);
+  }
+
+  /** @template {keyof Events} K @param {K} kind @param {Events[K]} event */
+  emit(kind, event) {
+    for (const listener of [...(this.listeners.get(kind) ?? [])]) {
+      try {
+        listener(event);
+      } catch (error) {
+        setTimeout(() => { throw error; }); // the application's trouble, not ours
+      }
+    }
+  }
+}
+
+/**
+ * One room. Events: `message`, `gap` (messages that cannot be had any more), `joined`, `presence` (after each change of
+ * `members`), `signal`, `seen`, `unread`, `error` (it may not be read).
+ * @extends {Emitter<{message: Message, gap: Gap, joined: {room: string, epoch: string, head: number}, signal: Signal,
+ *   presence: Presence, seen: Seen, unread: Unread, error: Refusal}>}
+ */
+export class Room extends Emitter {
+  /** @param {Client} client @param {string} name */
+  constructor(client, name) {
+    super();
+    this.client = client;
+    this.name = name;
+    /** Who is there, by member, if `presence` was asked for. @type {Map<string, Member>} */
+    this.members = new Map();
+    /** The newest messages, as many as `keep` said. @type {Message[]} */
+    this.history = [];
+    this.keep = 0;
+    /** Up to where each member has seen the room. @type {Map<string, number>} */
+    this.marks = new Map();
+  }
+
+  /** Publish any JSON value; resolves with its offset once the log has it, whatever happens to the connection.
+   * @param {any} data @param {{id?: string}} [options] with the same `id` it is stored once, however often it is sent
+   * @returns {Promise<number>} @throws {TrunklineError} it was refused, or the client was closed before it was acked */
+  publish(data, { id = randomId() } = {}) {
+    return new Promise((resolve, reject) => {
+      const bytes = new TextEncoder().encode(JSON.stringify(data)).length;
+      if (bytes > this.client.bytesMax) {
+        throw new TrunklineError({ code: "too_large", message: `data of ${bytes} bytes, at most ${this.client.bytesMax} allowed` });
+      }
+      this.client.promises.set(id, { resolve, reject });
+      this.client.step({ type: "publish", draft: { id, room: this.name, data } });
+    });
+  }
+
+  /** Tell whoever is connected something that matters only now; nothing if we are not.
+   * @param {string} name of each only the newest counts @param {any} [data] */
+  signal(name, data = null) {
+    this.client.step({ type: "signal", room: this.name, name, data });
+  }
+
+  /** Everything up to this offset was seen. @param {number} offset */
+  seen(offset) {
+    this.client.step({ type: "seen", room: this.name, offset });
+  }
+
+  /** Say something else of ourselves, or nothing more. @param {JoinOptions["presence"]} presence */
+  present(presence) {
+    this.client.step({ type: "join", room: this.name, options: { presence } });
+  }
+
+  /** Read it no longer. */
+  close() {
+    if (this.client.rooms.get(this.name) !== this) return;
+    this.client.rooms.delete(this.name);
+    this.client.step({ type: "leave", room: this.name });
+  }
+
+  /** @param {ServerEvent} event */
+  receive(event) {
+    switch (event.type) {
+      case "presence":
+        if (event.members) this.members.clear();
+        for (const member of [...(event.members ?? []), ...(event.joined ?? [])]) this.members.set(member.member, member);
+        for (const member of event.left ?? []) this.members.delete(member);
+        break;
+      case "seen":
+        for (const { member, offset } of event.marks) this.marks.set(member, Math.max(offset, this.marks.get(member) ?? 0));
+        break;
+      case "unread":
+        for (const count of event.rooms) if (count.room === this.name) this.emit("unread", count);
+        return;
+      case "message":
+        if (this.keep) this.history = [...this.history.slice(1 - this.keep), event];
+        break;
+      case "gap": case "joined": case "signal": case "error": break;
+      default: return;
+    }
+    const { type, ...body } = event;
+    this.emit(type, /** @type {any} */ (body));
+  }
+}
+
+/**
+ * A connection for any number of rooms. Events: `state` (see `Change`), `outbox` (how many messages wait), `refused`
+ * (a message of an outbox that was kept over a reload).
+ * @extends {Emitter<{state: Change, outbox: number, refused: Refusal, stored: Receipt}>}
+ */
+export class Client extends Emitter {
+  /** @param {string | URL} url where the server is; its path may be that of a mount @param {Options} options */
+  constructor(url, options = {}) {
+    super();
+    this.url = new URL(url, globalThis.document?.baseURI);
+    this.url.search = this.url.hash = "";
+    this.url.protocol = this.url.protocol.replace("ws", "http");
+    if (!this.url.pathname.endsWith("/")) this.url.pathname += "/";
+    this.options = options;
+    this.clientId = options.clientId ?? randomId();
+    this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
+    /** @type {Map<string, Room>} */
+    this.rooms = new Map();
+    /** @type {Map<string, {resolve: (offset: number) => void, reject: (error: Error) => void}>} */
+    this.promises = new Map();
+    /** @type {Map<TimerName, ReturnType<typeof setTimeout>>} */
+    this.timers = new Map();
+    /** @type {Driver | undefined} */
+    this.driver = undefined;
+    /** @type {Promise<void> | undefined} */
+    this.asking = undefined;
+    this.token = "";
+    this.bytesMax = 65_536;
+    /** Who the server says we are. @type {string | null} */
+    this.user = null;
+    /** Our name in `members` and `marks`. */
+    this.member = "";
+    const wanted = options.transports ?? ["websocket", "sse", "longpoll", "shortpoll"];
+    this.session = new Session({
+      transports: wanted.filter((transport) => transport !== "websocket" || this.WebSocket),
+      first: this.remembered(),
+      hasToken: Boolean(options.getToken),
+      outbox: /** @type {Draft[]} */ (options.persist ? this.load("outbox", "sessionStorage") ?? [] : []),
+      outboxMax: options.outboxMax,
+      random: Math.random,
+    });
+    this.stopWatching = this.watch();
+    queueMicrotask(() => this.step({ type: "start" })); // with the rooms that are asked for in the same breath
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.session.state;
+  }
+
+  /** By which transport. @returns {Transport} */
+  get transport() {
+    return this.session.transport;
+  }
+
+  /** How many messages wait for their ack. */
+  get waiting() {
+    return this.session.outbox.size;
+  }
+
+  /** Read a room; asking again for one that is read gives the same. Options: `since` (`"start"`, `"now"`, an offset or a
+   * position) or `last` (how many of the newest; 50), and `presence` (true, an object that others see, or `"watch"`).
+   * `keep`: so many messages stay in `history`.
+   * @param {string} name @param {JoinOptions & {keep?: number}} [options] */
+  room(name, { keep = 0, ...options } = {}) {
+    let room = this.rooms.get(name);
+    if (!room) {
+      room = new Room(this, name);
+      this.rooms.set(name, room);
+      this.step({ type: "join", room: name, options });
+    }
+    room.keep = Math.max(room.keep, keep);
+    return room;
+  }
+
+  /** How much of these rooms was not seen; they need not be read. @param {string[]} rooms @returns {Promise<Unread[]>} */
+  async unread(rooms) {
+    const url = new URL("unread", this.url);
+    for (const room of rooms) url.searchParams.append("room", room);
+    url.searchParams.append("client", this.clientId);
+    const response = await this.fetch(url, { headers: this.token ? { Authorization: `Bearer ${this.token}` } : {} });
+    const answer = await response.json();
+    if (!response.ok) throw new TrunklineError(answer.error);
+    return answer.rooms;
+  }
+
+  /** The application knows that something has changed: a phone's app came to the front. @param {string} [reason] */
+  wake(reason = "woken by the application") {
+    this.step({ type: "wake", reason });
+  }
+
+  /** End it. What was not acked is refused with `closed`. */
+  close() {
+    this.stopWatching();
+    this.step({ type: "close" });
+  }
+
+  // Between the session, which decides, and the world.
+
+  get fetch() {
+    return this.options.fetch ?? globalThis.fetch.bind(globalThis);
+  }
+
+  /** @param {Input} input */
+  step(input) {
+    for (const effect of this.session.step(input, Date.now())) this.carryOut(effect);
+  }
+
+  /** @param {Effect} effect */
+  carryOut(effect) {
+    switch (effect.do) {
+      case "open": this.open(effect); break;
+      case "shut":
+        this.driver?.close();
+        this.driver = undefined;
+        break;
+      case "send": this.driver?.send(effect.command); break;
+      case "token": this.ask(); break;
+      case "auth":
+        this.token = effect.token;
+        this.driver?.auth(effect.token);
+        break;
+      case "timer":
+        clearTimeout(this.timers.get(effect.name));
+        this.timers.set(effect.name, setTimeout(() => this.step({ type: "timer", name: effect.name }), effect.ms));
+        break;
+      case "cancel": clearTimeout(this.timers.get(effect.name)); break;
+      case "change":
+        this.options.debug?.(effect.change);
+        this.emit("state", effect.change);
+        break;
+      case "tell": this.rooms.get(effect.room)?.receive(effect.event); break;
+      case "stored":
+        this.promises.get(effect.receipt.id)?.resolve(effect.receipt.offset);
+        this.promises.delete(effect.receipt.id);
+        this.emit("stored", effect.receipt);
+        break;
+      case "refused": {
+        const id = effect.error.id ?? "";
+        this.promises.get(id)?.reject(new TrunklineError(effect.error));
+        this.promises.delete(id);
+        this.emit("refused", effect.error);
+        break;
+      }
+      case "outbox":
+        if (this.options.persist) this.save("outbox", effect.drafts, "sessionStorage");
+        this.emit("outbox", effect.drafts.length);
+        break;
+      case "remember": this.save("transport", { transport: effect.transport, at: Date.now() }); break;
+    }
+  }
+
+  /** @param {Effect & {do: "open"}} effect */
+  open({ transport, joins }) {
+    this.driver?.close();
+    /** @type {Driver} */
+    let driver = { send() {}, auth() {}, close() {} };
+    this.driver = driver;
+    /** @param {Input} input */
+    const step = (input) => this.driver === driver && this.step(input);
+    /** @type {Wire} */
+    const wire = {
+      url: this.url, clientId: this.clientId, token: this.token, fetch: this.fetch, WebSocket: this.WebSocket,
+      pollMs: this.options.pollMs ?? 2000,
+      event: (event) => {
+        if (event.type === "welcome" && event.member) [this.user, this.member] = [event.user ?? null, event.member];
+        if (event.type === "welcome" && event.limits) this.bytesMax = event.limits.message_bytes;
+        step({ type: "event", event });
+      },
+      down: (down) => step({ type: "down", down }),
+      heard: () => step({ type: "heard" }),
+    };
+    if (transport === "websocket") {
+      this.driver = driver = openWebSocket(wire, joins);
+      return;
+    }
+    const loaded = this.options.share === false || !globalThis.document
+      ? import("./requests.js").then(({ DRIVERS }) => DRIVERS[transport])
+      : import("./tabs.js").then(({ shared }) => shared(transport));
+    loaded.then(
+      (start) => { if (this.driver === driver) this.driver = driver = start(wire, joins); },
+      (error) => wire.down({ reason: "network", text: String(error), unreachable: true }),
+    );
+  }
+
+  /** One question at a time, however often it is asked. */
+  ask() {
+    this.asking ??= Promise.resolve().then(() => this.options.getToken?.())
+      .then(
+        (token) => this.step(token ? { type: "token", token } : { type: "no-token", final: true, text: "there is no token" }),
+        (error) => this.step({ type: "no-token", final: error?.status === 401 || error?.status === 403, text: String(error?.message ?? error) }),
+      )
+      .finally(() => { this.asking = undefined; });
+  }
+
+  /** Whatever says that the network or we ourselves were away. */
+  watch() {
+    /** @type {[any, string, () => string | false][]} */
+    const signs = [
+      [globalThis.document, "visibilitychange", () => document.visibilityState === "visible" && "the page is visible again"],
+      [globalThis, "pageshow", () => "the page is back"],
+      [globalThis, "online", () => "the network is back"],
+      [globalThis, "offline", () => this.state === "online" && "the network is gone"],
+    ];
+    /** @type {(() => void)[]} */
+    const stops = [];
+    for (const [target, kind, why] of signs) {
+      if (!target?.addEventListener) continue;
+      const listener = () => { const reason = why(); if (reason) this.wake(reason); };
+      target.addEventListener(kind, listener);
+      stops.push(() => target.removeEventListener(kind, listener));
+    }
+    let before = Date.now();
+    const timer = setInterval(() => {
+      const now = Date.now();
+      if (Math.abs(now - before - WATCH_MS) > JUMP_MS) this.wake("the clock has jumped");
+      before = now;
+    }, WATCH_MS);
+    /** @type {any} */ (timer).unref?.(); // a script that has nothing else to do may end
+    return () => { clearInterval(timer); stops.forEach((stop) => stop()); };
+  }
+
+  /** What worked the last time, in this hour. @returns {Transport | undefined} */
+  remembered() {
+    const found = this.load("transport");
+    return found && Date.now() - found.at < REMEMBER_MS && (this.options.transports ?? [found.transport]).includes(found.transport) ? found.transport : undefined;
+  }
+
+  /** @param {string} what @param {"localStorage" | "sessionStorage"} [where] @returns {any} */
+  load(what, where = "localStorage") {
+    try {
+      return JSON.parse(globalThis[where].getItem(`trunkline.${what} ${this.url}`) ?? "null");
+    } catch {
+      return null; // no storage, or none for us
+    }
+  }
+
+  /** @param {string} what @param {unknown} value @param {"localStorage" | "sessionStorage"} [where] */
+  save(what, value, where = "localStorage") {
+    try {
+      globalThis[where].setItem(`trunkline.${what} ${this.url}`, JSON.stringify(value));
+    } catch {} // full, or forbidden: then it is not kept
+  }
+}
+
+/** Connect to a server, and stay connected. @param {string | URL} url @param {Options} [options] */
+export function connect(url, options) {
+  return new Client(url, options);
+}
+
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
