@@ -125,7 +125,7 @@ class Requests {
 
   /** One room that may not be read is no reason to lose the others. @param {string} room @param {any} error */
   lose(room, error) {
-    if (error.status !== 403 && error.status !== 400) throw error;
+    if (!["forbidden", "bad_room", "bad_position"].includes(error.reason)) throw error;
     this.rooms.delete(room);
     this.event({ type: "error", room, code: error.reason, message: error.text });
   }
@@ -143,11 +143,22 @@ class Requests {
           await this.sleep(IDLE_MS);
         }
       } catch (error) {
-        if (/** @type {any} */ (error).status === 403 && this.rooms.size > 1) {
-          for (const room of [...this.rooms.keys()]) await this.ask(`rooms/${room}`, { query: { limit: 1 } }).catch((e) => this.lose(room, e));
-        } else if (!this.turned) throw error;
+        if (/** @type {Down} */ (error).reason === "forbidden") await this.check();
+        else if (!this.turned) throw error;
       }
       this.wire.heard();
+    }
+  }
+
+  /** Something may not be had any more: find out what, and go on without it. */
+  async check() {
+    for (const joined of [...this.rooms.values()]) {
+      const path = `rooms/${joined.room}`;
+      /** @param {Record<string, any>} query */
+      const may = (query) => this.ask(path, { query: { limit: 1, ...query } }).catch((error) => error);
+      if (joined.presence && (await may({ presence: "watch" })).reason === "forbidden") joined.presence = false;
+      const refused = await may({});
+      if (refused.reason) this.lose(joined.room, refused);
     }
   }
 

@@ -55,6 +55,7 @@ class Reading {
     this.joinedEpoch = "";
     this.offset = -1;
     this.seen = -1;
+    this.joined = false; // on this connection
   }
 
   /** Where to go on. */
@@ -88,8 +89,6 @@ export class Session {
     this.hasToken = hasToken;
     this.refusedTokens = 0;
     this.wantsToken = false;
-    /** @type {number | null} */
-    this.expiresAt = null;
     this.failures = 0;
     this.shortLives = 0;
     this.retryAfterMs = 0;
@@ -182,13 +181,14 @@ export class Session {
   open() {
     this.after(this.known && this.index === this.home ? KNOWN_TRANSPORT_MS : NEW_TRANSPORT_MS, "connect");
     this.opened = new Set(this.rooms.keys());
+    for (const reading of this.rooms.values()) reading.joined = false;
     this.do({ do: "open", transport: this.transport, joins: [...this.opened].map((room) => this.joinOf(room)) });
   }
 
   /** @param {string} room @returns {Join} */
   joinOf(room) {
     const reading = /** @type {Reading} */ (this.rooms.get(room));
-    return { room, start: reading.start, presence: reading.options.presence };
+    return { room, start: reading.start, presence: reading.options.presence ?? false };
   }
 
   /** @param {string} token */
@@ -218,6 +218,8 @@ export class Session {
     this.go("up", `connected by ${this.transport}`);
     this.after(STABLE_MS, "stable");
     this.after(PING_MS, "ping");
+    this.credit = Math.max(0, BURST - this.rooms.size); // joins are commands, too
+    this.creditAt = this.now;
     for (const room of this.opened) if (!this.rooms.has(room)) this.sendLeave(room);
     for (const room of this.rooms.keys()) if (!this.opened.has(room)) this.sendJoin(room);
     this.resend();
@@ -233,9 +235,8 @@ export class Session {
 
   /** @param {number | null | undefined} expiresAt */
   expires(expiresAt) {
-    this.expiresAt = expiresAt ?? null;
-    if (this.hasToken && this.expiresAt !== null) {
-      const left = this.expiresAt - this.now;
+    if (this.hasToken && expiresAt != null) {
+      const left = expiresAt - this.now;
       this.after(Math.min(2 ** 31 - 1, Math.max(1000, left - Math.min(REFRESH_MARGIN_MS, left / 2))), "refresh");
     }
   }
@@ -324,7 +325,7 @@ export class Session {
 
   /** @param {string} room @param {boolean} [stay] where it is */
   sendJoin(room, stay) {
-    const { start, presence = false } = this.joinOf(room);
+    const { start, presence } = this.joinOf(room);
     this.do({ do: "send", command: { type: "join", room, ...(stay ? {} : start), presence } });
   }
 
@@ -420,7 +421,11 @@ export class Session {
     }
     if (this.state !== "online") return;
     switch (event.type) {
-      case "welcome": if (before === "online") this.resend(); // and on
+      case "welcome":
+        if (before === "online") {
+          this.cancel("connect");
+          this.resend();
+        } // and on
       case "authenticated": this.expires(event.expires_at); break;
       case "closing":
         this.retryAfterMs = event.retry_after_ms;
@@ -434,9 +439,7 @@ export class Session {
         break;
       case "error":
         if (event.id !== undefined) this.refused(event);
-        else if (event.room !== undefined) {
-          if (!event.retry_after_ms && ["forbidden", "bad_room", "bad_position", "too_many_rooms"].includes(event.code)) this.do({ do: "tell", room: event.room, event });
-        }
+        else if (event.room !== undefined) this.refusedRoom(event.room, event);
         break;
       case "left": {
         const owed = this.owedLefts.get(event.room) ?? 0;
@@ -450,6 +453,15 @@ export class Session {
     }
   }
 
+  /** @param {string} room @param {ServerEvent & Refusal} error */
+  refusedRoom(room, error) {
+    const reading = this.rooms.get(room);
+    if (!reading) return;
+    // What passes, but has kept us out of the room, is a reason to begin again: we would hear nothing of it.
+    if (!TEMPORARY.has(error.code) && !error.retry_after_ms) this.do({ do: "tell", room, event: error });
+    else if (!reading.joined) this.wait("lost", error.message);
+  }
+
   /** @param {string} room @param {ServerEvent} event */
   tell(room, event) {
     const reading = this.rooms.get(room);
@@ -459,7 +471,10 @@ export class Session {
       reading.epoch = event.epoch;
       reading.offset = event.head;
     }
-    if (event.type === "joined") reading.joinedEpoch = event.epoch;
+    if (event.type === "joined") {
+      reading.joinedEpoch = event.epoch;
+      reading.joined = true;
+    }
     if (event.type === "message") {
       if (event.offset <= reading.offset) return; // told already
       reading.epoch = reading.joinedEpoch;

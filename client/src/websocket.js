@@ -25,7 +25,7 @@ export function openWebSocket(wire, joins) {
   socket.onopen = () => {
     // The token goes into the first message, never into an address: addresses end up in logs.
     if (wire.token) auth(wire.token);
-    for (const { room, start, presence = false } of joins) send({ type: "join", room, ...start, presence });
+    for (const { room, start, presence } of joins) send({ type: "join", room, ...start, presence });
   };
   socket.onmessage = ({ data }) => over || wire.event(JSON.parse(data));
   socket.onerror = () => {}; // the close that follows says it

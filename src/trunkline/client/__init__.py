@@ -1,0 +1,31 @@
+"""Clients that never lose a message.
+
+`connect` follows rooms and publishes, on asyncio; it needs `pip install trunkline[client]`. `publish` blocks, and needs
+nothing:
+
+    from trunkline.client import publish
+
+    publish("http://localhost:8000", "orders", {"paid": 42})
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trunkline.client.blocking import publish
+from trunkline.client.errors import ClientError, RoomError
+
+if TYPE_CHECKING:
+    from trunkline.client.client import Client, Message, Room, connect
+
+__all__ = ["Client", "ClientError", "Message", "Room", "RoomError", "connect", "publish"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from trunkline.client import client  # noqa: PLC0415 - aiohttp is for those who connect
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}: connecting needs aiohttp: pip install 'trunkline[client]'") from None
+    return getattr(client, name)

@@ -1,0 +1,486 @@
+"""The asyncio client: between the session, which decides, and the world."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from trunkline.client.errors import ClientError, RoomError
+from trunkline.client.requests import POLL_WAIT_S, EventStreamDriver, PollDriver
+from trunkline.client.session import Session
+from trunkline.client.websocket import Driver, Json, WebSocketDriver, Wire
+
+log = logging.getLogger("trunkline.client")
+
+TRANSPORTS = ("websocket", "sse", "longpoll", "shortpoll")
+QUEUE_MAX = 1000  # messages that nobody has taken yet; then the room is left, and joined again where it was left
+WATCH_S = 5.0
+JUMP_S = 10.0
+
+GetToken = Callable[[], str | Awaitable[str | None] | None]
+Listener = Callable[[Any], object]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a room.
+
+    Attributes:
+        sender: The user who published it, or None.
+        at: ms since 1970 UTC.
+        data: Any JSON value.
+    """
+
+    room: str
+    offset: int
+    id: str
+    sender: str | None = msgspec.field(name="from")
+    at: int
+    data: Any
+
+
+class _Emitter:
+    def __init__(self) -> None:
+        self._listeners: dict[str, list[Listener]] = {}
+
+    def on(self, kind: str, listener: Listener) -> Callable[[], None]:
+        """Call *listener* at each event of this kind; returns how to stop that."""
+        of = self._listeners.setdefault(kind, [])
+        of.append(listener)
+        return lambda: of.remove(listener) if listener in of else None
+
+    def _emit(self, kind: str, event: object) -> None:
+        for listener in tuple(self._listeners.get(kind, ())):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener to %s failed", kind)
+
+
+class Room(_Emitter):
+    """One room. `async for message in room` gives every message once, in order, over as many connections as it takes.
+
+    Events for `on`: `message` (a Message), and as the dicts that PROTOCOL.md has: `gap`, `joined`, `presence`,
+    `signal`, `seen`, `unread`, `error`.
+
+    Attributes:
+        members: Who is there, by member, if `presence` was asked for.
+        marks: Up to where each member has seen the room.
+    """
+
+    def __init__(self, client: Client, name: str, options: Json) -> None:
+        super().__init__()
+        self.name = name
+        self.members: dict[str, Json] = {}
+        self.marks: dict[str, int] = {}
+        self._client = client
+        self._options = options
+        self._queue: deque[Message] = deque()
+        self._taken = False  # somebody iterates
+        self._left_at: Json | None = None  # too much waits: where to go on
+        self._moved = asyncio.Event()
+        self._error: RoomError | None = None
+        self._closed = False
+
+    async def publish(self, data: Any, *, id: str | None = None) -> int:  # noqa: A002 - its name on the wire
+        """Publish any JSON value; returns its offset once the log has it, whatever happens to the connection.
+
+        Args:
+            id: With the same id it is stored once, however often it is sent.
+
+        Raises:
+            ClientError: It was refused, or the client was closed before it was acked.
+            TypeError, ValueError: *data* is no JSON.
+        """
+        return await self._client.publish(self.name, data, id=id)
+
+    def signal(self, name: str, data: Any = None) -> None:
+        """Tell whoever is connected something that matters only now; nothing if we are not."""
+        self._client.step({"type": "signal", "room": self.name, "name": name, "data": data})
+
+    def seen(self, offset: int) -> None:
+        """Everything up to this offset was seen."""
+        self._client.step({"type": "seen", "room": self.name, "offset": offset})
+
+    def present(self, presence: bool | str | Json) -> None:
+        """Say something else of ourselves, or nothing more."""
+        self._options["presence"] = presence
+        if self._left_at is None:
+            self._client.step({"type": "join", "room": self.name, "options": self._options})
+
+    def close(self) -> None:
+        """Read it no longer."""
+        self._client.forget(self)
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self._messages()
+
+    async def _messages(self) -> AsyncIterator[Message]:
+        self._taken = True
+        try:
+            while True:
+                while self._queue:
+                    yield self._queue.popleft()
+                if self._left_at is not None:
+                    start, self._left_at = self._left_at, None
+                    self._client.step({"type": "join", "room": self.name, "options": {**self._options, **start}})
+                if self._error is not None:
+                    raise self._error
+                if self._closed:
+                    return
+                self._moved.clear()
+                await self._moved.wait()
+        finally:
+            self._taken = False
+            self._queue.clear()
+
+    def receive(self, event: Json) -> None:
+        """What the session tells of this room."""
+        kind = event["type"]
+        body = {name: value for name, value in event.items() if name != "type"}
+        if kind == "message":
+            message = Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
+            self._emit("message", message)
+            if self._taken:
+                self._queue.append(message)
+                if len(self._queue) >= QUEUE_MAX and self._left_at is None:
+                    self._left_at = self._client.leave_for_now(self.name)
+                self._moved.set()
+            return
+        if kind == "presence":
+            if "members" in event:
+                self.members.clear()
+            for member in (*event.get("members", ()), *event.get("joined", ())):
+                self.members[member["member"]] = member
+            for member in event.get("left", ()):
+                self.members.pop(member, None)
+        elif kind == "seen":
+            for mark in event["marks"]:
+                self.marks[mark["member"]] = max(mark["offset"], self.marks.get(mark["member"], 0))
+        elif kind == "unread":
+            body = next((count for count in event["rooms"] if count["room"] == self.name), body)
+        elif kind == "error":
+            self._error = RoomError(event["code"], event["message"])
+            self._moved.set()
+        self._emit(kind, body)
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self._closed = True
+        self._moved.set()
+
+
+class Client(_Emitter):
+    """A connection for any number of rooms. Use it as `async with connect(url) as client: …`.
+
+    Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
+
+    Attributes:
+        user: Who the server says we are.
+        member: Our name in `members` and `marks`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        get_token: GetToken | None = None,
+        transports: Sequence[str] = TRANSPORTS,
+        client_id: str | None = None,
+        outbox_max: int = 1000,
+        poll_ms: int = 2000,
+    ) -> None:
+        super().__init__()
+        self._url = URL(url.rstrip("/").replace("ws", "http", 1) if url.startswith("ws") else url.rstrip("/"))
+        if self._url.scheme not in ("http", "https"):
+            raise ValueError(f"{url!r} is no http:// or https:// address")
+        self.user: str | None = None
+        self.member = ""
+        self.client_id = client_id or secrets.token_hex(16)
+        self._get_token = get_token
+        self._poll_ms = poll_ms
+        self._rooms: dict[str, Room] = {}
+        self._acks: dict[str, asyncio.Future[int]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._driver: Driver | None = None
+        self._token = ""
+        self._bytes_max = 65_536
+        self._http: aiohttp.ClientSession
+        self._session = Session(
+            transports,
+            has_token=get_token is not None,
+            outbox_max=outbox_max,
+            random=random.random,  # jitter, no secret
+        )
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._watcher = asyncio.ensure_future(self._watch())
+        asyncio.get_running_loop().call_soon(self.step, {"type": "start"})  # with the rooms that are asked for at once
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def state(self) -> str:
+        """`idle`, `connecting`, `online`, `waiting` or `closed`."""
+        return self._session.state
+
+    @property
+    def transport(self) -> str:
+        """By which it is connected, or tries to be."""
+        return self._session.transport
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for their ack."""
+        return len(self._session.outbox)
+
+    def room(
+        self,
+        name: str,
+        *,
+        since: str | int | None = None,
+        last: int | None = None,
+        presence: bool | str | Json = False,
+    ) -> Room:
+        """Read a room; asking again for one that is read gives the same.
+
+        Args:
+            since: `start`, `now`, an offset or a position such as `k3f9x2.42`.
+            last: Instead: begin with so many of the newest; 50 if both are left out.
+            presence: True, or a dict that others are shown; `watch` to be told only.
+        """
+        room = self._rooms.get(name)
+        if room is None:
+            options = {"since": since, "last": last, "presence": presence}
+            options = {key: value for key, value in options.items() if value is not None}
+            room = self._rooms[name] = Room(self, name, options)
+            self.step({"type": "join", "room": name, "options": options})
+        return room
+
+    async def publish(self, room: str, data: Any, *, id: str | None = None) -> int:  # noqa: A002
+        """Publish to a room that need not be read. See `Room.publish`."""
+        size = len(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+        if size > self._bytes_max:
+            raise ClientError("too_large", f"data of {size} bytes, at most {self._bytes_max} allowed")
+        message_id = id or secrets.token_hex(16)
+        ack = self._acks.get(message_id)
+        if ack is None:
+            ack = self._acks[message_id] = asyncio.get_running_loop().create_future()
+            self.step({"type": "publish", "draft": {"id": message_id, "room": room, "data": data}})
+        return await asyncio.shield(ack)
+
+    async def unread(self, rooms: Sequence[str]) -> list[Json]:
+        """How much of these rooms was not seen; they need not be read.
+
+        Raises:
+            ClientError: The server refused it, or cannot be reached.
+        """
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        pairs = [("client", self.client_id), *(("room", room) for room in rooms)]
+        try:
+            async with self._http.get(self._url / "unread", params=pairs, headers=headers) as response:
+                answer = await response.json()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise ClientError("unreachable", str(error)) from None
+        if "error" in answer:
+            raise ClientError(answer["error"]["code"], answer["error"]["message"])
+        counts: list[Json] = answer["rooms"]
+        return counts
+
+    def wake(self, reason: str = "woken by the application") -> None:
+        """Find out at once whether the connection is still good; connect at once if there is none."""
+        self.step({"type": "wake", "reason": reason})
+
+    async def close(self) -> None:
+        """End it. What was not acked is refused with `closed`."""
+        driver = self._driver
+        self.step({"type": "close"})
+        self._watcher.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(self._watcher, *self._tasks, return_exceptions=True)
+        if driver is not None:
+            await driver.wait_closed()
+        await self._http.close()
+
+    def forget(self, room: Room) -> None:
+        """Read a room no longer."""
+        if self._rooms.get(room.name) is room:
+            del self._rooms[room.name]
+            self.step({"type": "leave", "room": room.name})
+            room.end()
+
+    def leave_for_now(self, name: str) -> Json:
+        """Nobody takes the room's messages: where to go on when somebody does."""
+        start = self._session.rooms[name].start
+        self.step({"type": "leave", "room": name})
+        return start
+
+    # Between the session and the world.
+
+    def step(self, given: Json) -> None:
+        """One input for the session; carries out what it comes to."""
+        for effect in self._session.step(given, time.time() * 1000):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Json) -> None:
+        kind = effect["do"]
+        if kind == "open":
+            self._open(effect["transport"], effect["joins"])
+        elif kind == "shut":
+            self._shut()
+        elif kind == "send":
+            if self._driver is not None:
+                self._driver.send(effect["command"])
+        elif kind == "token":
+            if self._asking is None:
+                self._asking = self._spawn(self._ask())
+        elif kind == "auth":
+            self._token = effect["token"]
+            if self._driver is not None:
+                self._driver.auth(self._token)
+        elif kind in ("timer", "cancel"):
+            timer = self._timers.pop(effect["name"], None)
+            if timer is not None:
+                timer.cancel()
+            if kind == "timer":
+                given = {"type": "timer", "name": effect["name"]}
+                self._timers[effect["name"]] = asyncio.get_running_loop().call_later(
+                    effect["ms"] / 1000, self.step, given
+                )
+        elif kind == "change":
+            log.debug("%(state)s (%(reason)s): %(text)s", effect["change"])
+            self._emit("state", effect["change"])
+            if effect["change"]["state"] == "closed":
+                for room in self._rooms.values():
+                    room.end()
+        elif kind == "tell":
+            if effect["room"] in self._rooms:
+                self._rooms[effect["room"]].receive(effect["event"])
+        elif kind == "stored":
+            ack = self._acks.pop(effect["receipt"]["id"], None)
+            if ack is not None and not ack.done():
+                ack.set_result(effect["receipt"]["offset"])
+        elif kind == "refused":
+            error = effect["error"]
+            ack = self._acks.pop(error["id"], None)
+            if ack is not None and not ack.done():
+                ack.set_exception(ClientError(error["code"], error["message"]))
+                ack.exception()  # it may be that nobody waits any more
+        elif kind == "outbox":
+            self._emit("outbox", len(effect["drafts"]))
+
+    def _shut(self) -> None:
+        if self._driver is not None:
+            self._driver.close()
+            self._spawn(self._driver.wait_closed())
+            self._driver = None
+
+    def _open(self, transport: str, joins: list[Json]) -> None:
+        self._shut()
+
+        def event(said: Json) -> None:
+            if self._driver is not driver:
+                return
+            if said["type"] == "welcome" and "member" in said:
+                self.user, self.member = said["user"], said["member"]
+                self._bytes_max = said["limits"]["message_bytes"]
+            self.step({"type": "event", "event": said})
+
+        def down(how: Json) -> None:
+            if self._driver is driver:
+                self.step({"type": "down", "down": how})
+
+        def heard() -> None:
+            if self._driver is driver:
+                self.step({"type": "heard"})
+
+        wire = Wire(self._http, self._url, self.client_id, self._token, self._poll_ms, event, down, heard)
+        driver: Driver
+        if transport == "websocket":
+            driver = WebSocketDriver(wire, joins)
+        elif transport == "sse":
+            driver = EventStreamDriver(wire, joins)
+        else:
+            driver = PollDriver(wire, joins, POLL_WAIT_S if transport == "longpoll" else 0)
+        self._driver = driver
+
+    async def _ask(self) -> None:
+        try:
+            assert self._get_token is not None
+            token = self._get_token()
+            if inspect.isawaitable(token):
+                token = await token
+        except Exception as error:  # noqa: BLE001 - the application's; tried again unless it says that it is no use
+            self._asking = None
+            final = getattr(error, "status", None) in (401, 403)
+            self.step({"type": "no-token", "final": final, "text": str(error) or type(error).__name__})
+        else:
+            self._asking = None
+            if token:
+                self.step({"type": "token", "token": token})
+            else:
+                self.step({"type": "no-token", "final": True, "text": "there is no token"})
+
+    async def _watch(self) -> None:
+        """A machine that slept finds its clock ahead."""
+        before = time.time()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = time.time()
+            if abs(now - before - WATCH_S) > JUMP_S:
+                self.wake("the clock has jumped")
+            before = now
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def connect(
+    url: str,
+    *,
+    get_token: GetToken | None = None,
+    transports: Sequence[str] = TRANSPORTS,
+    client_id: str | None = None,
+    outbox_max: int = 1000,
+    poll_ms: int = 2000,
+) -> Client:
+    """A client, to be entered: `async with connect("http://localhost:8000") as client: …`.
+
+    Args:
+        url: Where the server is; its path may be that of a mount.
+        get_token: Called (and awaited, if it is async) before each connection and before a token ends. What it raises
+            is tried again, unless it has a `status` of 401 or 403.
+        transports: Which to use, the best first.
+        client_id: 8 to 64 of `A-Z a-z 0-9 _ -`: on servers that ask nobody who they are, whoever comes back with it is
+            the same member. One connection may have it at a time. By default random.
+        outbox_max: How many messages may wait for their acks.
+        poll_ms: Between two short polls.
+    """
+    return Client(
+        url,
+        get_token=get_token,
+        transports=transports,
+        client_id=client_id,
+        outbox_max=outbox_max,
+        poll_ms=poll_ms,
+    )

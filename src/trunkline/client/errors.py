@@ -1,0 +1,34 @@
+"""What goes wrong for a client. `code` is the server's (PROTOCOL.md), or one of those below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ClientError(Exception):
+    """A message was not stored, or it cannot be known.
+
+    Attributes:
+        code: `closed` (the client was closed before the ack), `outbox_full`, `timeout`, `unreachable`, `unauthorized`,
+            or what the server said.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RoomError(ClientError):
+    """A room may not be read."""
+
+
+class Down(Exception):
+    """How a connection ended, or why it never began, as the session is told."""
+
+    def __init__(self, reason: str, **more: Any) -> None:
+        super().__init__(reason)
+        self.down: dict[str, Any] = {"reason": reason, **more}
+
+    @property
+    def reason(self) -> str:
+        return str(self.down["reason"])

@@ -1,0 +1,566 @@
+"""What a client does, as a pure function: inputs in, effects out. The twin of `client/src/session.js`.
+
+Both replay the exchanges of `conformance/`, step by step: what one of them does, the other does too. Inputs and effects
+are therefore plain JSON objects, as those files have them; the drawing of the states stands in the JavaScript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+# Each state's ways out. What is not here cannot happen.
+TRANSITIONS: dict[str, dict[str, str]] = {
+    "idle": {"start": "connecting", "close": "closed"},
+    "connecting": {
+        "up": "online", "fallback": "connecting", "fail": "waiting", "refused": "closed", "close": "closed",
+    },
+    "online": {"lost": "waiting", "closing": "waiting", "refused": "closed", "close": "closed"},
+    "waiting": {"retry": "connecting", "wake": "connecting", "refused": "closed", "close": "closed"},
+    "closed": {},
+}  # fmt: skip
+
+FIRST_DELAY_MS = 500  # the ceiling of the first retry; full jitter below it
+LONGEST_DELAY_MS = 20_000
+NEW_TRANSPORT_MS = 3000  # for a transport that has never worked here, so that the next one is tried in time
+KNOWN_TRANSPORT_MS = 10_000
+PATIENCE = 3  # failures in a row before a transport that has worked is doubted
+STABLE_MS = 15_000  # whoever lives so long was no failure
+SHORT_LIVES_MAX = 3  # then something on the way does not like this transport
+PING_MS = 20_000  # proxies are kept awake from both sides
+PONG_MS = 10_000
+PROBE_MS = 2500  # for an answer when we have reason to doubt
+SILENCE_MS = 45_000  # of a stream on which the server speaks every 30 s
+RESEND_MS = 1000
+PACE_MS = 25  # servers take 50 commands a second and 200 at once: we stay under both
+BURST = 100
+REFRESH_MARGIN_MS = 30_000
+REFUSED_TOKENS_MAX = 2
+FATAL_STATUS = frozenset({400, 403, 404, 405, 409, 421, 426})
+TEMPORARY = frozenset({"store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"})
+
+
+def after_close(code: int) -> str:
+    """What a client does after a close code; also for codes that do not exist yet."""
+    if code in (1002, 1003, 1007, 1009, 1010) or 4200 <= code < 5000:
+        return "give up"
+    return "refresh" if 4100 <= code < 4200 else "retry"
+
+
+class _Reading:
+    """A room that somebody reads."""
+
+    def __init__(self, options: Json) -> None:
+        self.options = options
+        self.epoch = ""
+        self.joined_epoch = ""
+        self.offset = -1
+        self.seen = -1
+        self.joined = False  # on this connection
+
+    @property
+    def start(self) -> Json:
+        """Where to go on."""
+        if self.epoch:
+            return {"since": f"{self.epoch}.{self.offset}"}
+        since = self.options.get("since")
+        return {"last": self.options.get("last", 50)} if since is None else {"since": since}
+
+
+class _Draft:
+    __slots__ = ("data", "id", "room", "sent")
+
+    def __init__(self, draft: Json) -> None:
+        self.id: str = draft["id"]
+        self.room: str = draft["room"]
+        self.data: Any = draft["data"]
+        self.sent = False
+
+
+class Session:
+    """One client. The names and the order of everything are those of the JavaScript."""
+
+    def __init__(
+        self,
+        transports: Sequence[str],
+        *,
+        first: str | None = None,
+        has_token: bool = False,
+        outbox: Iterable[Json] = (),
+        outbox_max: int = 1000,
+        random: Callable[[], float],
+    ) -> None:
+        self.state = "idle"
+        self.rooms: dict[str, _Reading] = {}
+        self.outbox = {draft["id"]: _Draft(draft) for draft in outbox}
+        self._outbox_max = outbox_max
+        self._signals: dict[tuple[str, str], Json] = {}
+        self._transports = list(transports)
+        self._index = self._transports.index(first) if first in self._transports else 0
+        self._home = self._index  # where to begin again
+        self._known = first is not None  # home has worked
+        self._random = random
+        self._has_token = has_token
+        self._refused_tokens = 0
+        self._wants_token = False
+        self._failures = 0
+        self._short_lives = 0
+        self._retry_after_ms = 0
+        self._paused = False
+        self._credit = float(BURST)
+        self._credit_at = 0.0
+        self._now = 0.0
+        self._heard_at = 0.0
+        self._pinged_at = 0.0
+        self._pong_due = 0.0
+        self._opened: list[str] = []  # rooms that the connection was opened with
+        # Answers to `leave` that are still to come: what arrives before them is of an earlier joining.
+        self._owed_lefts: dict[str, int] = {}
+        self._effects: list[Json] = []
+
+    @property
+    def transport(self) -> str:
+        return self._transports[self._index]
+
+    def step(self, given: Json, now: float) -> list[Json]:
+        """Take one input at a time (ms on any clock that goes on while we sleep); carry the effects out in order."""
+        self._now = now
+        self._effects = []
+        kind = given["type"]
+        if kind == "start":
+            if self.state == "idle":
+                self._connect("start", "starting")
+        elif kind == "close":
+            self._close("close", "closed by the application")
+        elif kind == "heard":
+            self._heard_at = now
+        elif kind == "join":
+            self._join(given["room"], given["options"])
+        elif kind == "leave":
+            self._leave(given["room"])
+        elif kind == "publish":
+            self._publish(given["draft"])
+        elif kind == "signal":
+            if self.state == "online":
+                signal = {name: given[name] for name in ("room", "name", "data")}
+                self._signals[given["room"], given["name"]] = signal
+                self._flush()
+        elif kind == "seen":
+            self._seen(given["room"], given["offset"])
+        elif kind == "event":
+            self._heard_at = now
+            self._event(given["event"])
+        elif kind == "down":
+            self._down(given["down"])
+        elif kind == "token":
+            self._token(given["token"])
+        elif kind == "no-token":
+            self._no_token(given["text"], final=given["final"])
+        elif kind == "timer":
+            self._timer(given["name"])
+        elif kind == "wake":
+            self._wake(given["reason"])
+        return self._effects
+
+    def _do(self, effect: str, **more: Any) -> None:
+        self._effects.append({"do": effect, **more})
+
+    def _after(self, ms: float, name: str) -> None:
+        self._do("timer", name=name, ms=ms)
+
+    def _cancel(self, *names: str) -> None:
+        for name in names:
+            self._do("cancel", name=name)
+
+    def _send(self, kind: str, **more: Any) -> None:
+        self._do("send", command={"type": kind, **more})
+
+    def _go(self, why: str, text: str, **more: Any) -> None:
+        self.state = TRANSITIONS[self.state][why]
+        change = {"state": self.state, "reason": why, "text": text, "transport": self.transport, **more}
+        self._do("change", change=change)
+
+    # Connecting.
+
+    def _connect(self, why: str, text: str) -> None:
+        self._go(why, text)
+        self._cancel("retry")
+        self._do("shut")
+        self._owed_lefts.clear()
+        if self._has_token:
+            self._after(KNOWN_TRANSPORT_MS, "connect")
+            self._wants_token = True
+            self._do("token")
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        known = self._known and self._index == self._home
+        self._after(KNOWN_TRANSPORT_MS if known else NEW_TRANSPORT_MS, "connect")
+        self._opened = list(self.rooms)
+        for reading in self.rooms.values():
+            reading.joined = False
+        self._do("open", transport=self.transport, joins=[self._join_of(room) for room in self._opened])
+
+    def _join_of(self, room: str) -> Json:
+        reading = self.rooms[room]
+        return {"room": room, "start": reading.start, "presence": reading.options.get("presence", False)}
+
+    def _token(self, token: str) -> None:
+        if not self._wants_token:
+            return
+        self._wants_token = False
+        if self.state == "connecting":
+            self._do("auth", token=token)
+            self._open()
+        elif self.state == "online":
+            self._do("auth", token=token)
+
+    def _no_token(self, text: str, *, final: bool) -> None:
+        if not self._wants_token:
+            return
+        self._wants_token = False
+        if final:
+            self._close("refused", text, "unauthorized")
+        elif self.state == "connecting":
+            self._wait("fail", text)
+        elif self.state == "online":
+            self._after(self._delay(), "refresh")
+
+    def _up(self) -> None:
+        self._cancel("connect")
+        self._home = self._index
+        self._known = True
+        self._refused_tokens = 0
+        self._go("up", f"connected by {self.transport}")
+        self._after(STABLE_MS, "stable")
+        self._after(PING_MS, "ping")
+        self._credit = max(0, BURST - len(self.rooms))  # joins are commands, too
+        self._credit_at = self._now
+        for room in self._opened:
+            if room not in self.rooms:
+                self._send_leave(room)
+        for room in self.rooms:
+            if room not in self._opened:
+                self._send_join(room)
+        self._resend()
+
+    def _resend(self) -> None:
+        """On a new connection: whatever the one before may not have brought there."""
+        self._paused = False
+        for draft in self.outbox.values():
+            draft.sent = False
+        for room, reading in self.rooms.items():
+            if reading.seen >= 0:
+                self._send("seen", room=room, offset=reading.seen)
+        self._flush()
+
+    def _expires(self, expires_at: float | None) -> None:
+        if self._has_token and expires_at is not None:
+            left = expires_at - self._now
+            self._after(min(2**31 - 1, max(1000, left - min(REFRESH_MARGIN_MS, left / 2))), "refresh")
+
+    # Losing the connection.
+
+    def _down(self, down: Json) -> None:
+        if self.state not in ("connecting", "online"):
+            return
+        code, status, reason = down.get("code", 1006), down.get("status", 0), down["reason"]
+        text, unreachable = down.get("text") or reason, down.get("unreachable", False)
+        if not status:
+            then = after_close(code)
+        elif status == 401:
+            then = "refresh"
+        else:
+            then = "give up" if status in FATAL_STATUS else "retry"
+        self._retry_after_ms = max(self._retry_after_ms, down.get("retryAfterMs") or 0)
+        if then == "refresh" and self._has_token:
+            self._refused_tokens += 1
+        if then == "give up" or (
+            then == "refresh" and (not self._has_token or self._refused_tokens > REFUSED_TOKENS_MAX)
+        ):
+            self._close("refused", text, "unauthorized" if then == "refresh" else reason)
+            return
+        more = self._index + 1 < len(self._transports)
+        if self.state == "online":
+            if not (code in (1001, 1012) or code >= 4000 or unreachable):
+                self._short_lives += 1
+                if self._short_lives >= SHORT_LIVES_MAX and more:
+                    self._short_lives = 0
+                    self._index += 1
+                    self._home = self._index
+                    self._known = False
+            self._wait("lost", text)
+            return
+        # Would another transport come further? Not if nothing can, nor if the server itself said no, nor at the first
+        # failures of one that has worked here: servers restart more often than networks change.
+        hopeless = unreachable or status in (429, 503) or then == "refresh"
+        patient = self._known and self._index == self._home and self._failures < PATIENCE
+        if not hopeless and not patient and more:
+            self._index += 1
+            self._connect("fallback", text)
+            return
+        if not hopeless and not patient:
+            self._home = 0
+            self._known = False
+        self._index = self._home
+        self._wait("fail", text)
+
+    def _delay(self) -> int:
+        """Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one."""
+        ceiling = min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** min(self._failures, 10))
+        self._failures += 1
+        ms = self._retry_after_ms + self._random() * ceiling
+        self._retry_after_ms = 0
+        return _rounded(ms)
+
+    def _wait(self, why: str, text: str) -> None:
+        self._cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend")
+        self._do("shut")
+        self._signals.clear()
+        ms = self._delay()
+        self._go(why, text, retryMs=ms)
+        self._after(ms, "retry")
+
+    def _close(self, why: str, text: str, reason: str | None = None) -> None:
+        if self.state == "closed":
+            return
+        self._cancel("connect", "retry", "stable", "ping", "pong", "refresh", "flush", "resend")
+        if self.state == "online":  # so that others are told at once, and not after the grace for who may come back
+            for room in self.rooms:
+                self._send("leave", room=room)
+        self._do("shut")
+        self._go(why, text, reason=reason or why)
+        for draft in self.outbox.values():
+            message = f"not known to be stored: {text}"
+            self._do("refused", error={"id": draft.id, "room": draft.room, "code": "closed", "message": message})
+        self.outbox.clear()
+        self._keep()
+
+    # Rooms.
+
+    def _join(self, room: str, options: Json) -> None:
+        before = self.rooms.get(room)
+        if before is not None:
+            before.options = options  # its place stays; what it tells of itself may be new
+        else:
+            self.rooms[room] = _Reading(options)
+        if self.state == "online":
+            self._send_join(room, stay=before is not None)
+
+    def _send_join(self, room: str, *, stay: bool = False) -> None:
+        join = self._join_of(room)
+        self._send("join", room=room, **({} if stay else join["start"]), presence=join["presence"])
+
+    def _send_leave(self, room: str) -> None:
+        self._owed_lefts[room] = self._owed_lefts.get(room, 0) + 1
+        self._send("leave", room=room)
+
+    def _leave(self, room: str) -> None:
+        if self.rooms.pop(room, None) is not None and self.state == "online":
+            self._send_leave(room)
+
+    def _seen(self, room: str, offset: int) -> None:
+        reading = self.rooms.get(room)
+        if reading is None or offset <= reading.seen:
+            return
+        reading.seen = offset
+        if self.state == "online":
+            self._send("seen", room=room, offset=offset)
+
+    # Writing.
+
+    def _publish(self, draft: Json) -> None:
+        closed = self.state == "closed"
+        if closed or len(self.outbox) >= self._outbox_max:
+            message = "the client is closed" if closed else f"{self._outbox_max} messages wait already"
+            code = "closed" if closed else "outbox_full"
+            self._do("refused", error={"id": draft["id"], "room": draft["room"], "code": code, "message": message})
+            return
+        self.outbox[draft["id"]] = _Draft(draft)
+        self._keep()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what may be sent now, in order and no faster than servers like it."""
+        if self.state != "online":
+            return
+        self._credit = min(BURST, self._credit + (self._now - self._credit_at) / PACE_MS)
+        self._credit_at = self._now
+        for key, signal in list(self._signals.items()):
+            if self._credit < 1:
+                break
+            self._credit -= 1
+            del self._signals[key]
+            self._send("signal", **signal)
+        if not self._paused:
+            for draft in self.outbox.values():
+                if draft.sent:
+                    continue
+                if self._credit < 1:
+                    break
+                self._credit -= 1
+                draft.sent = True
+                self._send("message", room=draft.room, id=draft.id, data=draft.data)
+        if self._credit < 1:
+            self._after(PACE_MS, "flush")
+
+    def _keep(self) -> None:
+        self._do("outbox", drafts=[{"id": d.id, "room": d.room, "data": d.data} for d in self.outbox.values()])
+
+    def _refused(self, error: Json) -> None:
+        draft = self.outbox.get(error["id"])
+        if draft is None:
+            return
+        if error["code"] in TEMPORARY or error.get("retry_after_ms"):
+            # What was written after it waits with it, so that it does not overtake.
+            self._paused = True
+            found = False
+            for later in self.outbox.values():
+                found = found or later is draft
+                if found:
+                    later.sent = False
+            self._after(_rounded(error.get("retry_after_ms", RESEND_MS) * (1 + self._random())), "resend")
+            return
+        del self.outbox[draft.id]
+        self._keep()
+        self._do("refused", error=error)
+
+    # What the server says.
+
+    def _event(self, event: Json) -> None:
+        before, kind = self.state, event["type"]
+        if before == "connecting" and kind == "welcome":
+            self._up()
+        if before == "connecting" and kind == "error" and not event.get("room"):
+            code = 4100 if event["code"] in ("unauthorized", "token_expired") else 1011
+            self._down({"code": code, "reason": event["code"], "text": event["message"]})
+            return
+        if self.state != "online":
+            return
+        if kind in ("welcome", "authenticated"):
+            if kind == "welcome" and before == "online":
+                self._cancel("connect")
+                self._resend()
+            self._expires(event.get("expires_at"))
+        elif kind == "closing":
+            self._retry_after_ms = event["retry_after_ms"]
+            self._wait("closing", "the server is about to stop")
+        elif kind == "ack":
+            if self.outbox.pop(event["id"], None) is not None:
+                self._keep()
+                self._do("stored", receipt=event)
+        elif kind == "error":
+            if event.get("id") is not None:
+                self._refused(event)
+            elif event.get("room") is not None:
+                self._refused_room(event["room"], event)
+        elif kind == "left":
+            owed = self._owed_lefts.pop(event["room"], 0)
+            if owed > 1:
+                self._owed_lefts[event["room"]] = owed - 1
+        elif kind == "unread":
+            for count in event["rooms"]:
+                self._tell(count["room"], event)
+        elif kind != "pong" and event.get("room") is not None:
+            self._tell(event["room"], event)
+
+    def _refused_room(self, room: str, error: Json) -> None:
+        reading = self.rooms.get(room)
+        if reading is None:
+            return
+        # What passes, but has kept us out of the room, is a reason to begin again: we would hear nothing of it.
+        if error["code"] not in TEMPORARY and not error.get("retry_after_ms"):
+            self._do("tell", room=room, event=error)
+        elif not reading.joined:
+            self._wait("lost", error["message"])
+
+    def _tell(self, room: str, event: Json) -> None:
+        reading = self.rooms.get(room)
+        if reading is None or room in self._owed_lefts:
+            return
+        kind = event["type"]
+        if kind == "joined":
+            # From here on we can say where we were, although nothing has come yet.
+            if not reading.epoch and (reading.options.get("since") == "now" or not event["head"]):
+                reading.epoch = event["epoch"]
+                reading.offset = event["head"]
+            reading.joined_epoch = event["epoch"]
+            reading.joined = True
+        elif kind == "message":
+            if event["offset"] <= reading.offset:
+                return  # told already
+            reading.epoch = reading.joined_epoch
+            reading.offset = event["offset"]
+        elif kind == "gap":
+            epoch, _, offset = event["next"].partition(".")
+            reading.epoch = reading.joined_epoch = epoch
+            reading.offset = int(offset)
+        self._do("tell", room=room, event=event)
+
+    # Time.
+
+    def _timer(self, name: str) -> None:
+        if name == "connect":
+            if self._wants_token:
+                self._wants_token = False
+                self._wait("fail", "getToken did not answer in time")
+            else:
+                self._down({"reason": "timeout", "text": f"no answer by {self.transport}"})
+        elif name == "retry":
+            if self.state == "waiting":
+                self._connect("retry", "trying again")
+        elif name == "stable":
+            self._failures = self._short_lives = 0
+            self._do("remember", transport=self.transport)
+        elif name == "ping":
+            self._ping(PONG_MS)
+        elif name == "pong":
+            if self._heard_at >= self._pinged_at:
+                return
+            # If this timer itself is late, we have slept, and not the server.
+            if self._now - self._pong_due > 5000:
+                self._ping(PROBE_MS)
+            else:
+                self._down({"reason": "silence", "text": "nothing was heard from the server"})
+        elif name == "refresh":
+            if self.state == "online" and not self._wants_token:
+                self._wants_token = True
+                self._do("token")
+        elif name == "flush":
+            self._flush()
+        elif name == "resend":
+            self._paused = False
+            self._flush()
+
+    def _ping(self, patience_ms: int) -> None:
+        if self.state != "online":
+            return
+        self._after(PING_MS, "ping")
+        if self.transport == "websocket":
+            self._pinged_at = self._now
+            self._pong_due = self._now + patience_ms
+            self._send("ping")
+            self._after(patience_ms, "pong")
+        elif self._now - self._heard_at > SILENCE_MS:
+            self._down({"reason": "silence", "text": "nothing was heard from the server"})
+
+    def _wake(self, reason: str) -> None:
+        """The network or the machine has come back: find out at once what is left of the connection."""
+        if self.state == "waiting":
+            self._failures = 0
+            self._connect("wake", reason)
+        elif self.state == "online":
+            if self.transport == "websocket":
+                self._ping(PROBE_MS)
+            elif self._now - self._heard_at > 3000:
+                # A stream cannot be asked, but a new one costs one request and says where it stands.
+                self._open()
+                self._heard_at = self._now
+
+
+def _rounded(ms: float) -> int:
+    """As JavaScript's Math.round."""
+    return int(ms + 0.5)
