@@ -10,6 +10,7 @@ run: $(VENV)/installed
 
 test: $(VENV)/developing
 	tools/browser
+	tools/node
 	$(BIN)/python -m pytest
 
 check: $(VENV)/developing
@@ -50,4 +51,4 @@ $(VENV)/developing: pyproject.toml
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) node_modules client/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -138,6 +138,13 @@ class Proxy:
             self.cuts += 1
             writer.transport.abort()
 
+    def half_close(self, rng: random.Random) -> None:
+        """End one direction of a random connection: its client hears no more, and may still speak."""
+        if self.connections:
+            writer = rng.choice(list(self.connections))
+            if writer.can_write_eof() and not writer.is_closing():
+                writer.write_eof()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -340,6 +340,13 @@ export class Session {
     if (this.rooms.delete(room) && this.state === "online") this.sendLeave(room);
   }
 
+  /** @param {string} room */
+  left(room) {
+    const owed = this.owedLefts.get(room) ?? 0;
+    if (owed > 1) this.owedLefts.set(room, owed - 1);
+    else this.owedLefts.delete(room);
+  }
+
   /** @param {string} room @param {number} offset */
   seen(room, offset) {
     const reading = this.rooms.get(room);
@@ -386,7 +393,7 @@ export class Session {
   }
 
   keep() {
-    this.do({ do: "outbox", drafts: [...this.outbox.values()].map(({ id, room, data }) => ({ id, room, data })) });
+    this.do({ do: "outbox", waiting: this.outbox.size });
   }
 
   /** @param {Refusal} error */
@@ -441,12 +448,7 @@ export class Session {
         if (event.id !== undefined) this.refused(event);
         else if (event.room !== undefined) this.refusedRoom(event.room, event);
         break;
-      case "left": {
-        const owed = this.owedLefts.get(event.room) ?? 0;
-        if (owed > 1) this.owedLefts.set(event.room, owed - 1);
-        else this.owedLefts.delete(event.room);
-        break;
-      }
+      case "left": this.left(event.room); break;
       case "unread": for (const count of event.rooms) this.tell(count.room, event); break;
       case "pong": break;
       default: this.tell(event.room, event);
@@ -455,6 +457,7 @@ export class Session {
 
   /** @param {string} room @param {ServerEvent & Refusal} error */
   refusedRoom(room, error) {
+    if (error.code === "not_joined") this.left(room); // it was refused before we left it
     const reading = this.rooms.get(room);
     if (!reading) return;
     // What passes, but has kept us out of the room, is a reason to begin again: we would hear nothing of it.
@@ -466,10 +469,13 @@ export class Session {
   tell(room, event) {
     const reading = this.rooms.get(room);
     if (!reading || this.owedLefts.has(room)) return;
-    // From here on we can say where we were, although nothing has come yet.
-    if (event.type === "joined" && !reading.epoch && (reading.options.since === "now" || !event.head)) {
-      reading.epoch = event.epoch;
-      reading.offset = event.head;
+    // From here on we can say where we were, although nothing has come yet: "the last 50" is another place later.
+    if (event.type === "joined" && !reading.epoch) {
+      const { since, last = 50 } = reading.options;
+      if (since === undefined || since === "now" || !event.head) {
+        reading.epoch = event.epoch;
+        reading.offset = since === undefined ? Math.max(0, event.head - last) : event.head;
+      }
     }
     if (event.type === "joined") {
       reading.joinedEpoch = event.epoch;

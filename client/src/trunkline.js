@@ -295,8 +295,8 @@ export class Client extends Emitter {
         break;
       }
       case "outbox":
-        if (this.options.persist) this.save("outbox", effect.drafts, "sessionStorage");
-        this.emit("outbox", effect.drafts.length);
+        if (this.options.persist) this.save("outbox", [...this.session.outbox.values()], "sessionStorage");
+        this.emit("outbox", effect.waiting);
         break;
       case "remember": this.save("transport", { transport: effect.transport, at: Date.now() }); break;
     }

@@ -55,7 +55,7 @@
  *   | {do: "send", command: Record<string, any>}
  *   | {do: "timer", name: TimerName, ms: number} | {do: "cancel", name: TimerName}
  *   | {do: "change", change: Change} | {do: "tell", room: string, event: ServerEvent}
- *   | {do: "stored", receipt: Receipt} | {do: "refused", error: Refusal} | {do: "outbox", drafts: Draft[]}
+ *   | {do: "stored", receipt: Receipt} | {do: "refused", error: Refusal} | {do: "outbox", waiting: number}
  *   | {do: "remember", transport: Transport})} Effect
  */
 

@@ -384,7 +384,7 @@ class Client(_Emitter):
                 ack.set_exception(ClientError(error["code"], error["message"]))
                 ack.exception()  # it may be that nobody waits any more
         elif kind == "outbox":
-            self._emit("outbox", len(effect["drafts"]))
+            self._emit("outbox", effect["waiting"])
 
     def _shut(self) -> None:
         if self._driver is not None:

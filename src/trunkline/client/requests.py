@@ -52,6 +52,7 @@ class Requests:
         self._live = ""
         self._session = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._farewells: set[asyncio.Task[None]] = set()  # what is still said after the end
         self._spawn(self._run())
         self._spawn(self._post_all())
 
@@ -72,7 +73,9 @@ class Requests:
             self._event({"type": "left", "room": room})
             self._turned.set()
             if known is not None and known["presence"]:
-                self._spawn(self._try(f"rooms/{room}/presence", method="DELETE"))
+                farewell = asyncio.ensure_future(self._try(f"rooms/{room}/presence", method="DELETE", timeout_s=1.0))
+                self._farewells.add(farewell)
+                farewell.add_done_callback(self._farewells.discard)
         elif kind == "message":
             # One at a time, for two requests of one client may overtake each other; and none behind one that failed.
             self._posts.put_nowait((self._failures, command))
@@ -92,7 +95,7 @@ class Requests:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._farewells, return_exceptions=True)
 
     # Requests.
 

@@ -362,6 +362,11 @@ class Session:
         if self.rooms.pop(room, None) is not None and self.state == "online":
             self._send_leave(room)
 
+    def _left(self, room: str) -> None:
+        owed = self._owed_lefts.pop(room, 0)
+        if owed > 1:
+            self._owed_lefts[room] = owed - 1
+
     def _seen(self, room: str, offset: int) -> None:
         reading = self.rooms.get(room)
         if reading is None or offset <= reading.seen:
@@ -408,7 +413,7 @@ class Session:
             self._after(PACE_MS, "flush")
 
     def _keep(self) -> None:
-        self._do("outbox", drafts=[{"id": d.id, "room": d.room, "data": d.data} for d in self.outbox.values()])
+        self._do("outbox", waiting=len(self.outbox))
 
     def _refused(self, error: Json) -> None:
         draft = self.outbox.get(error["id"])
@@ -458,9 +463,7 @@ class Session:
             elif event.get("room") is not None:
                 self._refused_room(event["room"], event)
         elif kind == "left":
-            owed = self._owed_lefts.pop(event["room"], 0)
-            if owed > 1:
-                self._owed_lefts[event["room"]] = owed - 1
+            self._left(event["room"])
         elif kind == "unread":
             for count in event["rooms"]:
                 self._tell(count["room"], event)
@@ -468,6 +471,8 @@ class Session:
             self._tell(event["room"], event)
 
     def _refused_room(self, room: str, error: Json) -> None:
+        if error["code"] == "not_joined":
+            self._left(room)  # it was refused before we left it
         reading = self.rooms.get(room)
         if reading is None:
             return
@@ -483,10 +488,13 @@ class Session:
             return
         kind = event["type"]
         if kind == "joined":
-            # From here on we can say where we were, although nothing has come yet.
-            if not reading.epoch and (reading.options.get("since") == "now" or not event["head"]):
+            # From here on we can say where we were, although nothing has come yet: "the last 50" is another place later.
+            since = reading.options.get("since")
+            if not reading.epoch and (since in (None, "now") or not event["head"]):
                 reading.epoch = event["epoch"]
                 reading.offset = event["head"]
+                if since is None:
+                    reading.offset = max(0, event["head"] - reading.options.get("last", 50))
             reading.joined_epoch = event["epoch"]
             reading.joined = True
         elif kind == "message":

@@ -1,0 +1,23 @@
+// A client as a process, for tests: reads a room from its start, publishes, and says what it sees, one JSON line each.
+//   node agent.mjs URL ROOM NAME TRANSPORTS COUNT   (ends when its standard input does)
+import { connect } from "../src/trunkline.js";
+import { WebSocket } from "ws";
+
+const [url = "", room = "", name = "", transports = "", count = "0"] = process.argv.slice(2);
+const say = (/** @type {object} */ what) => process.stdout.write(`${JSON.stringify(what)}\n`);
+const client = connect(url, {
+  WebSocket: /** @type {any} */ (WebSocket), pollMs: 50, transports: /** @type {any} */ (transports.split(",")),
+  ...(process.env.TOKENS ? { getToken: async () => (await fetch(String(process.env.TOKENS))).text() } : {}),
+});
+client.on("state", (change) => say({ state: change.state, reason: change.reason, transport: change.transport }));
+const reading = client.room(room, { since: "start", presence: name !== "quiet" });
+reading.on("message", ({ offset, data }) => say({ offset, data }));
+reading.on("gap", (gap) => say({ gap }));
+reading.on("error", (error) => say({ error }));
+reading.on("presence", () => say({ members: reading.members.size }));
+for (let n = 1; n <= Number(count); n++) {
+  reading.publish([name, n]).then((offset) => say({ stored: n, offset }), (error) => say({ refused: n, code: error.code }));
+  await new Promise((resolve) => setTimeout(resolve, 10));
+}
+for await (const _ of process.stdin);
+client.close();

@@ -1,0 +1,144 @@
+"""Clients as processes, and a proxy that meddles with what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE
+from typing import Any, Self
+
+from tests.support import ROOT, WAIT_S, Proxy
+
+LANGUAGES = {
+    "javascript": ["node", str(ROOT / "client/test/agent.mjs")],
+    "python": [sys.executable, "-X", "dev", "-m", "tests.clients.agent"],
+}
+
+
+class Agent:
+    """One client of either language, reading a room from its start and publishing *count* messages."""
+
+    def __init__(
+        self, language: str, url: str, room: str, name: str, transports: str, count: int = 0, tokens: str = ""
+    ) -> None:
+        self._command = [*LANGUAGES[language], url, room, name, transports, str(count)]
+        self._environment = os.environ | ({"TOKENS": tokens} if tokens else {})
+        self.name = name
+        self.said: list[dict[str, Any]] = []
+        self.at: list[float] = []
+        self._moved = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=ROOT, env=self._environment, limit=1 << 22
+        )
+        self._reader = asyncio.ensure_future(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+        await self._reader
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.said.append(json.loads(line))
+            self.at.append(time.monotonic())
+            self._moved.set()
+
+    def all(self, key: str) -> list[Any]:
+        return [said[key] for said in self.said if key in said]
+
+    @property
+    def offsets(self) -> list[int]:
+        return [said["offset"] for said in self.said if "data" in said]
+
+    @property
+    def messages(self) -> list[Any]:
+        return [said["data"] for said in self.said if "data" in said]
+
+    async def until(self, fact: Any, wait_s: float = WAIT_S) -> None:
+        """Until *fact*(self) holds."""
+        try:
+            async with asyncio.timeout(wait_s):
+                while not fact(self):
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise AssertionError(f"{self.name} came only to {self.said[-12:]}, {await self.errors()}") from None
+
+    async def errors(self) -> str:
+        """What it wrote to standard error, after it was ended."""
+        self._process.kill()
+        assert self._process.stderr is not None
+        return (await self._process.stderr.read()).decode()
+
+    async def end(self) -> None:
+        """Let it say goodbye; it must have nothing to complain about."""
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
+        self._process.stdin.close()
+        errors = await asyncio.wait_for(self._process.stderr.read(), WAIT_S)
+        assert await asyncio.wait_for(self._process.wait(), WAIT_S) == 0, errors.decode()
+        assert errors == b"", errors.decode()
+
+
+class Meddler(Proxy):
+    """A proxy that does not like something.
+
+    Args:
+        refuses: Answers every handshake of a WebSocket with 400.
+        swallows: Lets the handshake through, and nothing behind it.
+        buffers: Keeps what an event stream brings.
+        cut_after_s: Ends every WebSocket that lives so long.
+    """
+
+    def __init__(
+        self,
+        target: int,
+        *,
+        refuses: bool = False,
+        swallows: bool = False,
+        buffers: bool = False,
+        cut_after_s: float = 0,
+    ) -> None:
+        super().__init__(target)
+        self._refuses, self._swallows, self._buffers, self._cut_after_s = refuses, swallows, buffers, cut_after_s
+        self._upgraded: dict[asyncio.StreamReader, str] = {}
+        self.delay_s = 0.0
+        self.asked: list[str] = []
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self.open.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                head = data.split(b"\r\n\r\n")[0].lower()
+                if head.startswith((b"get ", b"post ")):
+                    self.asked.append(head.split(b"\r\n")[0].decode())
+                if head.startswith(b"get ") and b"upgrade: websocket" in head and self._refuses:
+                    for client in self.connections:
+                        if client.transport.get_protocol()._stream_reader is reader:  # type: ignore[attr-defined]
+                            client.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                            await client.drain()
+                    return
+                if head.startswith(b"http/1.1 101"):
+                    if self._cut_after_s:
+                        asyncio.get_running_loop().call_later(self._cut_after_s, writer.transport.abort)
+                    if self._swallows:
+                        writer.write(data.split(b"\r\n\r\n")[0] + b"\r\n\r\n")
+                        await reader.read()
+                        return
+                if self._buffers and b"text/event-stream" in head and head.startswith(b"http/"):
+                    await reader.read()
+                    return
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass

@@ -1,0 +1,193 @@
+"""Both clients against servers that die and networks that do what networks do: the same checks for all of them."""
+
+import asyncio
+import json
+import random
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.clients.support import LANGUAGES, Agent, Meddler
+from tests.support import ROOT, WAIT_S, Server, publish
+from trunkline.client.session import Session
+
+ALL = "websocket,sse,longpoll,shortpoll"
+
+
+@pytest.fixture(params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=ALL.split(","))
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    with Server("--presence-grace", "1", store=f"sqlite:///{tmp_path}/log.db") as running:
+        yield running
+
+
+def check(agents: list[Agent], counts: dict[str, int]) -> None:
+    """All saw the same: every message once, in the order of its offset, and each publisher's in the order of writing."""
+    total = sum(counts.values())
+    for agent in agents:
+        assert agent.offsets == list(range(1, total + 1))
+        assert agent.all("gap") == []
+        assert agent.messages == agents[0].messages
+        assert sorted(agent.all("stored")) == list(range(1, counts.get(agent.name, 0) + 1))
+    for name, count in counts.items():
+        assert [n for who, n in agents[0].messages if who == name] == list(range(1, count + 1))
+
+
+@pytest.mark.parametrize("exchange", sorted((ROOT / "conformance").glob("*.json")), ids=lambda path: path.stem)
+def test_the_same_exchanges(exchange: Path) -> None:
+    """What the JavaScript session does, the Python one does, step by step."""
+    said = json.loads(exchange.read_text("utf-8"))
+    options = said["options"]
+    session = Session(
+        options["transports"],
+        first=options.get("first"),
+        has_token=options["hasToken"],
+        outbox=options.get("outbox", ()),
+        outbox_max=options.get("outboxMax", 1000),
+        random=lambda: 0.5,
+    )
+    for step in said["steps"]:
+        assert json.loads(json.dumps(session.step(step["input"], step["at"]))) == step["effects"], step["input"]
+
+
+def test_the_javascript_by_itself() -> None:
+    """The session's own tests, by node's runner."""
+    ended = subprocess.run(
+        ["node", "--test", "client/test/session.test.js"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S * 3,
+    )
+    assert ended.returncode == 0, ended.stdout[-4000:]
+
+
+async def test_cut_and_killed(server: Server, language: str, transport: str) -> None:
+    """Connections are reset, delayed, stopped and half closed at random, the server is killed: no loss.
+
+    (R1, R10, R18)
+    """
+    rng = random.Random(language + transport)
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Meddler(server.port))
+        counts = {"ana": 60, "ben": 60}
+        agents = [
+            await stack.enter_async_context(Agent(language, proxy.url, "a", name, transport, counts.get(name, 0)))
+            for name in ("ana", "ben", "quiet")
+        ]
+        await agents[0].until(lambda agent: agent.messages)
+        for turn in range(14):
+            await asyncio.sleep(0.05 + rng.random() * 0.1)
+            if turn == 6:
+                server.kill()
+                await asyncio.sleep(0.2)
+                server.start()
+            elif turn % 4 == 1:
+                proxy.open.clear()
+                await asyncio.sleep(0.1)
+                proxy.open.set()
+            elif turn % 4 == 3:
+                proxy.half_close(rng)
+            else:
+                proxy.delay_s = rng.random() * 0.02
+                proxy.cut(rng)
+        for agent in agents:
+            await agent.until(
+                lambda agent: len(agent.offsets) >= 120 and len(agent.all("stored")) == counts.get(agent.name, 0), 40
+            )
+        for agent in agents:
+            await agent.end()
+    check(agents, counts)
+
+
+@pytest.mark.parametrize(
+    ("meddling", "expected"),
+    [
+        ({"refuses": True}, "sse"),
+        ({"swallows": True}, "sse"),
+        ({"refuses": True, "buffers": True}, "longpoll"),
+    ],
+    ids=["refused", "swallowed", "buffered"],
+)
+async def test_falling_back(server: Server, language: str, meddling: dict[str, bool], expected: str) -> None:
+    """A WebSocket that does not get through, an event stream that is held back: by another way in 5 s (R35, R37)."""
+    async with Meddler(server.port, **meddling) as proxy, Agent(language, proxy.url, "a", "ana", ALL, 3) as agent:
+        await agent.until(lambda agent: len(agent.offsets) == 3 and len(agent.all("stored")) == 3)
+        online = next(n for n, said in enumerate(agent.said) if said.get("state") == "online")
+        assert agent.said[online]["transport"] == expected
+        assert agent.at[online] - agent.at[0] < 5
+        await agent.end()
+    check([agent], {"ana": 3})
+
+
+async def test_cut_again_and_again(server: Server, language: str) -> None:
+    """A proxy that ends every WebSocket soon: after the third time another way is taken, and kept (R37)."""
+    async with Meddler(server.port, cut_after_s=0.4) as proxy, Agent(language, proxy.url, "a", "ana", ALL, 30) as agent:
+        await agent.until(lambda agent: any(said.get("transport") == "sse" for said in agent.said if "state" in said))
+        await agent.until(lambda agent: len(agent.offsets) == 30 and len(agent.all("stored")) == 30)
+        await agent.end()
+    check([agent], {"ana": 30})
+
+
+async def test_a_link_that_goes_silent(server: Server, http: aiohttp.ClientSession) -> None:
+    """Nothing is reset, nothing arrives: the clients find out in 30 s, and come back when they can (R17)."""
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Meddler(server.port))
+        agents = [
+            await stack.enter_async_context(Agent(language, proxy.url, "a", language, "websocket"))
+            for language in LANGUAGES
+        ]
+        for agent in agents:
+            await agent.until(lambda agent: "online" in agent.all("state"))
+        proxy.open.clear()
+        await publish(http, server.url, "a", ["server", 1])
+        for agent in agents:
+            await agent.until(lambda agent: "lost" in agent.all("reason"), 40)
+        proxy.cut()
+        proxy.open.set()
+        for agent in agents:
+            await agent.until(lambda agent: agent.offsets == [1])
+            await agent.end()
+
+
+async def test_a_server_that_restarts(server: Server, language: str, transport: str) -> None:
+    """SIGTERM: clients are told, wait, and come back; what they wrote meanwhile is stored then."""
+    async with Agent(language, server.url, "a", "ana", transport, 40) as agent:
+        await agent.until(lambda agent: len(agent.offsets) >= 5)
+        code, _, errors = await asyncio.to_thread(server.stop)
+        assert (code, errors) == (0, "")
+        await agent.until(lambda agent: "waiting" in agent.all("state"))
+        server.start()
+        await agent.until(lambda agent: len(agent.offsets) == 40 and len(agent.all("stored")) == 40, 40)
+        await agent.end()
+    check([agent], {"ana": 40})
+
+
+async def test_a_blip_is_no_leave(server: Server, language: str, transport: str, http: aiohttp.ClientSession) -> None:
+    """Its connections are cut, and nobody is told; it ends, and they are (R22)."""
+    async with Agent(language, server.url, "a", "watcher", "websocket") as watcher, Meddler(server.port) as proxy:
+        await watcher.until(lambda agent: agent.all("members") == [1])
+        async with Agent(language, proxy.url, "a", "ana", transport) as agent:
+            await watcher.until(lambda agent: agent.all("members")[-1] == 2)
+            before = len(watcher.all("members"))
+            await agent.until(lambda agent: "online" in agent.all("state"))
+            proxy.cut()
+            await publish(http, server.url, "a", "end")
+            await agent.until(lambda agent: agent.messages == ["end"])
+            assert len(watcher.all("members")) == before
+            await agent.end()
+        await watcher.until(lambda agent: agent.all("members")[-1] == 1, 40)
