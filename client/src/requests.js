@@ -242,7 +242,8 @@ class Requests {
   /** @param {string} token */
   auth(token) {
     this.token = token;
-    if (this.session) {
+    if (!this.session) this.turnOver(); // the next question brings it
+    else {
       this.ask(`sessions/${this.session}/auth`, { method: "POST" })
         .then((answer) => this.event({ type: "authenticated", ...answer })).catch((error) => this.fail(error));
     }
@@ -293,6 +294,9 @@ class EventStream extends Requests {
 }
 
 export class Poll extends Requests {
+  /** @type {number | null} */
+  expiresAt = null;
+
   run() {
     return this.listen(async () => {
       const wait = this.live ? this.waitS : 0;
@@ -302,6 +306,7 @@ export class Poll extends Requests {
       if (this.turned || this.over) return;
       this.move(next);
       this.live = live.next;
+      if (live.expires_at !== this.expiresAt) this.event({ type: "authenticated", expires_at: (this.expiresAt = live.expires_at) });
       this.tell(gaps, messages);
       for (const one of live.signals) if (one.member !== live.member) this.event({ type: "signal", ...one });
       for (const one of live.presence) this.event({ type: "presence", ...one });

@@ -24,7 +24,7 @@ export const TRANSITIONS = {
 const FIRST_DELAY_MS = 500; // the ceiling of the first retry; full jitter below it
 const LONGEST_DELAY_MS = 20_000;
 const NEW_TRANSPORT_MS = 3000; // for a transport that has never worked here, so that the next one is tried in time
-const KNOWN_TRANSPORT_MS = 10_000;
+const KNOWN_TRANSPORT_MS = 6000;
 const PATIENCE = 3; // failures in a row before a transport that has worked is doubted
 const STABLE_MS = 15_000; // whoever lives so long was no failure
 const SHORT_LIVES_MAX = 3; // then something on the way does not like this transport
@@ -265,7 +265,7 @@ export class Session {
     // Would another transport come further? Not if nothing can, nor if the server itself said no, nor at the first
     // failures of one that has worked here: servers restart more often than networks change.
     const hopeless = unreachable || status === 429 || status === 503 || then === "refresh";
-    const patient = this.known && this.index === this.home && this.failures < PATIENCE;
+    const patient = this.known && this.index === this.home && this.failures < PATIENCE && reason !== "timeout";
     if (!hopeless && !patient && this.index + 1 < this.transports.length) {
       this.index++;
       this.connect("fallback", text);

@@ -20,6 +20,7 @@ const REMEMBER_MS = 3_600_000;
  *   ends. What it throws is tried again, unless its `status` is 401 or 403.
  * @property {Transport[]} [transports] Which to use, the best first. By default all four.
  * @property {boolean} [persist] Keep what was not sent over a reload of the page (in `sessionStorage`).
+ * @property {boolean} [remember] Begin with the transport that worked last time (in `localStorage`). By default yes.
  * @property {boolean} [share] Let the tabs of a browser share one connection where it is no WebSocket. By default yes.
  * @property {number} [outboxMax] How many messages may wait, 1000 by default.
  * @property {number} [pollMs] Between two short polls, 2000 by default.
@@ -210,6 +211,11 @@ export class Client extends Emitter {
     return this.session.outbox.size;
   }
 
+  /** What waits, in order. @returns {Draft[]} */
+  get drafts() {
+    return [...this.session.outbox.values()];
+  }
+
   /** Read a room; asking again for one that is read gives the same. Options: `since` (`"start"`, `"now"`, an offset or a
    * position) or `last` (how many of the newest; 50), and `presence` (true, an object that others see, or `"watch"`).
    * `keep`: so many messages stay in `history`.
@@ -374,7 +380,7 @@ export class Client extends Emitter {
 
   /** What worked the last time, in this hour. @returns {Transport | undefined} */
   remembered() {
-    const found = this.load("transport");
+    const found = this.options.remember !== false && this.load("transport");
     return found && Date.now() - found.at < REMEMBER_MS && (this.options.transports ?? [found.transport]).includes(found.transport) ? found.transport : undefined;
   }
 

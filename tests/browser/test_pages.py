@@ -4,9 +4,12 @@ import json
 import re
 
 import aiohttp
+import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support import Server, publish
+
+pytestmark = pytest.mark.browser
 
 WAIT_MS = 15_000
 
@@ -24,7 +27,7 @@ async def enter(browser: Browser, server: Server, name: str, room: str = "genera
 
 async def say(page: Page, text: str) -> None:
     await page.locator("#text").fill(text)
-    await page.keyboard.press("Enter")
+    await page.locator("#text").press("Enter")
 
 
 async def sees(page: Page, *texts: str) -> None:
@@ -32,20 +35,75 @@ async def sees(page: Page, *texts: str) -> None:
 
 
 async def test_two_windows_chat(browser: Browser, server: Server) -> None:
-    """By keyboard alone; each message says that it is stored, and a third window gets the history."""
+    """By keyboard alone: who is there, who is typing, what is stored and who has seen it; a third gets the history."""
     ana = await enter(browser, server, "ana")
-    ben = await enter(browser, server, "ben", viewport={"width": 390, "height": 700}, color_scheme="dark")
     await expect(ana.locator("#messages")).to_contain_text("Nothing here yet")
+    ben = await enter(browser, server, "ben", viewport={"width": 390, "height": 700}, color_scheme="dark")
+    for page in (ana, ben):
+        await expect(page.locator("#people li")).to_have_count(2, timeout=WAIT_MS)
+    await expect(ana.locator("#people")).to_contain_text("ana (you)")
+    await ana.locator("#text").press_sequentially("Hel")
+    await expect(ben.locator("#typing")).to_have_text("ana is typing…", timeout=WAIT_MS)
     await say(ana, "Hello!")
     await sees(ben, "Hello!")
+    await expect(ben.locator("#typing")).to_have_text("")
+    await expect(ana.locator("li.mine .fate")).to_have_text("seen by ben · #1", timeout=WAIT_MS)
     await say(ben, "Hi <b>Ana</b>")
     for page in (ana, ben):
         await sees(page, "Hello!", "Hi <b>Ana</b>")
-    await expect(ana.locator("li.mine .fate")).to_have_text("stored (#1)")
-    await expect(ben.locator("li.mine .fate")).to_have_text("stored (#2)")
-    await sees(await enter(browser, server, "cat"), "Hello!", "Hi <b>Ana</b>")
+    await expect(ben.locator("li.mine .fate")).to_have_text("seen by ana · #2", timeout=WAIT_MS)
+    cat = await enter(browser, server, "cat")
+    await sees(cat, "Hello!", "Hi <b>Ana</b>")
+    await expect(ana.locator("li.mine .fate")).to_have_text("seen by ben, cat · #1", timeout=WAIT_MS)
     width = await ben.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert width[0] <= width[1], "the page scrolls sideways on a phone"
+    await cat.close()
+    await expect(ana.locator("#people li")).to_have_count(2, timeout=WAIT_MS)  # when the grace is over
+
+
+async def test_unread_badges(browser: Browser, server: Server) -> None:
+    """What comes in another room is counted, also over a reload, until it is looked at."""
+    ana = await enter(browser, server, "ana")
+    await ana.locator("#new-room").fill("planning")
+    await ana.locator("#new-room").press("Enter")
+    await expect(ana.locator("#where")).to_have_text("ana in planning")
+    ben = await enter(browser, server, "ben")
+    await say(ben, "one")
+    await say(ben, "two")
+    badge = ana.locator("#rooms li", has_text="general").locator(".badge")
+    await expect(badge).to_have_text("2", timeout=WAIT_MS)
+    assert await ana.title() == "(2) Trunkline chat"
+    await ana.reload()
+    await expect(badge).to_have_text("2", timeout=WAIT_MS)
+    await ana.locator("#rooms button", has_text="general").click()
+    await sees(ana, "one", "two")
+    await expect(badge).to_have_count(0)
+    await ana.reload()
+    await expect(ana.locator("#state")).to_have_attribute("data-state", "open", timeout=WAIT_MS)
+    await sees(ana, "one", "two")
+    await expect(badge).to_have_count(0)
+
+
+async def test_the_tunnel(browser: Browser, server: Server) -> None:
+    """A tab without network: what is written waits, also over a reload, and is stored once."""
+    ana, ben = await enter(browser, server, "ana"), await enter(browser, server, "ben")
+    await say(ana, "before")
+    await sees(ben, "before")
+    await ana.locator("#tunnel").click()
+    for n in range(3):
+        await say(ana, f"in the tunnel {n}")
+    await expect(ana.locator("#state")).to_have_text("in the tunnel, 3 waiting")
+    await expect(ana.locator("li.mine .fate").last).to_have_text("waiting for the network")
+    await say(ben, "are you there?")
+    await ana.reload()  # the switch belongs to the page: after a reload there is a network
+    everything = ["before", "are you there?", "in the tunnel 0", "in the tunnel 1", "in the tunnel 2"]
+    for page in (ana, ben):
+        await sees(page, *everything)
+    await ana.locator("#tunnel").click()
+    await say(ana, "again")
+    await ana.locator("#tunnel").click()
+    for page in (ana, ben):
+        await sees(page, *everything, "again")
 
 
 async def test_kill_9_under_two_windows(browser: Browser, server: Server) -> None:
@@ -58,27 +116,29 @@ async def test_kill_9_under_two_windows(browser: Browser, server: Server) -> Non
         "data-state", re.compile("closed|connecting"), timeout=WAIT_MS
     )
     await say(ana, "meanwhile")
-    await expect(ana.locator("li.mine .fate").last).to_have_text("sending…")
+    await expect(ana.locator("li.mine .fate").last).to_have_text("waiting for the network")
     server.start()
     for page in (ana, ben):
         await sees(page, "before", "meanwhile")
     await say(ben, "after")
     for page in (ana, ben):
         await sees(page, "before", "meanwhile", "after")
-    await expect(ana.locator("li.mine .fate").last).to_have_text("stored (#2)")
 
 
-async def test_offline_and_back(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
-    """The tab loses its network; what others wrote meanwhile comes when it is back."""
-    ana = await enter(browser, server, "ana")
+async def test_offline_for_half_a_minute(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
+    """The tab loses its network for 30 s; what both wrote meanwhile comes when it is back, once."""
+    ana, ben = await enter(browser, server, "ana"), await enter(browser, server, "ben")
     await say(ana, "one")
-    await sees(ana, "one")
+    await sees(ben, "one")
     await ana.context.set_offline(True)
-    await ana.evaluate("document.title")
+    await say(ana, "written offline")
     for n in range(60):  # more than a page of history
-        await publish(http, server.url, "general", {"name": "ben", "text": str(n)})
+        await publish(http, server.url, "general", {"name": "cat", "text": str(n)})
+    await ana.wait_for_timeout(30_000)
+    await expect(ana.locator("#state")).to_contain_text("1 waiting")
     await ana.context.set_offline(False)
-    await sees(ana, "one", *map(str, range(60)))
+    for page in (ana, ben):
+        await sees(page, "one", *map(str, range(60)), "written offline")
 
 
 async def test_a_message_that_is_refused(browser: Browser, server: Server) -> None:
@@ -88,7 +148,33 @@ async def test_a_message_that_is_refused(browser: Browser, server: Server) -> No
     await say(ana, "x" * 66_000)
     await expect(ana.locator("li.mine .fate")).to_contain_text("refused: data of")
     await say(ana, "short")
-    await expect(ana.locator("li.mine .fate").last).to_have_text("stored (#1)")
+    await expect(ana.locator("li.mine .fate").first).to_have_text("stored · #1")
+
+
+async def test_the_ticker_and_the_bell(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
+    """Scores come by event stream alone; notifications are counted until they are read, and stay read."""
+    page = await browser.new_page()
+    sockets: list[object] = []
+    page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108 - it wants a Python function
+    await page.goto(f"{server.url}/live")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open", timeout=WAIT_MS)
+    await expect(page.locator("#state")).to_have_attribute("title", re.compile("sse"))
+    goal = {"home": "Ajax", "away": "Porto", "score": [1, 0], "minute": 9, "goal": True}
+    await publish(http, server.url, "scores", goal)
+    await expect(page.locator("#scores .score")).to_have_text("1 : 0", timeout=WAIT_MS)
+    await publish(http, server.url, "scores", goal | {"score": [1, 1]})
+    await expect(page.locator("#scores .score")).to_have_text("1 : 1", timeout=WAIT_MS)
+    await page.fill("#what", "The build is green")
+    await page.keyboard.press("Enter")
+    await publish(http, server.url, "notifications", {"text": "Somebody mentioned you"})
+    await expect(page.locator("#unread-said")).to_have_text("2 unread", timeout=WAIT_MS)
+    await page.click("#read")
+    await expect(page.locator("#unread-said")).to_have_text("nothing new")
+    await page.wait_for_timeout(300)
+    await page.reload()
+    await expect(page.locator("#news li")).to_have_count(2, timeout=WAIT_MS)
+    await expect(page.locator("#unread-said")).to_have_text("nothing new")
+    assert sockets == []
 
 
 async def test_the_lab_measures_four_lanes(browser: Browser, server: Server) -> None:
@@ -99,7 +185,7 @@ async def test_the_lab_measures_four_lanes(browser: Browser, server: Server) -> 
     await page.goto(f"{server.url}/lab")
     await page.select_option("#rate", "50")
     await page.select_option("#interval", "1000")
-    lanes = page.locator(".lane")
+    lanes = page.locator(".lane[data-lane]")
     await expect(lanes).to_have_count(4)
     for index in range(4):
         await expect(lanes.nth(index).locator("[data-figure=messages]")).to_have_text(
@@ -108,7 +194,7 @@ async def test_the_lab_measures_four_lanes(browser: Browser, server: Server) -> 
         await expect(lanes.nth(index).locator("[data-figure=wrong]")).to_have_text("0")
         await expect(lanes.nth(index).locator("svg circle").nth(20)).to_be_visible()
     figures = await page.evaluate(
-        "JSON.stringify([...document.querySelectorAll('.lane')].map((lane) => Object.fromEntries("
+        "JSON.stringify([...document.querySelectorAll('.lane[data-lane]')].map((lane) => Object.fromEntries("
         "[...lane.querySelectorAll('[data-figure]')].map((dd) => [dd.dataset.figure, dd.textContent]))))"
     )
     by_lane = dict(zip(("websocket", "sse", "long_poll", "short_poll"), json.loads(figures), strict=True))
@@ -128,7 +214,7 @@ async def test_the_lab_survives_a_restart(browser: Browser, server: Server) -> N
     page = await (await browser.new_context()).new_page()
     await page.goto(f"{server.url}/lab")
     await page.select_option("#rate", "200")
-    lanes = page.locator(".lane")
+    lanes = page.locator(".lane[data-lane]")
     for index in range(4):
         await expect(lanes.nth(index).locator("[data-figure=messages]")).not_to_have_text("0", timeout=WAIT_MS)
     server.kill()
@@ -143,3 +229,21 @@ async def test_the_lab_survives_a_restart(browser: Browser, server: Server) -> N
             arg=[index, before[index]],
         )
         await expect(lanes.nth(index).locator("[data-figure=wrong]")).to_have_text("0")
+
+
+async def test_the_lab_shows_the_fallback(browser: Browser, server: Server) -> None:
+    """A proxy without WebSocket, one that holds streams back, a tunnel: the client finds its way, and loses nothing."""
+    page = await (await browser.new_context()).new_page()
+    await page.goto(f"{server.url}/lab")
+    await page.select_option("#rate", "200")
+    way, wrong = page.locator("#way"), page.locator("#fallback [data-figure=wrong]")
+    await expect(way).to_have_text("by websocket", timeout=WAIT_MS)
+    await page.click("[data-trouble=noWebSocket]")
+    await expect(way).to_have_text("by sse", timeout=WAIT_MS)
+    await page.click("[data-trouble=holdsStreams]")
+    await expect(way).to_have_text("by longpoll", timeout=20_000)
+    await page.click("[data-trouble=tunnel]")
+    await expect(way).not_to_have_text("by longpoll", timeout=WAIT_MS)
+    await page.click("[data-trouble=tunnel]")
+    await expect(way).to_have_text("by longpoll", timeout=WAIT_MS)
+    await expect(wrong).to_have_text("0")

@@ -35,7 +35,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def check(agents: list[Agent], counts: dict[str, int]) -> None:
-    """All saw the same: every message once, in the order of its offset, and each publisher's in the order of writing."""
+    """All saw every message once, in the order of offsets, and each publisher's in the order of writing."""
     total = sum(counts.values())
     for agent in agents:
         assert agent.offsets == list(range(1, total + 1))

@@ -51,6 +51,7 @@ class Requests:
         self._failures = 0
         self._live = ""
         self._session = ""
+        self._expires_at: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._farewells: set[asyncio.Task[None]] = set()  # what is still said after the end
         self._spawn(self._run())
@@ -88,6 +89,8 @@ class Requests:
         self._token = token
         if self._session:
             self._spawn(self._renew())
+        else:
+            self._turned.set()  # the next question brings it
 
     def close(self) -> None:
         self._over = True
@@ -391,6 +394,9 @@ class PollDriver(Requests):
         live = answer["live"]
         self._move(answer["next"])
         self._live = live["next"]
+        if live["expires_at"] != self._expires_at:
+            self._expires_at = live["expires_at"]
+            self._event({"type": "authenticated", "expires_at": self._expires_at})
         self._tell(answer["gaps"], answer["messages"])
         for signal in live["signals"]:
             if signal["member"] != live["member"]:

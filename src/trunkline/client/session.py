@@ -25,7 +25,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
 FIRST_DELAY_MS = 500  # the ceiling of the first retry; full jitter below it
 LONGEST_DELAY_MS = 20_000
 NEW_TRANSPORT_MS = 3000  # for a transport that has never worked here, so that the next one is tried in time
-KNOWN_TRANSPORT_MS = 10_000
+KNOWN_TRANSPORT_MS = 6000
 PATIENCE = 3  # failures in a row before a transport that has worked is doubted
 STABLE_MS = 15_000  # whoever lives so long was no failure
 SHORT_LIVES_MAX = 3  # then something on the way does not like this transport
@@ -297,7 +297,7 @@ class Session:
         # Would another transport come further? Not if nothing can, nor if the server itself said no, nor at the first
         # failures of one that has worked here: servers restart more often than networks change.
         hopeless = unreachable or status in (429, 503) or then == "refresh"
-        patient = self._known and self._index == self._home and self._failures < PATIENCE
+        patient = self._known and self._index == self._home and self._failures < PATIENCE and reason != "timeout"
         if not hopeless and not patient and more:
             self._index += 1
             self._connect("fallback", text)
@@ -488,7 +488,7 @@ class Session:
             return
         kind = event["type"]
         if kind == "joined":
-            # From here on we can say where we were, although nothing has come yet: "the last 50" is another place later.
+            # From here on we can say where we were, although nothing has come yet: "the last 50" will be elsewhere.
             since = reading.options.get("since")
             if not reading.epoch and (since in (None, "now") or not event["head"]):
                 reading.epoch = event["epoch"]

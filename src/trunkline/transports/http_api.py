@@ -117,8 +117,9 @@ def build_app(hub: Hub) -> Starlette:
     if hub.pages:
         routes += [
             Route("/", page(str(web.joinpath("index.html"))), methods=["GET"]),
+            Route("/live", page(str(web.joinpath("live.html"))), methods=["GET"]),
             Route("/lab", page(str(web.joinpath("lab.html"))), methods=["GET"]),
-            Mount("/static", StaticFiles(directory=str(web))),
+            Mount("/static", StaticFiles(directory=str(web), follow_symlink=True)),
         ]
     handlers: dict[Any, Any] = {
         TrunklineError: api.on_error,
@@ -585,7 +586,7 @@ class _Guest:
     def poller(self, attendance: Attendance, version: str | None) -> _Poller:
         """What this one wants to know beside messages."""
         name = attendance.client_id or self.session
-        return _Poller(self._hub.live, attendance, member_of(self.grant, name), version or "")
+        return _Poller(self._hub.live, attendance, self.grant, member_of(self.grant, name), version or "")
 
     async def stay(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Wait for this, unless they go, or their time here is over, before.
@@ -624,7 +625,8 @@ class _Guest:
 class _Poller:
     """One poll of somebody who takes part: there for as long as it takes, and a while after."""
 
-    def __init__(self, live: Live, attendance: Attendance, member: str, version: str) -> None:
+    def __init__(self, live: Live, attendance: Attendance, grant: Grant, member: str, version: str) -> None:
+        self._expires_at = envelope.in_ms(grant.expires_at)
         self._live = live
         self._attendance = attendance
         self._member = member
@@ -655,7 +657,7 @@ class _Poller:
         for room in rooms:
             watch = self._attendance.within(room).watch
             pages[room] = await self._live.page(room, self._version, watch=watch)
-        return poll.encode_live(following, self._member, pages)
+        return poll.encode_live(following, self._member, self._expires_at, pages)
 
 
 class _Events(Response):

@@ -1,268 +1,309 @@
-// The chat: a plain WebSocket, and what it takes to lose nothing with one.
-//
-// Reading: the position of the last message seen goes into the URL of the next connection, so the server sends
-// exactly what was missed. Writing: a message keeps its id and stays in the outbox until its ack has come; whatever
-// has none is sent again on the next connection, and the id keeps it from being stored twice.
+// The chat, on the client: rooms with unread badges, who is there, who is typing, and of each message what became of it.
 
-/**
- * @typedef {{type: "message", room: string, offset: number, id: string, from: string | null, at: number, data: unknown}} Message
- * @typedef {{type: "gap", from: number, to: number, reason: string, next: string}} Gap
- * @typedef {{type: "joined", epoch: string, head: number}} Joined
- * @typedef {{type: "ack", id: string, offset: number}} Ack
- * @typedef {{type: "error", code: string, message: string, id?: string}} Refusal
- * @typedef {{type: "closing", retry_after_ms: number}} Closing
- * @typedef {Message | Gap | Joined | Ack | Refusal | Closing | {type: "welcome", user: string | null} | {type: "pong"}} Event
- */
+/** @import { Change, Gap, Message } from "./client/types.js" */
+/** @import { Client, Room } from "./client/trunkline.js" */
+import { Network } from "./network.js";
+import { clientId, connectHere, element, keepToken, part, showState } from "./page.js";
 
-const FIRST_DELAY_MS = 500;
-const LONGEST_DELAY_MS = 15_000;
-const CONNECT_TIMEOUT_MS = 10_000;
-const WELCOME_TIMEOUT_MS = 2_000;
-const OUTBOX_MAX = 500;
 const SHOWN_MAX = 1000;
-// Close codes after which the same client would only be closed again (PROTOCOL.md, "Close codes").
-const FATAL = new Set([1002, 1003, 1007, 1009, 1010]);
-// Errors that pass: the message stays in the outbox and goes out again.
-const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited"]);
-
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
-function element(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
-  return found;
-}
+const ROOMS_MAX = 20;
+const TYPING_EVERY_MS = 2000;
+const TYPING_FOR_MS = 4000;
 
 const page = {
   enter: element("enter", HTMLFormElement),
   name: element("name", HTMLInputElement),
   room: element("room", HTMLInputElement),
   talk: element("talk", HTMLElement),
+  rooms: element("rooms", HTMLUListElement),
+  addRoom: element("add-room", HTMLFormElement),
+  newRoom: element("new-room", HTMLInputElement),
+  people: element("people", HTMLUListElement),
+  peopleCount: element("people-count", HTMLElement),
   messages: element("messages", HTMLOListElement),
+  typing: element("typing", HTMLElement),
   compose: element("compose", HTMLFormElement),
   text: element("text", HTMLInputElement),
-  state: element("state", HTMLSpanElement),
-  where: element("where", HTMLSpanElement),
+  state: element("state", HTMLElement),
+  where: element("where", HTMLElement),
   leave: element("leave", HTMLButtonElement),
+  tunnel: element("tunnel", HTMLInputElement),
   identify: element("identify", HTMLFormElement),
-  why: element("why", HTMLParagraphElement),
+  why: element("why", HTMLElement),
   token: element("token", HTMLInputElement),
 };
 
+/** @typedef {{room: Room, entries: (Message | Gap)[], head: number, seen: number, joined: boolean, error: string,
+ *   typing: Map<string, {name: string, until: number}>}} Talk */
+
 class Chat {
-  /** @param {string} name @param {string} room @param {Map<string, string>} outbox what waits to be sent */
-  constructor(name, room, outbox) {
+  /** @param {string} name @param {string[]} rooms @param {string} room @param {string | undefined} id */
+  constructor(name, rooms, room, id) {
     this.name = name;
-    this.room = room;
-    this.epoch = "";
-    /** Where reading goes on; empty until the first message or gap. */
-    this.position = "";
-    /** Messages without an ack, by id, in the order in which they were written. @type {Map<string, string>} */
-    this.outbox = outbox;
-    /** Rows of our own messages, by id, until they are seen in the log. @type {Map<string, HTMLLIElement>} */
-    this.rows = new Map();
-    this.failures = 0;
-    this.retryAfterMs = 0;
-    this.over = false;
-    /** @type {WebSocket | undefined} */
-    this.socket = undefined;
+    this.network = new Network();
+    this.client = connectHere({ clientId: id, persist: true, WebSocket: this.network.WebSocket, fetch: this.network.fetch });
+    /** @type {Map<string, Talk>} */
+    this.talks = new Map();
+    /** What we wrote and have not read yet, by id. @type {Map<string, {room: string, text: string, at: number, refused: string}>} */
+    this.mine = new Map();
+    /** Names that members were seen with. @type {Map<string, string>} */
+    this.names = new Map();
+    /** @type {Set<string>} */
+    this.written = new Set();
     /** @type {number | undefined} */
-    this.timer = undefined;
-    /** @type {number | undefined} */
-    this.unwelcome = undefined;
-    /** Who the server says we are. @type {string | null} */
-    this.user = null;
-    this.connect();
-  }
-
-  connect() {
-    if (this.over) return;
-    clearTimeout(this.timer);
-    this.show("connecting", this.failures ? "reconnecting…" : "connecting…");
-    const start = this.position ? `since=${this.position}` : "last=50";
-    const address = new URL(`rooms/${encodeURIComponent(this.room)}?${start}`, document.baseURI);
-    address.protocol = address.protocol.replace("http", "ws");
-    const socket = new WebSocket(address);
-    this.socket = socket;
-    const timeout = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS);
-    socket.addEventListener("open", () => {
-      clearTimeout(timeout);
-      // The token goes in the first message, never into an address: addresses end up in logs.
-      if (token) socket.send(JSON.stringify({ type: "auth", token }));
-      // Whoever need not say who they are is welcomed with the handshake.
-      else this.unwelcome = setTimeout(() => this.identify("This server asks who you are."), WELCOME_TIMEOUT_MS);
+    this.shown = undefined;
+    this.toEnd = false;
+    /** @type {Change} */
+    this.change = { state: "connecting", reason: "", text: "", transport: "websocket" };
+    for (const draft of this.client.drafts) this.wrote(draft.id, draft.room, draft.data?.text ?? "");
+    this.client.on("state", (change) => this.changed(change));
+    this.client.on("outbox", () => this.showState());
+    this.client.on("refused", ({ id = "", code, message }) => {
+      const draft = this.mine.get(id);
+      if (draft && code !== "closed") draft.refused = message;
+      this.show();
     });
-    socket.addEventListener("message", (event) => {
-      if (socket === this.socket) this.receive(JSON.parse(event.data));
+    this.client.on("stored", () => this.show());
+    this.active = room;
+    for (const one of new Set([...rooms, room])) this.open(one);
+    this.timer = setInterval(() => this.showTyping(), 1000);
+    this.typedAt = 0;
+    this.showRooms();
+    this.show(true);
+  }
+
+  get talk() {
+    return /** @type {Talk} */ (this.talks.get(this.active));
+  }
+
+  /** @param {string} name */
+  open(name) {
+    if (this.talks.has(name)) return;
+    const room = this.client.room(name, { last: 50, presence: { name: this.name } });
+    /** @type {Talk} */
+    const talk = { room, entries: [], head: 0, seen: 0, joined: false, error: "", typing: new Map() };
+    this.talks.set(name, talk);
+    /** @param {Message | Gap} entry */
+    const add = (entry) => {
+      talk.entries.push(entry);
+      if (talk.entries.length > SHOWN_MAX) talk.entries.shift();
+    };
+    room.on("joined", ({ head }) => {
+      talk.joined = true;
+      talk.error = "";
+      talk.head = Math.max(talk.head, head);
+      this.refresh(name);
     });
-    socket.addEventListener("close", (event) => {
-      clearTimeout(timeout);
-      if (socket === this.socket) this.closed(event.code, event.reason);
+    room.on("message", (message) => {
+      add(message);
+      talk.head = message.offset;
+      this.written.delete(message.id);
+      if (this.mine.delete(message.id)) this.written.add(message.id);
+      const from = whoOf(message);
+      for (const [member, typing] of talk.typing) if (typing.name === from) talk.typing.delete(member);
+      this.refresh(name);
+    });
+    room.on("gap", (gap) => { add(gap); this.refresh(name); });
+    room.on("error", ({ message }) => { talk.error = message; this.refresh(name); });
+    room.on("presence", () => {
+      for (const [member, { data }] of room.members) this.names.set(member, nameOf(member, data));
+      if (name === this.active) this.showPeople();
+    });
+    room.on("seen", () => this.refresh(name));
+    room.on("unread", ({ seen, head }) => {
+      talk.seen = Math.max(talk.seen, seen);
+      talk.head = Math.max(talk.head, head);
+      this.showRooms();
+    });
+    room.on("signal", ({ name: kind, member, from }) => {
+      if (kind !== "typing" || member === this.client.member) return;
+      talk.typing.set(member, { name: from ?? this.names.get(member) ?? "someone", until: Date.now() + TYPING_FOR_MS });
+      this.showTyping();
     });
   }
 
-  /** @param {number} code @param {string} reason */
-  closed(code, reason) {
-    this.socket = undefined;
-    clearTimeout(this.unwelcome);
-    if (this.over) return;
-    if (code >= 4100 && code < 4200) {
-      this.identify(`${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`);
-      return;
-    }
-    if (FATAL.has(code) || (code >= 4200 && code < 5000)) {
-      this.show("closed", `closed for good: ${reason || code}`);
-      return;
-    }
-    // Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one.
-    const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.failures++);
-    const delay = this.retryAfterMs + Math.random() * ceiling;
-    this.retryAfterMs = 0;
-    const waiting = this.outbox.size ? `, ${this.outbox.size} waiting to be sent` : "";
-    this.show("closed", navigator.onLine ? `connection lost, trying again${waiting}` : `offline${waiting}`);
-    this.timer = setTimeout(() => this.connect(), delay);
-  }
-
-  /** Ask for a token. @param {string} why */
-  identify(why) {
-    this.over = true;
-    clearTimeout(this.unwelcome);
-    this.socket?.close();
-    this.show("closed", "not connected");
-    identify(why, this.outbox);
-  }
-
-  /** The network or the page has come back: do not wait for the timer. */
-  wake() {
-    if (!this.over && !this.socket) {
-      this.failures = 0;
-      this.connect();
-    }
-  }
-
-  /** @param {Event} event */
-  receive(event) {
-    switch (event.type) {
-      case "welcome":
-        clearTimeout(this.unwelcome);
-        if (event.user) page.where.textContent = `${event.user} in ${this.room}`;
-        this.user = event.user;
-        break;
-      case "joined":
-        this.failures = 0;
-        this.epoch = event.epoch;
-        this.show("open", "connected");
-        page.messages.querySelector(".loading")?.remove();
-        if (event.head === 0 && !this.position && !this.rows.size) this.note("Nothing here yet. Say hello.", "empty");
-        for (const [id, text] of this.outbox) this.transmit(id, text);
-        break;
-      case "message":
-        this.position = `${this.epoch}.${event.offset}`;
-        this.display(event);
-        break;
-      case "gap":
-        this.position = event.next;
-        this.note(gapText(event), "gap");
-        break;
-      case "ack":
-        this.outbox.delete(event.id);
-        this.settle(event.id, "stored", `stored (#${event.offset})`);
-        break;
-      case "error":
-        if (event.id && TEMPORARY.has(event.code)) {
-          setTimeout(() => this.retry(event.id ?? ""), 1000);
-        } else if (event.id) {
-          this.outbox.delete(event.id);
-          this.settle(event.id, "refused", `refused: ${event.message}`);
-        } else {
-          page.messages.querySelector(".loading")?.remove();
-          this.note(event.message, "gap");
+  /** @param {Change} change */
+  changed(change) {
+    this.change = change;
+    this.showState();
+    if (change.state === "online") {
+      if (this.client.user) page.where.textContent = `${this.client.user} in ${this.active}`;
+      this.client.unread([...this.talks.keys()]).then((counts) => {
+        for (const { room, seen, head } of counts) {
+          const talk = this.talks.get(room);
+          if (talk) [talk.seen, talk.head] = [Math.max(talk.seen, seen), Math.max(talk.head, head)];
         }
-        break;
-      case "closing":
-        this.retryAfterMs = event.retry_after_ms;
-        break;
+        this.refresh(this.active);
+      }, () => {}); // they are counted again when something is seen
     }
+    if (change.state === "closed" && change.reason === "unauthorized") identify(`${change.text.charAt(0).toUpperCase()}${change.text.slice(1)}.`);
+    else if (change.state === "closed" && change.reason === "replaced") this.talk.error = "This name is used in another window now.";
+    else if (change.state === "closed" && change.reason !== "close") this.talk.error = `Closed for good: ${change.text}.`;
+    if (change.state === "closed") this.show();
   }
 
   /** @param {string} text */
   send(text) {
-    if (this.outbox.size >= OUTBOX_MAX) {
-      this.note(`${OUTBOX_MAX} messages wait already: this one was not taken`, "gap");
-      return;
-    }
     const id = randomId();
-    this.outbox.set(id, text);
-    const row = this.row(this.user ?? this.name, text, true);
-    this.rows.set(id, row);
-    this.settle(id, "sending", "sending…");
-    this.transmit(id, text);
+    this.typedAt = 0;
+    this.wrote(id, this.active, text);
+    this.talk.room.publish({ name: this.name, text }, { id }).catch((error) => {
+      const draft = this.mine.get(id);
+      if (draft) draft.refused = error.message;
+      this.show();
+    });
+    this.show(true);
   }
 
-  /** @param {string} id */
-  retry(id) {
-    const text = this.outbox.get(id);
-    if (text !== undefined) this.transmit(id, text);
+  /** @param {string} id @param {string} room @param {string} text */
+  wrote(id, room, text) {
+    this.mine.set(id, { room, text, at: Date.now(), refused: "" });
   }
 
-  /** @param {string} id @param {string} text */
-  transmit(id, text) {
-    if (this.socket?.readyState === WebSocket.OPEN) {
-      this.socket.send(JSON.stringify({ type: "message", room: this.room, id, data: { name: this.name, text } }));
+  typed() {
+    if (Date.now() - this.typedAt < TYPING_EVERY_MS) return;
+    this.typedAt = Date.now();
+    this.talk.room.signal("typing");
+  }
+
+  /** @param {string} name */
+  enter(name) {
+    this.open(name);
+    this.active = name;
+    location.hash = name;
+    page.where.textContent = `${this.client.user ?? this.name} in ${name}`;
+    this.show(true);
+    this.showPeople();
+    this.showTyping();
+    page.text.focus();
+  }
+
+  /** What is shown of a room may have changed. @param {string} name */
+  refresh(name) {
+    if (name === this.active) this.show();
+    else this.showRooms();
+  }
+
+  /** Whoever looks at the end of a room has seen it. */
+  look() {
+    const { talk } = this;
+    if (document.visibilityState !== "visible" || !atEnd() || talk.head <= talk.seen) return;
+    talk.seen = talk.head;
+    talk.room.seen(talk.head);
+  }
+
+  /** @param {boolean} [toEnd] */
+  show(toEnd = false) {
+    this.shown ??= requestAnimationFrame(() => {
+      this.shown = undefined;
+      this.draw(this.toEnd);
+      this.toEnd = false;
+    });
+    this.toEnd ||= toEnd;
+    if (document.visibilityState !== "visible") { // nothing is drawn for those who do not look, but titles count
+      this.showRooms();
     }
   }
 
-  /** @param {Message} message */
-  display(message) {
-    const own = this.rows.get(message.id);
-    if (own) {
-      this.settle(message.id, "stored", `stored (#${message.offset})`);
-      this.rows.delete(message.id);
-      this.outbox.delete(message.id);
-      return;
+  /** @param {boolean} toEnd */
+  draw(toEnd) {
+    const { talk } = this;
+    const stay = !toEnd && !atEnd();
+    const rows = talk.entries.map((entry) => ("reason" in entry ? part("li", "note gap", gapText(entry)) : this.row(entry)));
+    for (const [id, { room, text, refused }] of this.mine) {
+      if (room !== this.active) continue;
+      const [kind, fate] = refused ? ["refused", `refused: ${refused}`] : this.change.state === "online" ? ["sending", "sending…"] : ["sending", "waiting for the network"];
+      rows.push(message(this.client.user ?? this.name, text, true, kind, fate));
     }
-    const data = /** @type {{name?: unknown, text?: unknown} | null} */ (
-      typeof message.data === "object" ? message.data : { text: message.data });
-    const name = message.from ?? (typeof data?.name === "string" ? data.name : "someone");
-    const text = typeof data?.text === "string" ? data.text : JSON.stringify(message.data);
-    const row = this.row(name, text, message.from ? message.from === this.user : name === this.name);
-    fate(row, "stored", `#${message.offset}`);
+    if (talk.error) rows.push(part("li", "note gap", talk.error));
+    else if (!rows.length) rows.push(talk.joined ? part("li", "note empty", "Nothing here yet. Say hello.") : part("li", "note loading", "Loading…"));
+    const top = page.messages.scrollTop;
+    page.messages.replaceChildren(...rows);
+    page.messages.scrollTop = stay ? top : page.messages.scrollHeight;
+    this.look();
+    this.showRooms();
   }
 
-  /** @param {string} who @param {string} text @param {boolean} mine */
-  row(who, text, mine) {
-    page.messages.querySelector(".empty")?.remove();
-    const row = document.createElement("li");
-    if (mine) row.className = "mine";
-    row.append(part("span", "who", who), part("div", "text", text), part("span", "fate", ""));
-    append(row);
-    return row;
+  /** @param {Message} entry */
+  row(entry) {
+    const data = typeof entry.data === "object" && entry.data ? entry.data : { text: entry.data };
+    const text = typeof data.text === "string" ? data.text : JSON.stringify(entry.data);
+    const mine = entry.from ? entry.from === this.client.user : whoOf(entry) === this.name;
+    const readers = [...this.talk.room.marks].filter(([member, offset]) => offset >= entry.offset && member !== this.client.member);
+    const names = readers.flatMap(([member]) => this.names.get(member) ?? []);
+    const by = names.slice(0, 3).join(", ") + (readers.length > 3 ? ` and ${readers.length - 3} more` : "");
+    const fate = mine && by ? ["seen", `seen by ${by}`] : ["stored", mine ? "stored" : ""];
+    return message(whoOf(entry), text, mine, fate[0] ?? "", `${fate[1]}${fate[1] ? " · " : ""}#${entry.offset}`);
   }
 
-  /** @param {string} text @param {string} kind */
-  note(text, kind) {
-    const row = part("li", `note ${kind}`, text);
-    append(row);
+  showPeople() {
+    const members = [...this.talk.room.members.values()];
+    page.peopleCount.textContent = String(members.length);
+    page.people.replaceChildren(...members.map(({ member, data }) => {
+      const row = part("li", "", nameOf(member, data));
+      if (member === this.client.member) row.append(part("span", "dim", " (you)"));
+      return row;
+    }));
   }
 
-  /** @param {string} id @param {string} state @param {string} text */
-  settle(id, state, text) {
-    const row = this.rows.get(id);
-    if (row) fate(row, state, text);
+  showTyping() {
+    const now = Date.now();
+    const names = [...this.talk.typing.values()].filter(({ until }) => until > now).map(({ name }) => name);
+    const text = names.length ? `${names.slice(0, 3).join(", ")} ${names.length > 1 ? "are" : "is"} typing…` : "";
+    if (page.typing.textContent !== text) page.typing.textContent = text;
   }
 
-  /** @param {string} state @param {string} text */
-  show(state, text) {
-    page.state.hidden = false;
-    page.state.dataset.state = state;
-    page.state.textContent = text;
+  showRooms() {
+    let all = 0;
+    page.rooms.replaceChildren(...[...this.talks].map(([name, talk]) => {
+      const row = document.createElement("li");
+      const button = part("button", "", name);
+      if (name === this.active) button.setAttribute("aria-current", "true");
+      const unread = Math.max(0, talk.head - talk.seen);
+      if (unread) {
+        all += unread;
+        const badge = part("span", "badge", unread > 999 ? "999+" : String(unread));
+        badge.setAttribute("aria-label", `, ${unread} unread`);
+        button.append(badge);
+      }
+      button.addEventListener("click", () => this.enter(name));
+      row.append(button);
+      return row;
+    }));
+    document.title = all ? `(${all}) Trunkline chat` : "Trunkline chat";
+    localStorage.setItem("trunkline.rooms", JSON.stringify([...this.talks.keys()].slice(0, ROOMS_MAX)));
+  }
+
+  showState() {
+    showState(page.state, this.change, this.client.waiting);
+    if (this.network.tunnel && this.change.state !== "online") page.state.textContent = `in the tunnel${this.client.waiting ? `, ${this.client.waiting} waiting` : ""}`;
   }
 
   close() {
-    this.over = true;
-    clearTimeout(this.timer);
-    this.socket?.close();
-    this.show("closed", "not connected");
+    clearInterval(this.timer);
+    this.client.close();
   }
+}
+
+/** @param {string} who @param {string} text @param {boolean} mine @param {string} kind @param {string} fate */
+function message(who, text, mine, kind, fate) {
+  const row = document.createElement("li");
+  if (mine) row.className = "mine";
+  const foot = part("span", "fate", fate);
+  foot.dataset.fate = kind;
+  row.append(part("span", "who", who), part("div", "text", text), foot);
+  return row;
+}
+
+/** @param {Message} entry */
+function whoOf({ from, data }) {
+  return from ?? (typeof data?.name === "string" ? data.name : "someone");
+}
+
+/** @param {string} member @param {any} data */
+function nameOf(member, data) {
+  if (!member.startsWith("~")) return member;
+  return typeof data?.name === "string" && data.name ? data.name : "someone";
 }
 
 /** @param {Gap} gap */
@@ -272,71 +313,44 @@ function gapText(gap) {
   return `Messages #${gap.from} to #${gap.to} are gone (${gap.reason}).`;
 }
 
-/** @param {HTMLElement} row @param {string} state @param {string} text */
-function fate(row, state, text) {
-  const span = row.querySelector(".fate");
-  if (span instanceof HTMLElement) {
-    span.dataset.fate = state;
-    span.textContent = text;
-  }
-}
-
-/** @param {string} tag @param {string} kind @param {string} text */
-function part(tag, kind, text) {
-  const made = document.createElement(tag);
-  made.className = kind;
-  made.textContent = text;
-  return made;
-}
-
-/** @param {HTMLElement} row */
-function append(row) {
+function atEnd() {
   const list = page.messages;
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-  list.append(row);
-  while (list.childElementCount > SHOWN_MAX) list.firstElementChild?.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+  return list.scrollHeight - list.scrollTop - list.clientHeight < 80;
 }
 
 function randomId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @type {Chat | undefined} */
 let chat;
+const identity = clientId();
 
-let token = sessionStorage.getItem("trunkline.token") ?? "";
-
-/** @param {string} name @param {string} room @param {Map<string, string>} outbox */
-function enter(name, room, outbox) {
+/** @param {string} name @param {string} room */
+async function enter(name, room) {
   localStorage.setItem("trunkline.name", name);
   page.enter.hidden = page.identify.hidden = true;
   page.talk.hidden = page.leave.hidden = false;
   page.where.textContent = `${name} in ${room}`;
-  page.messages.replaceChildren(part("li", "note loading", "Loading…"));
+  page.tunnel.checked = false;
   page.text.focus();
-  chat = new Chat(name, room, outbox);
-  for (const [id, text] of outbox) {
-    const row = chat.row(name, text, true);
-    chat.rows.set(id, row);
-    chat.settle(id, "sending", "sending…");
-  }
+  /** @type {string[]} */
+  let rooms = [];
+  try {
+    rooms = JSON.parse(localStorage.getItem("trunkline.rooms") ?? "[]").filter((/** @type {string} */ one) => /^[\w.:~-]{1,255}$/.test(one));
+  } catch {} // somebody else's
+  const id = await identity;
+  chat?.close();
+  chat = new Chat(name, rooms.slice(0, ROOMS_MAX - 1), room, id);
 }
 
-/** Ask for a token, then go on with what was not sent. @param {string} why @param {Map<string, string>} outbox */
-function identify(why, outbox) {
+/** Ask for a token. @param {string} why */
+function identify(why) {
   page.talk.hidden = true;
   page.identify.hidden = false;
   page.why.textContent = why;
   page.token.value = "";
   page.token.focus();
-  page.identify.onsubmit = (event) => {
-    event.preventDefault();
-    token = page.token.value.trim();
-    sessionStorage.setItem("trunkline.token", token);
-    enter(page.name.value, page.room.value, outbox);
-  };
 }
 
 function leave() {
@@ -346,7 +360,7 @@ function leave() {
   page.talk.hidden = page.leave.hidden = page.identify.hidden = page.state.hidden = true;
   history.replaceState(null, "", " ");
   page.where.textContent = "";
-  page.room.focus();
+  page.name.focus();
 }
 
 page.enter.addEventListener("submit", (event) => {
@@ -354,7 +368,18 @@ page.enter.addEventListener("submit", (event) => {
   page.room.value = page.room.value.trim();
   page.name.value = page.name.value.trim() || "someone";
   location.hash = page.room.value;
-  enter(page.name.value, page.room.value, new Map());
+  enter(page.name.value, page.room.value);
+});
+page.identify.addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(page.token.value.trim());
+  enter(page.name.value, chat?.active ?? page.room.value);
+});
+page.addRoom.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = page.newRoom.value.trim();
+  if (name && chat && (chat.talks.has(name) || chat.talks.size < ROOMS_MAX)) chat.enter(name);
+  page.newRoom.value = "";
 });
 page.compose.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -363,16 +388,20 @@ page.compose.addEventListener("submit", (event) => {
   page.text.value = "";
   page.text.focus();
 });
-page.leave.addEventListener("click", leave);
-addEventListener("online", () => chat?.wake());
-addEventListener("pageshow", () => chat?.wake());
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") chat?.wake();
+page.text.addEventListener("input", () => { if (page.text.value) chat?.typed(); });
+page.tunnel.addEventListener("change", () => {
+  chat?.network.set("tunnel", page.tunnel.checked);
+  if (!page.tunnel.checked) chat?.client.wake("out of the tunnel");
+  chat?.showState();
+  chat?.show();
 });
+page.leave.addEventListener("click", leave);
+page.messages.addEventListener("scroll", () => chat?.look());
+document.addEventListener("visibilitychange", () => chat?.show());
 
 page.name.value = localStorage.getItem("trunkline.name") ?? "";
 if (location.hash.length > 1) {
   page.room.value = decodeURIComponent(location.hash.slice(1));
   // Whoever comes back to a room goes straight in.
-  if (page.name.value && page.room.checkValidity()) enter(page.name.value, page.room.value, new Map());
+  if (page.name.value && page.room.checkValidity()) enter(page.name.value, page.room.value);
 }

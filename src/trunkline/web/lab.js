@@ -1,5 +1,6 @@
 // The transport lab: the same room by WebSocket, Server-Sent Events, long poll and short poll, side by side.
-// Each lane is what anybody would write with what the browser has; nothing here is a library of ours.
+// Each lane is what anybody would write with what the browser has. Below them is our client, with a network that can be
+// made worse.
 
 /** @typedef {{offset: number, data: {sent?: number}}} Message */
 
@@ -7,17 +8,13 @@ const PLOTTED = 60;
 const KEPT = 2000;
 const PAUSE_MS = 1000;
 
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
-function element(id, kind) {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
-  return found;
-}
+import { Network } from "./network.js";
+import { connectHere, element, token as tokenOf } from "./page.js";
 
 const room = `lab-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (b) => b.toString(16).padStart(2, "0")).join("")}`;
 const address = new URL(`rooms/${room}`, document.baseURI);
 // The chat keeps it here, if the server asks for one. It goes into headers, never into an address.
-const token = sessionStorage.getItem("trunkline.token") ?? "";
+const token = tokenOf();
 /** @type {Record<string, string>} */
 const authorization = token ? { Authorization: `Bearer ${token}` } : {};
 const controls = element("controls", HTMLFormElement);
@@ -190,6 +187,45 @@ async function followByPolls(lane, wait, rest) {
   }
 }
 
+// The client, with what is on its way at the visitor's fingertips.
+
+const card = element("fallback", HTMLElement);
+const way = element("way", HTMLElement);
+const changes = element("changes", HTMLOListElement);
+const seen = { messages: 0, last: 0, wrong: 0 };
+
+/** @param {string} name @param {string} text */
+function figure(name, text) {
+  const shown = card.querySelector(`[data-figure="${name}"]`);
+  if (shown) shown.textContent = text;
+}
+
+function followByClient() {
+  const network = new Network();
+  const client = connectHere({ WebSocket: network.WebSocket, fetch: network.fetch, share: false, remember: false });
+  client.on("state", ({ state, transport, reason, text, retryMs }) => {
+    way.dataset.state = state === "online" ? "open" : state === "connecting" ? "connecting" : "closed";
+    way.textContent = state === "online" ? `by ${transport}` : state;
+    figure("by", state === "online" ? transport : "–");
+    const row = document.createElement("li");
+    row.textContent = `${new Date().toLocaleTimeString()}  ${state}, ${transport} (${reason}): ${text}${retryMs === undefined ? "" : `, again in ${retryMs} ms`}`;
+    changes.prepend(row);
+    if (changes.childElementCount > 100) changes.lastElementChild?.remove();
+  });
+  client.room(room, { since: "start" }).on("message", ({ offset }) => {
+    if (offset !== seen.last + 1) seen.wrong++;
+    seen.last = offset;
+    figure("messages", String(++seen.messages));
+    figure("wrong", String(seen.wrong));
+  });
+  card.addEventListener("change", ({ target }) => {
+    if (!(target instanceof HTMLInputElement)) return;
+    const what = /** @type {"tunnel" | "noWebSocket" | "holdsStreams"} */ (target.dataset.trouble);
+    network.set(what, target.checked);
+    if (!target.checked) client.wake("the network has changed");
+  });
+}
+
 let published = 0;
 async function publish() {
   const data = { sent: now(), n: published + 1 };
@@ -227,5 +263,6 @@ followByWebSocket(lanes.websocket);
 followByEvents(lanes.events);
 followByPolls(lanes.longPoll, () => "&wait=25", () => 0);
 followByPolls(lanes.shortPoll, () => "", () => Number(interval.value));
+followByClient();
 publishForEver();
 setInterval(() => Object.values(lanes).forEach((lane) => lane.draw()), 250);

@@ -128,7 +128,7 @@ def welcome_body(session: str, grant: Grant, member: str, interval_s: float, tim
             session,
             grant.user,
             member,
-            _ms(grant.expires_at),
+            in_ms(grant.expires_at),
             {"interval_s": interval_s, "timeout_s": timeout_s},
             {
                 "message_bytes": limits.message_bytes_max,
@@ -142,10 +142,11 @@ def welcome_body(session: str, grant: Grant, member: str, interval_s: float, tim
 
 def authenticated(grant: Grant) -> bytes:
     """The newer token counts from now on."""
-    return _encode(_Authenticated(grant.user, _ms(grant.expires_at)))
+    return _encode(_Authenticated(grant.user, in_ms(grant.expires_at)))
 
 
-def _ms(seconds: float | None) -> int | None:
+def in_ms(seconds: float | None) -> int | None:
+    """A time as the wire has it."""
     return None if seconds is None else round(seconds * 1000)
 
 

@@ -53,6 +53,7 @@ class _Marks(msgspec.Struct, frozen=True):
 class _Live(msgspec.Struct, frozen=True):
     next: str
     member: str
+    expires_at: int | None
     signals: list[Signal]
     presence: list[_Members]
     seen: list[_Marks]
@@ -70,12 +71,17 @@ class LivePage(NamedTuple):
     marks: list[Mark]
 
 
-def encode_live(next_version: str, member: str, pages: Mapping[str, LivePage]) -> bytes:
-    """The `live` of a poll's answer."""
+def encode_live(next_version: str, member: str, expires_at: int | None, pages: Mapping[str, LivePage]) -> bytes:
+    """The `live` of a poll's answer.
+
+    Args:
+        expires_at: When the grant of whoever polls ends, in ms since 1970 UTC.
+    """
     return _encode(
         _Live(
             next_version,
             member,
+            expires_at,
             [signal for page in pages.values() for signal in page.signals],
             [_Members(room, *page.presence) for room, page in pages.items() if page.presence is not None],
             [

@@ -1,0 +1,83 @@
+// What the pages share: their elements, and a client with the visitor's token.
+
+import { connect } from "./client/trunkline.js";
+
+/** @import { Change } from "./client/types.js" */
+/** @import { Client, Options } from "./client/trunkline.js" */
+
+/** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
+export function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`the page has no ${id}`);
+  return found;
+}
+
+/** @param {string} tag @param {string} kind @param {string} text */
+export function part(tag, kind, text) {
+  const made = document.createElement(tag);
+  made.className = kind;
+  made.textContent = text;
+  return made;
+}
+
+const TOKEN = "trunkline.token";
+
+/** The token of this tab. It goes into headers and first messages, never into an address. */
+export const token = () => sessionStorage.getItem(TOKEN) ?? "";
+/** @param {string} text */
+export const keepToken = (text) => sessionStorage.setItem(TOKEN, text);
+
+/** A client of this page's server. A token that the server refuses is not brought again: `unauthorized` ends the client.
+ * @param {Options} [options] @returns {Client} */
+export function connectHere(options = {}) {
+  let online = false;
+  let asked = false;
+  let trouble = "";
+  const client = connect(document.baseURI, {
+    ...options,
+    ...(token() ? {
+      getToken: () => {
+        if (asked && !online && trouble) throw Object.assign(new Error(trouble), { status: 401 });
+        asked = true;
+        return token();
+      },
+    } : {}),
+  });
+  client.on("state", (change) => {
+    online = change.state === "online";
+    trouble = change.state === "waiting" && /token|JWT|signature|revoked|expired|issuer/i.test(change.text) ? change.text : "";
+  });
+  return client;
+}
+
+/** A name for this tab that is the same after a reload, and no other tab's.
+ * @returns {Promise<string | undefined>} */
+export async function clientId() {
+  if (!navigator.locks) return undefined; // a page that is not over https
+  for (let n = 1; n <= 50; n++) {
+    const free = await new Promise((resolve) => {
+      navigator.locks.request(`trunkline.tab ${n}`, { ifAvailable: true }, (lock) => {
+        resolve(Boolean(lock));
+        return lock ? new Promise(() => {}) : undefined; // held until the tab is closed
+      });
+    });
+    if (!free) continue;
+    const key = `trunkline.client ${n}`;
+    const known = localStorage.getItem(key) ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    localStorage.setItem(key, known);
+    return known;
+  }
+  return undefined;
+}
+
+/** Say how the connection is. @param {HTMLElement} pill @param {Change} change @param {number} waiting */
+export function showState(pill, change, waiting) {
+  pill.hidden = false;
+  pill.dataset.state = change.state === "online" ? "open" : change.state === "connecting" ? "connecting" : "closed";
+  const outbox = waiting ? `, ${waiting} waiting to be sent` : "";
+  pill.textContent = {
+    idle: "connecting…", connecting: "connecting…", online: waiting ? `connected${outbox}` : "connected",
+    waiting: `${navigator.onLine ? "connection lost, trying again" : "offline"}${outbox}`, closed: "not connected",
+  }[change.state];
+  pill.title = `${change.text} (${change.transport})`;
+}
