@@ -33,7 +33,10 @@ def free_port() -> int:
 class Server:
     """A server as a process of its own. `trunkline serve` unless *command* says otherwise."""
 
-    def __init__(self, *arguments: str, store: str = "memory:", command: list[str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, store: str = "memory:", command: list[str] | None = None, folder: Path = ROOT
+    ) -> None:
+        self._folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ours = command is None
@@ -52,7 +55,7 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
             env=self._environment,
-            cwd=ROOT,
+            cwd=self._folder,
         )
         end = time.monotonic() + WAIT_S
         while True:

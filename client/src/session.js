@@ -26,6 +26,7 @@ const LONGEST_DELAY_MS = 20_000;
 const NEW_TRANSPORT_MS = 3000; // for a transport that has never worked here, so that the next one is tried in time
 const KNOWN_TRANSPORT_MS = 6000;
 const PATIENCE = 3; // failures in a row before a transport that has worked is doubted
+const SETTLED_MS = 250; // after so long a loss is a new one, and the back-off begins anew
 const STABLE_MS = 15_000; // whoever lives so long was no failure
 const SHORT_LIVES_MAX = 3; // then something on the way does not like this transport
 const PING_MS = 20_000; // proxies are kept awake from both sides
@@ -96,6 +97,7 @@ export class Session {
     this.credit = BURST;
     this.creditAt = 0;
     this.now = 0;
+    this.upAt = 0;
     this.heardAt = 0;
     this.pingedAt = 0;
     this.pongDue = 0;
@@ -215,6 +217,7 @@ export class Session {
     this.home = this.index;
     this.known = true;
     this.refusedTokens = 0;
+    this.upAt = this.now;
     this.go("up", `connected by ${this.transport}`);
     this.after(STABLE_MS, "stable");
     this.after(PING_MS, "ping");
@@ -253,6 +256,7 @@ export class Session {
       return;
     }
     if (this.state === "online") {
+      if (this.now - this.upAt >= SETTLED_MS) this.failures = 0;
       const clean = code === 1001 || code === 1012 || code >= 4000;
       if (!clean && !unreachable && ++this.shortLives >= SHORT_LIVES_MAX && this.index + 1 < this.transports.length) {
         this.shortLives = 0;
@@ -507,7 +511,7 @@ export class Session {
         break;
       case "retry": if (this.state === "waiting") this.connect("retry", "trying again"); break;
       case "stable":
-        this.failures = this.shortLives = 0;
+        this.shortLives = 0;
         this.do({ do: "remember", transport: this.transport });
         break;
       case "ping": this.ping(PONG_MS); break;

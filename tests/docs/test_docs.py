@@ -33,7 +33,7 @@ def snippets(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text(page), re.DOTALL)
 
 
-PYTHON = [(page, code) for page in PAGES for code in snippets(page, "python")]
+PYTHON = [(page, code) for page in PAGES for code in snippets(page, "python") if "localhost" not in code]
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON, ids=[f"{page}-{n}" for n, (page, _) in enumerate(PYTHON)])
@@ -48,6 +48,21 @@ def test_python_snippets_run(page: str, code: str, tmp_path: Path) -> None:
         check=False,
         env=os.environ | {"TRUNKLINE_JWT__SECRET": SECRET},
     )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("code", [code for page in PAGES for code in snippets(page, "python") if "localhost" in code])
+def test_python_snippets_for_a_server_run(code: str, tmp_path: Path) -> None:
+    """As they stand, but for the port."""
+    with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code.replace("http://localhost:8000", server.url)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

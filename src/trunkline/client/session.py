@@ -27,6 +27,7 @@ LONGEST_DELAY_MS = 20_000
 NEW_TRANSPORT_MS = 3000  # for a transport that has never worked here, so that the next one is tried in time
 KNOWN_TRANSPORT_MS = 6000
 PATIENCE = 3  # failures in a row before a transport that has worked is doubted
+SETTLED_MS = 250  # after so long a loss is a new one, and the back-off begins anew
 STABLE_MS = 15_000  # whoever lives so long was no failure
 SHORT_LIVES_MAX = 3  # then something on the way does not like this transport
 PING_MS = 20_000  # proxies are kept awake from both sides
@@ -112,6 +113,7 @@ class Session:
         self._credit = float(BURST)
         self._credit_at = 0.0
         self._now = 0.0
+        self._up_at = 0.0
         self._heard_at = 0.0
         self._pinged_at = 0.0
         self._pong_due = 0.0
@@ -234,6 +236,7 @@ class Session:
         self._home = self._index
         self._known = True
         self._refused_tokens = 0
+        self._up_at = self._now
         self._go("up", f"connected by {self.transport}")
         self._after(STABLE_MS, "stable")
         self._after(PING_MS, "ping")
@@ -285,6 +288,8 @@ class Session:
             return
         more = self._index + 1 < len(self._transports)
         if self.state == "online":
+            if self._now - self._up_at >= SETTLED_MS:
+                self._failures = 0
             if not (code in (1001, 1012) or code >= 4000 or unreachable):
                 self._short_lives += 1
                 if self._short_lives >= SHORT_LIVES_MAX and more:
@@ -521,7 +526,7 @@ class Session:
             if self.state == "waiting":
                 self._connect("retry", "trying again")
         elif name == "stable":
-            self._failures = self._short_lives = 0
+            self._short_lives = 0
             self._do("remember", transport=self.transport)
         elif name == "ping":
             self._ping(PONG_MS)
