@@ -3,23 +3,12 @@
 import msgspec
 import pytest
 
+from trunkline.core import session as of
 from trunkline.core.attendance import Attendance
 from trunkline.core.grant import ANYBODY
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
-from trunkline.core.session import (
-    Command,
-    CountUnread,
-    Join,
-    Leave,
-    MarkSeen,
-    Pong,
-    Publish,
-    Refuse,
-    Rejoin,
-    Session,
-    Signalling,
-)
+from trunkline.core.session import Command, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
 
 decode = msgspec.json.Decoder(Command).decode
 
@@ -68,12 +57,12 @@ def test_what_is_true_only_now() -> None:
     assert ask(made, '{"type":"join","room":"b","presence":true,"last":1}') == Join(
         "b", Start("last", 1), Attendance(watch=True, data=b"{}")
     )
-    assert ask(made, '{"type":"unread"}') == CountUnread(("a", "b"))
-    assert ask(made, '{"type":"unread","rooms":["c","c"]}') == CountUnread(("c",))
+    assert ask(made, '{"type":"unread"}') == of.CountUnread(("a", "b"))
+    assert ask(made, '{"type":"unread","rooms":["c","c"]}') == of.CountUnread(("c",))
     assert ask(made, '{"type":"leave","room":"b"}') == Leave("b")
-    assert ask(made, '{"type":"signal","name":"typing"}') == Signalling("a", "typing", b"null")
-    assert ask(made, '{"type":"signal","room":"z","name":"p","data":[1,2]}') == Signalling("z", "p", b"[1,2]")
-    assert ask(made, '{"type":"seen","offset":3}') == MarkSeen("a", 3)
+    assert ask(made, '{"type":"signal","name":"typing"}') == of.Signalling("a", "typing", b"null")
+    assert ask(made, '{"type":"signal","room":"z","name":"p","data":[1,2]}') == of.Signalling("z", "p", b"[1,2]")
+    assert ask(made, '{"type":"seen","offset":3}') == of.MarkSeen("a", 3)
 
 
 @pytest.mark.parametrize(

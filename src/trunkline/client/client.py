@@ -182,7 +182,17 @@ class Room(_Emitter):
 
 
 class Client(_Emitter):
-    """A connection for any number of rooms. Use it as `async with connect(url) as client: …`.
+    """A connection for any number of rooms. Use it as `async with connect("http://localhost:8000") as client: …`.
+
+    Args:
+        url: Where the server is; its path may be that of a mount.
+        get_token: Called (and awaited, if it is async) before each connection and before a token ends. What it raises
+            is tried again, unless it has a `status` of 401 or 403.
+        transports: Which to use, the best first.
+        client_id: 8 to 64 of `A-Z a-z 0-9 _ -`: on servers that ask nobody who they are, whoever comes back with it is
+            the same member. One connection may have it at a time. By default random.
+        outbox_max: How many messages may wait for their acks.
+        poll_ms: Between two short polls.
 
     Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
 
@@ -455,32 +465,4 @@ class Client(_Emitter):
         return task
 
 
-def connect(
-    url: str,
-    *,
-    get_token: GetToken | None = None,
-    transports: Sequence[str] = TRANSPORTS,
-    client_id: str | None = None,
-    outbox_max: int = 1000,
-    poll_ms: int = 2000,
-) -> Client:
-    """A client, to be entered: `async with connect("http://localhost:8000") as client: …`.
-
-    Args:
-        url: Where the server is; its path may be that of a mount.
-        get_token: Called (and awaited, if it is async) before each connection and before a token ends. What it raises
-            is tried again, unless it has a `status` of 401 or 403.
-        transports: Which to use, the best first.
-        client_id: 8 to 64 of `A-Z a-z 0-9 _ -`: on servers that ask nobody who they are, whoever comes back with it is
-            the same member. One connection may have it at a time. By default random.
-        outbox_max: How many messages may wait for their acks.
-        poll_ms: Between two short polls.
-    """
-    return Client(
-        url,
-        get_token=get_token,
-        transports=transports,
-        client_id=client_id,
-        outbox_max=outbox_max,
-        poll_ms=poll_ms,
-    )
+connect = Client

@@ -1,0 +1,23 @@
+// An application's code, for the type checker alone: what must compile does, and what must not does not.
+import { connect, TrunklineError, type Client, type Room } from "../src/trunkline.js";
+
+const client: Client = connect("https://rooms.example.com", { getToken: async () => "token", transports: ["websocket", "sse"] });
+const room: Room = client.room("general", { last: 50, presence: { name: "Ana" } });
+const stop: () => void = room.on("message", ({ offset, from, data }) => console.log(offset.toFixed(), from?.length, data));
+room.on("gap", ({ from, to, reason }) => console.log(to - from, reason === "trimmed"));
+client.on("state", ({ state, retryMs }) => console.log(state === "online", retryMs ?? 0));
+room.publish({ text: "Hello!" }).then((offset: number) => offset, (error: TrunklineError) => error.code);
+room.signal("typing");
+room.seen(3);
+const counts: Promise<{ room: string; unread: number }[]> = client.unread(["general"]);
+
+// @ts-expect-error there is no such transport
+connect("/", { transports: ["carrier pigeon"] });
+// @ts-expect-error nor such an event
+room.on("massage", () => {});
+// @ts-expect-error a position is no object
+client.room("general", { since: {} });
+// @ts-expect-error an offset is a number
+room.seen("3");
+
+export { counts, stop };
