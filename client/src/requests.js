@@ -323,7 +323,7 @@ export class Poll extends Requests {
 
 // What an event stream says at its end, as a WebSocket's close code says it.
 /** @type {Record<string, number>} */
-const CLOSED = { replaced: 4201, disconnected: 4200, unauthorized: 4100, token_expired: 4101, revoked: 4102, forbidden: 4200 };
+const CLOSED = { replaced: 4201, disconnected: 4200, unauthorized: 4100, token_expired: 4101, revoked: 4102 };
 
 /** @param {Response} response @param {string} text @returns {Down} */
 function refusal(response, text) {

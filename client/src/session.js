@@ -47,14 +47,20 @@ export function afterClose(code) {
   return code >= 4100 && code < 4200 ? "refresh" : "retry";
 }
 
+/** Ids belong to rooms. @param {{room?: string, id?: string}} of */
+export function keyOf({ room, id }) {
+  return `${room} ${id}`;
+}
+
 /** A room that somebody reads. */
 class Reading {
   /** @param {JoinOptions} options */
   constructor(options) {
     this.options = options;
-    this.epoch = "";
-    this.joinedEpoch = "";
-    this.offset = -1;
+    const [, epoch = "", offset = -1] = /^(\w+)\.(\d+)$/.exec(String(options.since)) ?? [];
+    this.epoch = epoch;
+    this.joinedEpoch = epoch;
+    this.offset = Number(offset);
     this.seen = -1;
     this.joined = false; // on this connection
   }
@@ -78,7 +84,7 @@ export class Session {
     /** @type {Map<string, Reading>} */
     this.rooms = new Map();
     /** Without an ack, in order. @type {Map<string, Draft & {sent: boolean}>} */
-    this.outbox = new Map(outbox.map((draft) => [draft.id, { ...draft, sent: false }]));
+    this.outbox = new Map(outbox.map((draft) => [keyOf(draft), { ...draft, sent: false }]));
     this.outboxMax = outboxMax;
     /** @type {Map<string, {room: string, name: string, data: any}>} */
     this.signals = new Map();
@@ -368,7 +374,7 @@ export class Session {
       this.do({ do: "refused", error: { id: draft.id, room: draft.room, code: this.state === "closed" ? "closed" : "outbox_full", message } });
       return;
     }
-    this.outbox.set(draft.id, { ...draft, sent: false });
+    this.outbox.set(keyOf(draft), { ...draft, sent: false });
     this.keep();
     this.flush();
   }
@@ -402,7 +408,7 @@ export class Session {
 
   /** @param {Refusal} error */
   refused(error) {
-    const draft = error.id === undefined ? undefined : this.outbox.get(error.id);
+    const draft = this.outbox.get(keyOf(error));
     if (!draft) return;
     if (TEMPORARY.has(error.code) || error.retry_after_ms) {
       // What was written after it waits with it, so that it does not overtake.
@@ -415,7 +421,7 @@ export class Session {
       this.after(Math.round((error.retry_after_ms ?? RESEND_MS) * (1 + this.random())), "resend");
       return;
     }
-    this.outbox.delete(draft.id);
+    this.outbox.delete(keyOf(draft));
     this.keep();
     this.do({ do: "refused", error });
   }
@@ -443,7 +449,7 @@ export class Session {
         this.wait("closing", "the server is about to stop");
         break;
       case "ack":
-        if (this.outbox.delete(event.id)) {
+        if (this.outbox.delete(keyOf(event))) {
           this.keep();
           this.do({ do: "stored", receipt: event });
         }

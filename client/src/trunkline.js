@@ -7,7 +7,7 @@
 
 /** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, Transport, Unread } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
-import { Session } from "./session.js";
+import { keyOf, Session } from "./session.js";
 import { openWebSocket } from "./websocket.js";
 
 const WATCH_MS = 5000;
@@ -98,7 +98,12 @@ export class Room extends Emitter {
       if (bytes > this.client.bytesMax) {
         throw new TrunklineError({ code: "too_large", message: `data of ${bytes} bytes, at most ${this.client.bytesMax} allowed` });
       }
-      this.client.promises.set(id, { resolve, reject });
+      const key = keyOf({ room: this.name, id });
+      const before = this.client.promises.get(key); // the same again: both are told
+      this.client.promises.set(key, {
+        resolve: (offset) => { before?.resolve(offset); resolve(offset); },
+        reject: (error) => { before?.reject(error); reject(error); },
+      });
       this.client.step({ type: "publish", draft: { id, room: this.name, data } });
     });
   }
@@ -289,14 +294,14 @@ export class Client extends Emitter {
         break;
       case "tell": this.rooms.get(effect.room)?.receive(effect.event); break;
       case "stored":
-        this.promises.get(effect.receipt.id)?.resolve(effect.receipt.offset);
-        this.promises.delete(effect.receipt.id);
+        this.promises.get(keyOf(effect.receipt))?.resolve(effect.receipt.offset);
+        this.promises.delete(keyOf(effect.receipt));
         this.emit("stored", effect.receipt);
         break;
       case "refused": {
-        const id = effect.error.id ?? "";
-        this.promises.get(id)?.reject(new TrunklineError(effect.error));
-        this.promises.delete(id);
+        const key = keyOf(effect.error);
+        this.promises.get(key)?.reject(new TrunklineError(effect.error));
+        this.promises.delete(key);
         this.emit("refused", effect.error);
         break;
       }

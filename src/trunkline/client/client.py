@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 import aiohttp
@@ -25,7 +25,7 @@ from trunkline.client.websocket import Driver, Json, WebSocketDriver, Wire
 log = logging.getLogger("trunkline.client")
 
 TRANSPORTS = ("websocket", "sse", "longpoll", "shortpoll")
-QUEUE_MAX = 1000  # messages that nobody has taken yet; then the room is left, and joined again where it was left
+QUEUE_MAX = 1000  # messages that nobody has taken yet; what follows is read again when they have been
 WATCH_S = 5.0
 JUMP_S = 10.0
 
@@ -69,7 +69,8 @@ class _Emitter:
 
 
 class Room(_Emitter):
-    """One room. `async for message in room` gives every message once, in order, over as many connections as it takes.
+    """One room. `async for message in room` gives every message once, in order, over as many connections as it takes; a
+    second loop goes on where the first one ended. Whoever listens (`on("message", …)`) need not loop.
 
     Events for `on`: `message` (a Message), and as the dicts that PROTOCOL.md has: `gap`, `joined`, `presence`,
     `signal`, `seen`, `unread`, `error`.
@@ -87,8 +88,8 @@ class Room(_Emitter):
         self._client = client
         self._options = options
         self._queue: deque[Message] = deque()
-        self._taken = False  # somebody iterates
-        self._left_at: Json | None = None  # too much waits: where to go on
+        self._queued = True  # unless somebody listens, and nobody loops
+        self._behind: Json | None = None  # too much waits: where to go on when it does not
         self._moved = asyncio.Event()
         self._error: RoomError | None = None
         self._closed = False
@@ -116,34 +117,35 @@ class Room(_Emitter):
     def present(self, presence: bool | str | Json) -> None:
         """Say something else of ourselves, or nothing more."""
         self._options["presence"] = presence
-        if self._left_at is None:
-            self._client.step({"type": "join", "room": self.name, "options": self._options})
+        self._client.step({"type": "join", "room": self.name, "options": self._options})
 
     def close(self) -> None:
         """Read it no longer."""
         self._client.forget(self)
 
-    def __aiter__(self) -> AsyncIterator[Message]:
-        return self._messages()
-
-    async def _messages(self) -> AsyncIterator[Message]:
-        self._taken = True
-        try:
-            while True:
-                while self._queue:
-                    yield self._queue.popleft()
-                if self._left_at is not None:
-                    start, self._left_at = self._left_at, None
-                    self._client.step({"type": "join", "room": self.name, "options": {**self._options, **start}})
-                if self._error is not None:
-                    raise self._error
-                if self._closed:
-                    return
-                self._moved.clear()
-                await self._moved.wait()
-        finally:
-            self._taken = False
+    def on(self, kind: str, listener: Listener) -> Callable[[], None]:
+        if kind == "message":
+            self._queued = False
             self._queue.clear()
+            self._behind = None
+        return super().on(kind, listener)
+
+    def __aiter__(self) -> Self:
+        self._queued = True
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._queue:
+            if self._behind is not None:
+                start, self._behind = self._behind, None
+                self._client.read_again(self.name, {**self._options, **start})
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                raise StopAsyncIteration
+            self._moved.clear()
+            await self._moved.wait()
+        return self._queue.popleft()
 
     def receive(self, event: Json) -> None:
         """What the session tells of this room."""
@@ -152,10 +154,10 @@ class Room(_Emitter):
         if kind == "message":
             message = Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
             self._emit("message", message)
-            if self._taken:
+            if self._queued and self._behind is None:
                 self._queue.append(message)
-                if len(self._queue) >= QUEUE_MAX and self._left_at is None:
-                    self._left_at = self._client.leave_for_now(self.name)
+                if len(self._queue) >= QUEUE_MAX:
+                    self._behind = self._client.start_of(self.name)
                 self._moved.set()
             return
         if kind == "presence":
@@ -221,7 +223,7 @@ class Client(_Emitter):
         self._get_token = get_token
         self._poll_ms = poll_ms
         self._rooms: dict[str, Room] = {}
-        self._acks: dict[str, asyncio.Future[int]] = {}
+        self._acks: dict[tuple[str, str], asyncio.Future[int]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -289,9 +291,9 @@ class Client(_Emitter):
         if size > self._bytes_max:
             raise ClientError("too_large", f"data of {size} bytes, at most {self._bytes_max} allowed")
         message_id = id or secrets.token_hex(16)
-        ack = self._acks.get(message_id)
+        ack = self._acks.get((room, message_id))
         if ack is None:
-            ack = self._acks[message_id] = asyncio.get_running_loop().create_future()
+            ack = self._acks[room, message_id] = asyncio.get_running_loop().create_future()
             self.step({"type": "publish", "draft": {"id": message_id, "room": room, "data": data}})
         return await asyncio.shield(ack)
 
@@ -336,11 +338,14 @@ class Client(_Emitter):
             self.step({"type": "leave", "room": room.name})
             room.end()
 
-    def leave_for_now(self, name: str) -> Json:
-        """Nobody takes the room's messages: where to go on when somebody does."""
-        start = self._session.rooms[name].start
+    def start_of(self, name: str) -> Json:
+        """Where a room is to be read on, after what was told."""
+        return self._session.rooms[name].start
+
+    def read_again(self, name: str, options: Json) -> None:
+        """Read a room from another place."""
         self.step({"type": "leave", "room": name})
-        return start
+        self.step({"type": "join", "room": name, "options": options})
 
     # Between the session and the world.
 
@@ -384,12 +389,12 @@ class Client(_Emitter):
             if effect["room"] in self._rooms:
                 self._rooms[effect["room"]].receive(effect["event"])
         elif kind == "stored":
-            ack = self._acks.pop(effect["receipt"]["id"], None)
+            ack = self._acks.pop((effect["receipt"]["room"], effect["receipt"]["id"]), None)
             if ack is not None and not ack.done():
                 ack.set_result(effect["receipt"]["offset"])
         elif kind == "refused":
             error = effect["error"]
-            ack = self._acks.pop(error["id"], None)
+            ack = self._acks.pop((error["room"], error["id"]), None)
             if ack is not None and not ack.done():
                 ack.set_exception(ClientError(error["code"], error["message"]))
                 ack.exception()  # it may be that nobody waits any more

@@ -23,7 +23,6 @@ T = TypeVar("T")
 # What an event stream says at its end, as a WebSocket's close code says it.
 CLOSED = {
     "replaced": 4201, "disconnected": 4200, "unauthorized": 4100, "token_expired": 4101, "revoked": 4102,
-    "forbidden": 4200,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ are therefore plain JSON objects, as those files have them; the drawing of the s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -43,6 +44,9 @@ FATAL_STATUS = frozenset({400, 403, 404, 405, 409, 421, 426})
 TEMPORARY = frozenset({"store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"})
 
 
+_POSITION = re.compile(r"(\w+)\.(\d+)\Z")
+
+
 def after_close(code: int) -> str:
     """What a client does after a close code; also for codes that do not exist yet."""
     if code in (1002, 1003, 1007, 1009, 1010) or 4200 <= code < 5000:
@@ -55,9 +59,9 @@ class _Reading:
 
     def __init__(self, options: Json) -> None:
         self.options = options
-        self.epoch = ""
-        self.joined_epoch = ""
-        self.offset = -1
+        position = _POSITION.match(str(options.get("since")))
+        self.epoch = self.joined_epoch = position[1] if position else ""
+        self.offset = int(position[2]) if position else -1
         self.seen = -1
         self.joined = False  # on this connection
 
@@ -95,7 +99,7 @@ class Session:
     ) -> None:
         self.state = "idle"
         self.rooms: dict[str, _Reading] = {}
-        self.outbox = {draft["id"]: _Draft(draft) for draft in outbox}
+        self.outbox = {(draft["room"], draft["id"]): _Draft(draft) for draft in outbox}  # ids belong to rooms
         self._outbox_max = outbox_max
         self._signals: dict[tuple[str, str], Json] = {}
         self._transports = list(transports)
@@ -389,7 +393,7 @@ class Session:
             code = "closed" if closed else "outbox_full"
             self._do("refused", error={"id": draft["id"], "room": draft["room"], "code": code, "message": message})
             return
-        self.outbox[draft["id"]] = _Draft(draft)
+        self.outbox[draft["room"], draft["id"]] = _Draft(draft)
         self._keep()
         self._flush()
 
@@ -421,7 +425,7 @@ class Session:
         self._do("outbox", waiting=len(self.outbox))
 
     def _refused(self, error: Json) -> None:
-        draft = self.outbox.get(error["id"])
+        draft = self.outbox.get((error.get("room"), error["id"]))
         if draft is None:
             return
         if error["code"] in TEMPORARY or error.get("retry_after_ms"):
@@ -434,7 +438,7 @@ class Session:
                     later.sent = False
             self._after(_rounded(error.get("retry_after_ms", RESEND_MS) * (1 + self._random())), "resend")
             return
-        del self.outbox[draft.id]
+        del self.outbox[draft.room, draft.id]
         self._keep()
         self._do("refused", error=error)
 
@@ -459,7 +463,7 @@ class Session:
             self._retry_after_ms = event["retry_after_ms"]
             self._wait("closing", "the server is about to stop")
         elif kind == "ack":
-            if self.outbox.pop(event["id"], None) is not None:
+            if self.outbox.pop((event["room"], event["id"]), None) is not None:
                 self._keep()
                 self._do("stored", receipt=event)
         elif kind == "error":
