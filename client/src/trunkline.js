@@ -412,5 +412,9 @@ export function connect(url, options) {
 }
 
 function randomId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const bytes = new Uint8Array(16);
+  // React Native has no crypto of its own; an id must be nobody else's, and need not be a secret.
+  if (globalThis.crypto) crypto.getRandomValues(bytes);
+  else bytes.forEach((_, n) => { bytes[n] = Math.random() * 256; });
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -121,7 +121,7 @@ async def test_a_token_that_ends(browser: Browser, tmp_path: Path) -> None:
             asked: list[str] = []
             page.on("request", lambda request, asked=asked: asked.append(request.url))
             page.on("websocket", lambda socket, asked=asked: asked.append(socket.url))
-            tokens = [token("ana", lifetime_s=5 * (n + 1)) for n in range(3)]
+            tokens = [token("ana", lifetime_s=4 * (n + 1)) for n in range(3)]
             await page.goto(f"{server.url}/healthz")
             await page.evaluate(
                 FOLLOW.replace(
