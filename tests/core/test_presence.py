@@ -79,6 +79,22 @@ def test_a_poller_leaves() -> None:
     assert len(presence) == 0
 
 
+def test_a_poller_leaves_while_its_poll_is_still_there() -> None:
+    """The request that says goodbye may overtake the end of the one that waits."""
+    presence = Presence()
+    presence.arrive("ana", b"{}", 1)
+    presence.leave("ana")
+    assert "ana" in presence
+    presence.depart("ana", until=30.0)
+    assert len(presence) == 0
+    presence.arrive("ana", b"{}", 1)
+    presence.leave("ana")
+    presence.arrive("ana", b"{}", 2)  # they have thought better of it
+    presence.depart("ana", until=30.0)
+    presence.depart("ana", until=30.0)
+    assert "ana" in presence
+
+
 def test_there_is_an_end_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MEMBERS_MAX", 2)
     presence = Presence()

@@ -41,11 +41,12 @@ class Changes(NamedTuple):
 
 
 class _Place:
-    __slots__ = ("holds", "member", "until")
+    __slots__ = ("holds", "leaving", "member", "until")
 
     def __init__(self, member: Member) -> None:
         self.member = member
         self.holds = 1
+        self.leaving = False  # they have said so, and a connection of theirs has still to end
         self.until: float | None = None
 
 
@@ -87,6 +88,7 @@ class Presence:
             self._places[member] = _Place(Member(member, at, msgspec.Raw(data)))
             return
         place.holds += 1
+        place.leaving = False
         place.until = None
         self._ending.discard(member)
         if bytes(place.member.data) != data:
@@ -101,16 +103,18 @@ class Presence:
         place.holds = max(0, place.holds - 1)
         if place.holds:
             return
-        if until is None:
+        if until is None or place.leaving:
             self._remove(member)
         else:
             place.until = until
             self._ending.add(member)
 
     def leave(self, member: str) -> None:
-        """They do not wait for the grace to be over. Whoever is held by a connection stays."""
+        """They do not wait for a grace to be over. Whoever is held by a connection stays until that ends."""
         if member in self._ending:
             self._remove(member)
+        elif member in self._places:
+            self._places[member].leaving = True
 
     def expire(self, now: float) -> None:
         """Let go of those whose grace is over."""
