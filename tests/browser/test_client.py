@@ -185,3 +185,15 @@ def test_the_client_is_small() -> None:
 
     assert size("--external:./requests.js", "--external:./tabs.js") <= 8 * 1024
     assert size() <= 12 * 1024
+
+
+async def test_what_worked_is_remembered(browser: Browser, server: Server) -> None:
+    """After a quarter of a minute by event stream, the next page begins with it (R37)."""
+    async with Meddler(server.port, refuses=True) as proxy:
+        page = await browser.new_page()
+        await page.clock.install()
+        await follow(page, proxy.url)
+        assert await page.evaluate("client.transport") == "sse"
+        await page.clock.run_for(16_000)
+        await follow(page, proxy.url)
+        assert await page.evaluate("changes") == ["connecting sse", "online sse"]

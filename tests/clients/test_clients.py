@@ -191,3 +191,22 @@ async def test_a_blip_is_no_leave(server: Server, language: str, transport: str,
             assert len(watcher.all("members")) == before
             await agent.end()
         await watcher.until(lambda agent: agent.all("members")[-1] == 1, 40)
+
+
+async def test_a_member_whose_network_is_gone(tmp_path: Path) -> None:
+    """No word, no reset, only silence: the server's heartbeat finds out, and the others are told."""
+    flags = ("--ping-interval", "1", "--ping-timeout", "0.5", "--presence-grace", "0.5")
+    with Server(*flags, store=f"sqlite:///{tmp_path}/log.db") as server:
+        async with (
+            Agent("python", server.url, "a", "watcher", "websocket") as watcher,
+            Meddler(server.port) as proxy,
+            Agent("javascript", proxy.url, "a", "ana", "websocket") as ana,
+        ):
+            await watcher.until(lambda agent: agent.all("members") and agent.all("members")[-1] == 2)
+            proxy.open.clear()
+            await watcher.until(lambda agent: agent.all("members")[-1] == 1)
+            proxy.cut()
+            proxy.open.set()
+            await watcher.until(lambda agent: agent.all("members")[-1] == 2)
+            await ana.end()
+            await watcher.end()
