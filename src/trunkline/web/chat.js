@@ -115,9 +115,10 @@ class Chat {
       talk.head = Math.max(talk.head, head);
       this.showRooms();
     });
-    room.on("signal", ({ name: kind, member, from }) => {
+    room.on("signal", ({ name: kind, member, from, data }) => {
       if (kind !== "typing" || member === this.client.member) return;
-      talk.typing.set(member, { name: from ?? this.names.get(member) ?? "someone", until: Date.now() + TYPING_FOR_MS });
+      if (data === false) talk.typing.delete(member);
+      else talk.typing.set(member, { name: from ?? this.names.get(member) ?? "someone", until: Date.now() + TYPING_FOR_MS });
       this.showTyping();
     });
   }
@@ -145,6 +146,7 @@ class Chat {
   /** @param {string} text */
   send(text) {
     const id = randomId();
+    if (this.typedAt) this.talk.room.signal("typing", false); // the one before may still be on its way
     this.typedAt = 0;
     this.wrote(id, this.active, text);
     this.talk.room.publish({ name: this.name, text }, { id }).catch((error) => {
@@ -163,7 +165,7 @@ class Chat {
   typed() {
     if (Date.now() - this.typedAt < TYPING_EVERY_MS) return;
     this.typedAt = Date.now();
-    this.talk.room.signal("typing");
+    this.talk.room.signal("typing", true);
   }
 
   /** @param {string} name */
@@ -241,6 +243,7 @@ class Chat {
     page.peopleCount.textContent = String(members.length);
     page.people.replaceChildren(...members.map(({ member, data }) => {
       const row = part("li", "", nameOf(member, data));
+      row.title = row.textContent ?? "";
       if (member === this.client.member) row.append(part("span", "dim", " (you)"));
       return row;
     }));
@@ -257,7 +260,9 @@ class Chat {
     let all = 0;
     page.rooms.replaceChildren(...[...this.talks].map(([name, talk]) => {
       const row = document.createElement("li");
-      const button = part("button", "", name);
+      const button = part("button", "", "");
+      button.append(part("span", "name", name));
+      button.title = name;
       if (name === this.active) button.setAttribute("aria-current", "true");
       const unread = Math.max(0, talk.head - talk.seen);
       if (unread) {
