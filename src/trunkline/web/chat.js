@@ -333,7 +333,8 @@ const identity = clientId();
 
 /** @param {string} name @param {string} room */
 async function enter(name, room) {
-  localStorage.setItem("trunkline.name", name);
+  localStorage.setItem("trunkline.name", name); // what the next tab is offered
+  sessionStorage.setItem("trunkline.name", name); // who this one is, also after a reload
   page.enter.hidden = page.identify.hidden = true;
   page.talk.hidden = page.leave.hidden = false;
   page.where.textContent = `${name} in ${room}`;
@@ -404,9 +405,17 @@ page.leave.addEventListener("click", leave);
 page.messages.addEventListener("scroll", () => chat?.look());
 document.addEventListener("visibilitychange", () => chat?.show());
 
-page.name.value = localStorage.getItem("trunkline.name") ?? "";
+addEventListener("hashchange", () => {
+  const name = decodeURIComponent(location.hash.slice(1));
+  if (!chat || name === chat.active) return;
+  if (/^[\w.:~-]{1,255}$/.test(name) && (chat.talks.has(name) || chat.talks.size < ROOMS_MAX)) chat.enter(name);
+  else location.hash = chat.active;
+});
+
+const own = sessionStorage.getItem("trunkline.name");
+page.name.value = own ?? localStorage.getItem("trunkline.name") ?? "";
 if (location.hash.length > 1) {
   page.room.value = decodeURIComponent(location.hash.slice(1));
   // Whoever comes back to a room goes straight in.
-  if (page.name.value && page.room.checkValidity()) enter(page.name.value, page.room.value);
+  if (own && page.room.checkValidity()) enter(page.name.value, page.room.value);
 }

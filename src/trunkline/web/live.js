@@ -12,7 +12,6 @@ const page = {
   clock: element("clock", HTMLElement),
   play: element("play", HTMLButtonElement),
   bell: element("bell", HTMLButtonElement),
-  unread: element("unread", HTMLElement),
   unreadSaid: element("unread-said", HTMLElement),
   news: element("news", HTMLUListElement),
   noNews: element("no-news", HTMLElement),
@@ -28,7 +27,6 @@ client.on("state", (change) => {
   if (change.state === "online") client.unread(["notifications"]).then(([count]) => count && moved(count.seen), () => {});
   if (change.state === "closed") page.trouble.textContent = `Not connected: ${change.text}. A server that asks who you are wants a token: enter the chat with one first.`;
 });
-client.on("outbox", (waiting) => showState(page.state, { state: client.state, reason: "", text: "", transport: client.transport }, waiting));
 
 // The ticker.
 
@@ -94,8 +92,6 @@ function moved(to) {
 
 function show() {
   const unread = Math.max(0, head - seen);
-  page.unread.hidden = !unread;
-  page.unread.textContent = String(unread);
   const said = unread ? `${unread} unread` : "nothing new";
   if (page.unreadSaid.textContent !== said) page.unreadSaid.textContent = said;
   page.read.disabled = !unread;
@@ -103,7 +99,11 @@ function show() {
   for (const row of page.news.children) if (row instanceof HTMLElement) row.classList.toggle("new", Number(row.dataset.offset) > seen);
 }
 
-page.read.addEventListener("click", () => { notifications.seen(head); moved(head); });
+page.read.addEventListener("click", () => {
+  notifications.seen(head);
+  page.bell.focus(); // a button that is switched off would drop the focus
+  moved(head);
+});
 page.bell.addEventListener("click", () => {
   page.news.hidden = !page.news.hidden;
   page.bell.setAttribute("aria-expanded", String(!page.news.hidden));

@@ -67,7 +67,7 @@ export class Network {
     try {
       if (this.tunnel) throw new TypeError("in a tunnel");
       const stream = new Headers(init.headers).get("accept") === "text/event-stream";
-      if (stream && this.holdsStreams) await new Promise((_, refuse) => ending.signal.addEventListener("abort", refuse));
+      if (stream && this.holdsStreams) await new Promise((_, refuse) => ending.signal.addEventListener("abort", () => refuse(new TypeError("held back, then cut"))));
       const response = await fetch(input, { ...init, signal: ending.signal });
       if (!stream) this.connections.delete(cut);
       return response;
