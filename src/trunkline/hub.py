@@ -42,9 +42,9 @@ from trunkline.core.message import Draft, Message, Receipt, check_id, check_json
 from trunkline.core.position import NOW, Gap, Start, overtaken, parse_since, parse_start, resolve
 from trunkline.core.presence import Member
 from trunkline.core.room import Room
-from trunkline.core.signal import Signal, check_signal
+from trunkline.core.signal import check_signal
 from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
-from trunkline.live import Live, PresenceHook
+from trunkline.live import Live, PresenceHook, now_ms
 from trunkline.stores import Store, open_store
 from trunkline.wire.poll import Page
 
@@ -438,7 +438,7 @@ class Hub:
         """
         await self.ensure_started()
         name, text = check_signal(name, msgspec.json.encode(data))
-        self.live.signal(Signal(check_room(room), name, sender, sender or "", now_ms(), msgspec.Raw(text)))
+        self.live.signal(check_room(room), name, sender, sender or "", text)
 
     def members(self, room: str) -> list[Member]:
         """Who is in a room, of those who want it known: the first 1,000."""
@@ -922,8 +922,3 @@ class _Opening:
     def __init__(self, room: asyncio.Future[Room]) -> None:
         self.room = room
         self.late: list[Message] = []
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970 UTC."""
-    return time.time_ns() // 1_000_000

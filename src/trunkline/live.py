@@ -23,6 +23,8 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+import msgspec
+
 from trunkline.core.cursor import Reader
 from trunkline.core.mark import MARKS_TOLD_MAX, Mark, Unread, unread
 from trunkline.core.notice import Kind, Notice
@@ -111,17 +113,20 @@ class Live:
 
     # Signals.
 
-    def signal(self, signal: Signal, origin: Reader | None = None) -> None:
+    def signal(
+        self, room: str, name: str, sender: str | None, member: str, json: bytes, origin: Reader | None = None
+    ) -> None:
         """Somebody signals something; *origin*, their own connection, is not told."""
-        live = self._rooms.get(signal.room)
+        live = self._rooms.get(room)
         if live is None:
             if len(self._rooms) >= ROOMS_MAX:
                 return
-            live = self._of(signal.room)
-        key = (signal.member, signal.name)
+            live = self._of(room)
+        signal = Signal(room, name, sender, member, now_ms(), msgspec.Raw(json))
+        key = (member, name)
         live.signals.pop(key, None)
         live.signals[key] = (signal, origin)
-        live.kept_signals.put(signal, self._move(signal.room, live), time.monotonic())
+        live.kept_signals.put(signal, self._move(room, live), time.monotonic())
 
     # Presence.
 
@@ -132,7 +137,7 @@ class Live:
             RequestError: `too_many_members`.
         """
         live = self._of(room)
-        live.presence.arrive(member, data, time.time_ns() // 1_000_000)
+        live.presence.arrive(member, data, now_ms())
         self._presence_changed(room, live)
 
     def depart(self, room: str, member: str, *, at_once: bool = False, grace_s: float | None = None) -> None:
@@ -191,7 +196,7 @@ class Live:
         if len(self._marks) >= MARKS_WAITING_MAX:
             raise Overloaded("too many read cursors wait to be stored; say it again")
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._marks.append((Mark(room, member, offset, time.time_ns() // 1_000_000), stored))
+        self._marks.append((Mark(room, member, offset, now_ms()), stored))
         if not self._marking:
             self._marking = True
             self._spawn(self._mark_all())
@@ -408,6 +413,11 @@ class Live:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
 
 
 async def _finish(answer: Awaitable[None]) -> None:

@@ -24,31 +24,25 @@ function.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from trunkline.core.cursor import Cursor, Event, State
+from trunkline.core.encoded import Encoded
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import trimmed
 from trunkline.core.room import Cohort, Room
 
 
-class Batch:
+class Batch(Encoded):
     """Consecutive messages of one room on their way to one or many readers."""
 
-    __slots__ = ("_encoded", "epoch", "messages")
+    __slots__ = ("epoch", "messages")
 
     def __init__(self, epoch: str, messages: Sequence[Message]) -> None:
+        super().__init__()
         self.epoch = epoch
         self.messages = messages
-        self._encoded: dict[Callable[[Batch], bytes], bytes] = {}
-
-    def encoded(self, encode: Callable[[Batch], bytes]) -> bytes:
-        """The bytes in one wire format, made at the first call."""
-        data = self._encoded.get(encode)
-        if data is None:
-            data = self._encoded[encode] = encode(self)
-        return data
 
 
 class Fanout:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from trunkline.core.position import OFFSET_MAX
+from trunkline.errors import RequestError
+
 MARKS_TOLD_MAX = 1000  # of one room, the newest
 
 
@@ -39,6 +42,17 @@ class Unread(msgspec.Struct, frozen=True, gc=False):
     head: int
     seen: int
     unread: int
+
+
+def check_offset(offset: int | None) -> int:
+    """Up to where something was seen, if it may be said so.
+
+    Raises:
+        RequestError: `bad_position`.
+    """
+    if offset is None or not 0 <= offset <= OFFSET_MAX:
+        raise RequestError("bad_position", "seen has an offset, 0 or more: everything up to it was seen")
+    return offset
 
 
 def unread(room: str, first: int, head: int, seen: int) -> Unread:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
+
+from trunkline.core.encoded import Encoded
 
 Kind = Literal["signal", "presence", "seen"]
 
 
-class Notice:
-    """Some events, each a kind and its JSON, encoded once per wire format like a batch of messages."""
+class Notice(Encoded):
+    """Some events, each a kind and its JSON."""
 
-    __slots__ = ("_encoded", "events")
+    __slots__ = ("events",)
 
     def __init__(self, events: Sequence[tuple[Kind, bytes]]) -> None:
+        super().__init__()
         self.events = events
-        self._encoded: dict[Callable[[Notice], Any], Any] = {}
-
-    def encoded(self, encode: Callable[[Notice], Any]) -> Any:
-        """The events in one wire format, made at the first call."""
-        data = self._encoded.get(encode)
-        if data is None:
-            data = self._encoded[encode] = encode(self)
-        return data

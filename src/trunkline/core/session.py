@@ -17,8 +17,9 @@ from trunkline.core import attendance
 from trunkline.core.attendance import Attendance
 from trunkline.core.grant import Grant
 from trunkline.core.limits import Limits
+from trunkline.core.mark import check_offset
 from trunkline.core.message import check_id, check_json, check_room
-from trunkline.core.position import NOW, OFFSET_MAX, Start, parse_start
+from trunkline.core.position import NOW, Start, parse_start
 from trunkline.core.signal import check_signal
 from trunkline.errors import RequestError
 
@@ -213,9 +214,8 @@ class Session:
 
     def seen(self, command: Command) -> Decision:
         """`seen {room?, offset}`."""
-        if command.offset is None or not 0 <= command.offset <= OFFSET_MAX:
-            raise RequestError("bad_position", "seen has an offset: everything up to it was seen")
-        return MarkSeen(self._room_of(command), command.offset)
+        offset = check_offset(command.offset)
+        return MarkSeen(self._room_of(command), offset)
 
     def unread(self, command: Command) -> Decision:
         """`unread {rooms?}`: of the joined rooms, if none are named."""

@@ -12,8 +12,6 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-import msgspec
-
 from trunkline.access import forbidden
 from trunkline.core.attendance import NONE, Attendance, lasting_member
 from trunkline.core.cursor import Cursor
@@ -35,9 +33,9 @@ from trunkline.core.session import (
     Session,
     Signalling,
 )
-from trunkline.core.signal import Signal
 from trunkline.errors import DISMISSALS, CloseCode, RequestError, TrunklineError
-from trunkline.hub import Hub, now_ms
+from trunkline.hub import Hub
+from trunkline.live import now_ms
 from trunkline.transports.stream import Stream
 from trunkline.wire import envelope
 from trunkline.wire.credentials import Credentials
@@ -260,9 +258,7 @@ class Conversation(Stream):
         if type(wanted) is Publish:
             self._publish(wanted)
         elif type(wanted) is Signalling:
-            json = msgspec.Raw(wanted.json)
-            signal = Signal(wanted.room, wanted.name, self.grant.user, self.member, now_ms(), json)
-            self.hub.live.signal(signal, self)
+            self.hub.live.signal(wanted.room, wanted.name, self.grant.user, self.member, wanted.json, self)
         elif type(wanted) is MarkSeen:
             self.hub.spawn(self._mark(wanted))
 

@@ -33,12 +33,13 @@ from starlette.websockets import WebSocket
 from trunkline.auth import TICKET_S
 from trunkline.core.attendance import Attendance, lasting_member, member_of, parse_attendance
 from trunkline.core.grant import ANYBODY, Action, Grant
+from trunkline.core.mark import check_offset
 from trunkline.core.message import check_id, check_json, check_room
-from trunkline.core.position import NOW, OFFSET_MAX, Start, parse_positions, parse_since, parse_start
+from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
 from trunkline.core.session import check_rooms
-from trunkline.core.signal import SIGNAL_BYTES_MAX, Signal, check_signal
+from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
-from trunkline.hub import POLL_DEFAULT, Hub, now_ms
+from trunkline.hub import POLL_DEFAULT, Hub
 from trunkline.live import LEASE_S, Live
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.conversation import Conversation
@@ -249,9 +250,9 @@ class Api:
         if _is_sse(request):
             return self._events(request, guest, [(room, parse_start(since, last, NOW))], attendance, many=False)
         start = parse_start(since, last, POLL_DEFAULT)
-        wait_s, version = self._wait(request), request.query_params.get("live")
-        if version is not None or attendance.watch:
-            work = self._poll_live([(room, start)], self._limit(request), wait_s, guest.poller(attendance, version))
+        wait_s, poller = self._wait(request), guest.poller(request, attendance)
+        if poller is not None:
+            work = self._poll_live([(room, start)], self._limit(request), wait_s, poller)
             ([page], live) = await (guest.stay(request, work) if wait_s else work)
             return _json(poll.encode_page(page, live))
         plain = hub.page_at(room, start, limit=self._limit(request), wait_s=wait_s)
@@ -268,10 +269,7 @@ class Api:
         attendance = await self._attendance(request, guest, rooms)
         if _is_sse(request):
             return self._events(request, guest, joins, attendance, many=True)
-        wait_s, version = self._wait(request), request.query_params.get("live")
-        poller = None
-        if version is not None or attendance.watch:
-            poller = guest.poller(attendance, version)
+        wait_s, poller = self._wait(request), guest.poller(request, attendance)
         work = self._poll_live(joins, self._limit(request), wait_s, poller)
         pages, live = await (guest.stay(request, work) if wait_s else work)
         return _json(poll.encode_pages(pages, live))
@@ -385,12 +383,10 @@ class Api:
         guest = await self._guest(request, "admin", ["*"])
         if not self._hub.access.required:
             raise RequestError("unsupported", "this server asks nobody who they are, so there are no users")
-        try:
-            order = _decode_order(await _body(request, self._hub.limits.envelope_bytes_max))
-            await self._still(guest, "admin", ["*"])
-            return order
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError("bad_json", f"the body is an object with user or token_id: {error}") from None
+        body = await _body(request, self._hub.limits.envelope_bytes_max)
+        order = _decoded(_decode_order, body, "an object with user or token_id")
+        await self._still(guest, "admin", ["*"])
+        return order
 
     async def _pages(self, joins: list[tuple[str, Start]], limit: int) -> list[poll.Page]:
         """A page of each room, together within the bounds of one."""
@@ -410,16 +406,13 @@ class Api:
         room = check_room(request.path_params["room"])
         guest = await self._guest(request, "signal", [room])
         attendance = _attendance(request)
-        try:
-            asked = _decode_signal(await _body(request, limits.envelope_bytes_max + SIGNAL_BYTES_MAX))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError("bad_json", f'the body is {{"name": …, "data"?: …}}: {error}') from None
+        body = await _body(request, limits.envelope_bytes_max + SIGNAL_BYTES_MAX)
+        asked = _decoded(_decode_signal, body, '{"name": …, "data"?: …}')
         name, text = check_signal(asked.name, bytes(asked.data))
         await self._still(guest, "signal", [room])
         hub.access.publishing(guest.grant, guest.client)
         member = member_of(guest.grant, attendance.client_id or guest.session)
-        signal = Signal(room, name, guest.grant.user, member, now_ms(), msgspec.Raw(text))
-        hub.live.signal(signal, hub.stream_of(guest.grant, attendance))
+        hub.live.signal(room, name, guest.grant.user, member, text, hub.stream_of(guest.grant, attendance))
         return Response(status_code=204)
 
     async def presence(self, request: Request) -> Response:
@@ -442,15 +435,11 @@ class Api:
             return _json(envelope.seen_body(room, await self._hub.live.seen(room)))
         guest = await self._guest(request, "read", [room])
         member = lasting_member(guest.grant, _attendance(request))
-        try:
-            asked = _decode_seen(await _body(request, self._hub.limits.envelope_bytes_max))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError("bad_json", f'the body is {{"offset": …}}: {error}') from None
-        if not 0 <= asked.offset <= OFFSET_MAX:
-            raise RequestError("bad_position", "everything up to the offset was seen; it is 0 or more")
+        body = await _body(request, self._hub.limits.envelope_bytes_max)
+        offset = check_offset(_decoded(_decode_seen, body, '{"offset": …}').offset)
         await self._still(guest, "read", [room])
         self._hub.access.publishing(guest.grant, guest.client)
-        return _json(_encode(await self._hub.mark(room, member, asked.offset)))
+        return _json(_encode(await self._hub.mark(room, member, offset)))
 
     async def unread(self, request: Request) -> Response:
         """`GET /unread?room=a&room=b`: how much of these one has not seen."""
@@ -468,10 +457,7 @@ class Api:
         await self._started()
         guest = await self._guest(request, "write", [])
         body = await _body(request, limits.publish_list_max * 1024 + limits.message_bytes_max)
-        try:
-            posts = _decode_posts(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError("bad_json", f"the body is a list of {{room, data, id?}}: {error}") from None
+        posts = _decoded(_decode_posts, body, "a list of {room, data, id?}")
         if len(posts) > limits.publish_list_max:
             raise RequestError("too_large", f"{len(posts)} messages, at most {limits.publish_list_max} allowed")
         # Checked as a whole before the first is stored, so that a typing error stores nothing.
@@ -533,10 +519,7 @@ class Api:
         body = await _body(request, limits.message_bytes_max + limits.envelope_bytes_max)
         media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if media_type == JSON:
-            try:
-                post = _decode_post(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise RequestError("bad_json", f'the body is {{"data": …, "id"?: …}}: {error}') from None
+            post = _decoded(_decode_post, body, '{"data": …, "id"?: …}')
         elif media_type in ("text/plain", ""):
             try:
                 post = Post(msgspec.Raw(_encode(body.decode())))
@@ -583,10 +566,13 @@ class _Guest:
         self.session = hub.session_id()
         self._ended: asyncio.Future[Any]
 
-    def poller(self, attendance: Attendance, version: str | None) -> _Poller:
-        """What this one wants to know beside messages."""
-        name = attendance.client_id or self.session
-        return _Poller(self._hub.live, attendance, self.grant, member_of(self.grant, name), version or "")
+    def poller(self, request: Request, attendance: Attendance) -> _Poller | None:
+        """What a poll wants to know beside messages, if anything."""
+        version = request.query_params.get("live")
+        if version is None and not attendance.watch:
+            return None
+        member = member_of(self.grant, attendance.client_id or self.session)
+        return _Poller(self._hub.live, attendance, self.grant, member, version or "")
 
     async def stay(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Wait for this, unless they go, or their time here is over, before.
@@ -748,6 +734,18 @@ def _number(request: Request, name: str, low: int, high: int, default: int) -> i
     if not (len(text) <= 10 and text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise RequestError("bad_limit", f"{name} is a whole number from {low} to {high}")
     return int(text)
+
+
+def _decoded(decode: Callable[[bytes], T], body: bytes, shape: str) -> T:
+    """A body as what it should be.
+
+    Raises:
+        RequestError: `bad_json`, with the shape that is wanted.
+    """
+    try:
+        return decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError("bad_json", f"the body is {shape}: {error}") from None
 
 
 async def _body(request: Request, bytes_max: int) -> bytes:

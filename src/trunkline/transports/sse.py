@@ -72,11 +72,12 @@ class EventStream(Stream):
                 self.lose(cursor, gap)
         self.attach(cursor for cursor, _ in begun)
         hub.fence(self)
-        try:
-            for room, _ in joins:
-                self.attend(room.name, self.attendance.within(room.name))
-        except RequestError as error:
-            self.dismiss(error)
+        if self.attendance.watch:
+            try:
+                for room, _ in joins:
+                    self.attend(room.name, self.attendance.within(room.name))
+            except RequestError as error:
+                self.dismiss(error)
 
     def is_closing(self) -> bool:
         """Whether the connection has ended, or is about to."""

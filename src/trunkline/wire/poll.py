@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.core.mark import Mark, Seen
+from trunkline.core.mark import Mark
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
 from trunkline.core.presence import Member
 from trunkline.core.signal import Signal
+from trunkline.wire.envelope import members_body, seen_body
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,24 +40,13 @@ class _Pages(msgspec.Struct, frozen=True):
     gaps: list[Gap]
 
 
-class _Members(msgspec.Struct, frozen=True):
-    room: str
-    count: int
-    members: list[Member]
-
-
-class _Marks(msgspec.Struct, frozen=True):
-    room: str
-    marks: list[Seen]
-
-
 class _Live(msgspec.Struct, frozen=True):
     next: str
     member: str
     expires_at: int | None
     signals: list[Signal]
-    presence: list[_Members]
-    seen: list[_Marks]
+    presence: list[msgspec.Raw]
+    seen: list[msgspec.Raw]
 
 
 class LivePage(NamedTuple):
@@ -83,12 +73,8 @@ def encode_live(next_version: str, member: str, expires_at: int | None, pages: M
             member,
             expires_at,
             [signal for page in pages.values() for signal in page.signals],
-            [_Members(room, *page.presence) for room, page in pages.items() if page.presence is not None],
-            [
-                _Marks(room, [Seen(mark.member, mark.offset, mark.at) for mark in page.marks])
-                for room, page in pages.items()
-                if page.marks
-            ],
+            [msgspec.Raw(members_body(room, *page.presence)) for room, page in pages.items() if page.presence],
+            [msgspec.Raw(seen_body(room, page.marks)) for room, page in pages.items() if page.marks],
         )
     )
 
