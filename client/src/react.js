@@ -25,16 +25,23 @@ export function useRoom(client, name, options = {}) {
   wanted.current = options;
   useEffect(() => {
     const { max = SHOWN_MAX, ...join } = wanted.current;
-    const room = client.room(name, { ...join, keep: max });
+    /** @type {Room} */
+    let room;
+    try {
+      room = client.room(name, { ...join, keep: max });
+    } catch (refused) {
+      setError(/** @type {Error} */ (refused).message);
+      return undefined;
+    }
     users.set(room, (users.get(room) ?? 0) + 1);
     setMessages(room.history.slice(-max));
     setMembers([...room.members.values()]);
     setError(null);
     setState(client.state);
     const stops = [
-      room.on("message", (message) => setMessages((before) => [...before.slice(1 - max), message])),
+      room.on("message", (message) => setMessages((before) => [...before, message].slice(-max))),
       room.on("presence", () => setMembers([...room.members.values()])),
-      room.on("error", ({ message }) => setError(message)),
+      room.on("error", ({ about, message }) => about !== "signal" && setError(message)),
       client.on("state", (change) => setState(change.state)),
     ];
     return () => {
@@ -49,7 +56,7 @@ export function useRoom(client, name, options = {}) {
   }, [client, name]);
   return {
     messages, members, state, error,
-    publish: useCallback((data) => client.room(name).publish(data), [client, name]),
+    publish: useCallback(async (data) => client.room(name).publish(data), [client, name]),
     signal: useCallback((kind, data) => client.room(name).signal(kind, data), [client, name]),
     seen: useCallback((offset) => client.room(name).seen(offset), [client, name]),
   };

@@ -1,18 +1,22 @@
 // Event streams and polls: rooms with positions, and a request for each thing that is said. Loaded when a WebSocket does
 // not get through.
 
-/** @import { Down, Join, ServerEvent, Transport } from "./types.js" */
+/** @import { Down, Join, JoinOptions, Refusal, ServerEvent, Transport } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
+import { address } from "./address.js";
 
 /**
- * @typedef {{query?: Record<string, any>, method?: string, body?: unknown, accept?: string, timeoutMs?: number,
- *   turn?: boolean, farewell?: boolean}} Asked `turn`: to be given up when the rooms change
+ * @typedef {Join & {position: string}} Joined
+ * @typedef {{query?: [string, unknown][], method?: string, body?: unknown, accept?: string, timeoutMs?: number,
+ *   turn?: boolean, farewell?: boolean}} Asked `turn`: to be given up when the rooms change; `farewell`: not even then
  */
 
 const TIMEOUT_MS = 10_000;
 const POLL_WAIT_S = 25;
 export const IDLE_MS = 20_000;
 const PAGE = 1000;
+const JOINS_AT_ONCE = 4; // a browser has six connections to a server, and this is not all it does
+const PLACES_MAX = 12_000; // characters of all rooms and positions: heads of requests are limited, ours and proxies'
 
 /** What event streams and polls have in common: rooms with positions, and requests. */
 class Requests {
@@ -21,11 +25,16 @@ class Requests {
     this.wire = wire;
     this.waitS = waitS;
     this.token = wire.token;
-    /** @type {Map<string, Join & {position: string}>} */
+    /** What is read. Who leaves and joins again has another one. @type {Map<string, Joined>} */
     this.rooms = new Map();
-    this.joins = [...joins];
+    /** What is to be joined. @type {Map<string, Join>} */
+    this.joins = new Map(joins.map((join) => [join.room, join]));
+    /** What is being joined. @type {Map<string, Join>} */
+    this.joining = new Map();
+    /** Where others saw us and shall not any more. @type {Set<string>} */
+    this.goodbyes = new Set();
     this.over = false;
-    /** What was said before it was certain that this transport works. @type {ServerEvent[] | null} */
+    /** What was said before it was certain that this transport works. @type {[ServerEvent, Joined | undefined][] | null} */
     this.held = [];
     /** @type {Set<AbortController>} */
     this.open = new Set();
@@ -41,11 +50,7 @@ class Requests {
   }
 
   /** @param {string} path @param {Asked} asked @returns {Promise<Response>} whose body is still to be read */
-  async request(path, { query, method, body, accept, timeoutMs = TIMEOUT_MS, turn, farewell } = {}) {
-    const url = new URL(path, this.wire.url);
-    for (const [name, value] of Object.entries({ client: this.wire.clientId, ...query })) {
-      for (const one of [value].flat()) if (one !== undefined) url.searchParams.append(name, String(one));
-    }
+  async request(path, { query = [], method, body, accept, timeoutMs = TIMEOUT_MS, turn, farewell } = {}) {
     /** @type {Record<string, string>} */
     const headers = {};
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
@@ -55,9 +60,9 @@ class Requests {
     if (!farewell) this.open.add(ending);
     if (turn) this.turn = ending;
     const timer = timeoutMs ? setTimeout(() => ending.abort(), timeoutMs) : undefined;
-    const init = { method, headers, cache: /** @type {const} */ ("no-store"), keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
+    const init = { method: method ?? (body ? "POST" : "GET"), headers, cache: /** @type {const} */ ("no-store"), keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
     try {
-      const response = await this.wire.fetch(url, init).catch((error) => {
+      const response = await this.wire.fetch(address(this.wire.url, path, [["client", this.wire.clientId], ...query]), init).catch((error) => {
         throw { reason: "network", text: String(error), unreachable: !ending.signal.aborted };
       });
       if (accept && response.ok) return response;
@@ -88,53 +93,67 @@ class Requests {
     if (!held) return;
     this.held = null;
     this.event({ type: "welcome" });
-    for (const event of held) this.event(event);
+    for (const [event, of] of held) this.event(event, of);
   }
 
-  /** @param {ServerEvent} event */
-  event(event) {
-    if (this.over) return;
-    if (this.held) this.held.push(event);
+  /** @param {ServerEvent} event @param {Joined} [of] what it was joined as: who has left that since is not told */
+  event(event, of) {
+    if (this.over || (of && this.rooms.get(of.room) !== of)) return;
+    if (this.held) this.held.push([event, of]);
     else this.wire.event(event);
   }
 
-  /** @param {any[]} gaps @param {any[]} messages */
-  tell(gaps, messages) {
-    for (const gap of gaps) this.event({ type: "gap", ...gap });
-    for (const message of messages) this.event({ type: "message", ...message });
+  /** @param {any[]} gaps @param {any[]} messages @param {Map<string, Joined>} reading when they were asked for */
+  tell(gaps, messages, reading) {
+    for (const gap of gaps) this.event({ type: "gap", ...gap }, reading.get(gap.room));
+    for (const message of messages) this.event({ type: "message", ...message }, reading.get(message.room));
   }
 
-  /** Join what is to be joined. A page of a room says where it stands, unless we know. */
+  /** Join what is to be joined, a few at a time. */
   async begin() {
-    for (let join; (join = this.joins.shift()); ) {
-      const { room, start } = join;
-      if (String(start.since).includes(".")) {
-        this.rooms.set(room, { ...join, position: String(start.since) });
-        continue;
-      }
-      try {
-        const page = await this.ask(`rooms/${room}`, { query: { since: start.since, last: start.last, limit: PAGE } });
-        this.rooms.set(room, { ...join, position: page.next });
-        this.event({ type: "joined", room, epoch: page.epoch, head: page.head });
-        this.tell(page.gap ? [page.gap] : [], page.messages);
-      } catch (error) {
-        this.lose(room, error);
-      }
+    await Promise.all(Array.from({ length: JOINS_AT_ONCE }, async () => {
+      for (let [join] = this.joins.values(); join; [join] = this.joins.values()) await this.join(join);
+    }));
+  }
+
+  /** A page of a room says where it stands, unless we know. @param {Join} join */
+  async join(join) {
+    const { room, start } = join;
+    this.joins.delete(room);
+    if (String(start.since).includes(".")) {
+      this.rooms.set(room, { ...join, position: String(start.since) });
+      return;
+    }
+    this.joining.set(room, join);
+    try {
+      const page = await this.ask(`rooms/${room}`, { query: [["since", start.since], ["last", start.last], ["limit", PAGE]] });
+      this.wire.heard();
+      if (this.joining.get(room) !== join) return; // it was left meanwhile
+      const joined = { ...join, position: page.next };
+      this.rooms.set(room, joined);
+      this.event({ type: "joined", room, epoch: page.epoch, head: page.head }, joined);
+      this.tell(page.gap ? [page.gap] : [], page.messages, new Map([[room, joined]]));
+    } catch (error) {
+      if (this.joining.get(room) === join) this.lose(room, error);
+    } finally {
+      if (this.joining.get(room) === join) this.joining.delete(room);
     }
   }
 
   /** One room that may not be read is no reason to lose the others. @param {string} room @param {any} error */
   lose(room, error) {
-    if (!["forbidden", "bad_room", "bad_position"].includes(error.reason)) throw error;
+    if (!["forbidden", "bad_room", "bad_position", "not_found", "too_many_rooms"].includes(error.reason)) throw error;
     this.rooms.delete(room);
-    this.event({ type: "error", room, code: error.reason, message: error.text });
+    this.event({ type: "error", about: "join", room, code: error.reason, message: error.text });
   }
 
   /** Listen to all rooms again and again, from where they stand. @param {() => Promise<void>} listen */
   async listen(listen) {
     while (!this.over) {
-      await this.begin();
       this.turned = false;
+      await this.begin();
+      if (this.turned || this.over) continue;
+      this.part();
       try {
         if (this.rooms.size) await listen();
         else {
@@ -143,43 +162,64 @@ class Requests {
           await this.sleep(IDLE_MS);
         }
       } catch (error) {
-        if (/** @type {Down} */ (error).reason === "forbidden") await this.check();
+        const { reason } = /** @type {Down} */ (error);
+        const last = [...this.rooms.keys()].pop();
+        if (reason === "forbidden") await this.check();
+        else if (reason === "too_many_rooms" && last) this.lose(last, error);
         else if (!this.turned) throw error;
       }
       this.wire.heard();
     }
   }
 
+  /** Say goodbye where others still see us: after a stream has ended they would for a while. */
+  part() {
+    for (const room of this.goodbyes) {
+      if (!visible(this.rooms.get(room)?.presence)) this.ask(`rooms/${room}/presence`, { method: "DELETE", farewell: true }).catch(() => {});
+    }
+    this.goodbyes.clear();
+  }
+
   /** Something may not be had any more: find out what, and go on without it. */
   async check() {
     for (const joined of [...this.rooms.values()]) {
       const path = `rooms/${joined.room}`;
-      /** @param {Record<string, any>} query */
-      const may = (query) => this.ask(path, { query: { limit: 1, ...query } }).catch((error) => error);
-      if (joined.presence && (await may({ presence: "watch" })).reason === "forbidden") joined.presence = false;
-      const refused = await may({});
+      /** @param {[string, unknown][]} query */
+      const may = (...query) => this.ask(path, { query: [["limit", 1], ...query] }).catch((error) => error);
+      if (joined.presence && (await may(["presence", "watch"])).reason === "forbidden") {
+        joined.presence = false;
+        this.event({ type: "error", about: "presence", room: joined.room, code: "forbidden", message: "you may not see who is there" });
+      }
+      const refused = await may();
       if (refused.reason) this.lose(joined.room, refused);
     }
   }
 
-  /** What is asked for: every room, from where it stands. */
+  /** What is asked for: every room from where it stands, and what others are to be told of us there.
+   * @returns {[string, unknown][]} */
   query() {
-    const rooms = [...this.rooms.values()];
-    const present = rooms.filter((room) => room.presence);
-    const presence = present[0]?.presence;
-    return {
-      room: rooms.map(({ room }) => room),
-      since: rooms.map(({ room, position }) => `${room}=${position}`).join(","),
-      presence: typeof presence === "object" ? JSON.stringify(presence) : presence || undefined,
-      in: present.map(({ room }) => room),
-    };
+    let characters = 0;
+    /** @type {Map<string, string[]>} */
+    const presences = new Map();
+    for (const { room, position, presence } of this.rooms.values()) {
+      characters += 2 * room.length + position.length;
+      if (characters > PLACES_MAX) this.lose(room, { reason: "too_many_rooms", text: "the names of all rooms together are too long" });
+      else if (presence) {
+        const said = typeof presence === "object" ? JSON.stringify(presence) : String(presence);
+        presences.set(said, [...(presences.get(said) ?? []), room]);
+      }
+    }
+    return [
+      ["since", [...this.rooms.values()].map(({ room, position }) => `${room}=${position}`).join(",")],
+      ...[...presences].flatMap(([said, rooms]) => /** @type {[string, string][]} */ ([["presence", said], ["in", rooms.join(",")]])),
+    ];
   }
 
-  /** @param {string} positions `a=k3f9x2.42,b=p0q8.7` */
-  move(positions) {
+  /** @param {string} positions `a=k3f9x2.42,b=p0q8.7` @param {Map<string, Joined>} reading */
+  move(positions, reading) {
     for (const part of positions.split(",")) {
       const at = part.lastIndexOf("=");
-      const room = this.rooms.get(part.slice(0, at));
+      const room = reading.get(part.slice(0, at));
       if (room) room.position = part.slice(at + 1);
     }
   }
@@ -187,6 +227,7 @@ class Requests {
   /** Something else is to be listened to. */
   turnOver() {
     this.turned = true;
+    this.live = ""; // of a room that is new to us we want to know everything
     this.turn?.abort();
   }
 
@@ -206,36 +247,40 @@ class Requests {
   /** @param {Record<string, any>} command */
   send({ type, ...body }) {
     const { room, presence, since, last } = body;
-    const known = this.rooms.get(room);
-    const in_room = `rooms/${room}/`;
     if (type === "join") {
-      if (known && since === undefined && last === undefined) known.presence = presence;
-      else this.joins.push({ room, start: { since, last }, presence });
+      const known = this.rooms.get(room) ?? this.joins.get(room) ?? this.joining.get(room);
+      if (since !== undefined || last !== undefined) this.joins.set(room, { room, start: { since, last }, presence });
+      else if (known) {
+        if (visible(known.presence)) this.goodbyes.add(room);
+        known.presence = presence;
+      }
       this.turnOver();
     } else if (type === "leave") {
-      this.rooms.delete(room);
+      if (visible(this.rooms.get(room)?.presence)) this.goodbyes.add(room);
+      for (const rooms of [this.rooms, this.joins, this.joining]) rooms.delete(room);
       this.event({ type: "left", room });
       this.turnOver();
-      if (known?.presence) this.ask(`${in_room}presence`, { method: "DELETE", farewell: true }).catch(() => {});
     } else if (type === "message") {
       // One at a time, for two requests of one client may overtake each other; and none behind one that failed.
       const { failures } = this;
       this.posts = this.posts.then(() => (failures === this.failures ? this.publish(body) : undefined));
-    } else if (type === "signal") this.ask(`${in_room}signals`, { method: "POST", body }).catch(() => {});
-    else if (type === "seen") {
-      this.ask(`${in_room}seen`, { method: "POST", body }).then((count) => this.event({ type: "unread", rooms: [count] })).catch(() => {});
+    } else if (type === "signal" || type === "seen") {
+      const path = `rooms/${room}/${type === "seen" ? type : "signals"}`;
+      this.ask(path, { body, farewell: type === "seen" }).then(
+        (count) => count && this.event({ type: "unread", rooms: [count] }),
+        (error) => this.event({ type: "error", about: type, room, ...reasonOf(error) }),
+      );
     }
   }
 
   /** @param {Record<string, any>} draft */
   async publish({ room, id, data }) {
     try {
-      this.event({ type: "ack", ...(await this.ask(`rooms/${room}`, { method: "POST", body: { id, data } })) });
+      this.event({ type: "ack", ...(await this.ask(`rooms/${room}`, { body: { id, data } })) });
     } catch (error) {
-      const { status, reason, text, retryAfterMs } = /** @type {Down} */ (error);
-      const passing = !status || status >= 500 || status === 429 || status === 401;
-      if (passing) this.failures++;
-      this.event({ type: "error", id, room, code: passing ? "network" : reason, message: text ?? reason, ...(retryAfterMs ? { retry_after_ms: retryAfterMs } : {}) });
+      const reason = reasonOf(/** @type {Down} */ (error));
+      if (reason.code === "network") this.failures++;
+      this.event({ type: "error", about: "message", id, room, ...reason });
     }
   }
 
@@ -244,13 +289,16 @@ class Requests {
     this.token = token;
     if (!this.session) this.turnOver(); // the next question brings it
     else {
-      this.ask(`sessions/${this.session}/auth`, { method: "POST" })
-        .then((answer) => this.event({ type: "authenticated", ...answer })).catch((error) => this.fail(error));
+      this.ask(`sessions/${this.session}/auth`, { method: "POST" }).then(
+        (answer) => this.event({ type: "authenticated", ...answer }),
+        (error) => (error.status === 401 ? this.fail(error) : this.turnOver()), // there may be another stream by now
+      );
     }
   }
 
   close() {
     this.over = true;
+    this.part();
     for (const ending of this.open) ending.abort();
   }
 }
@@ -259,58 +307,71 @@ class EventStream extends Requests {
   run() {
     return this.listen(async () => {
       const response = await this.request("connect", { query: this.query(), accept: "text/event-stream", timeoutMs: 0, turn: true });
+      const ending = /** @type {AbortController} */ (this.turn);
+      const reading = new Map(this.rooms);
       if (!response.body) throw { reason: "no streams", text: "fetch gives no streams here" };
       const reader = response.body.getReader();
       const decoder = new TextDecoder();
       let rest = "";
-      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-        this.welcome();
-        this.wire.heard();
-        const blocks = (rest + decoder.decode(piece.value, { stream: true })).split("\n\n");
-        rest = /** @type {string} */ (blocks.pop());
-        for (const block of blocks) this.block(block);
+      try {
+        for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+          this.welcome();
+          this.wire.heard();
+          const blocks = (rest + decoder.decode(piece.value, { stream: true })).split("\n\n");
+          rest = /** @type {string} */ (blocks.pop());
+          for (const block of blocks) this.block(block, reading);
+        }
+      } finally {
+        this.open.delete(ending);
       }
       throw { reason: "ended", text: "the stream has ended" };
     });
   }
 
-  /** @param {string} block one event (HTML Living Standard, section 9.2.6) */
-  block(block) {
+  /** @param {string} block one event (HTML Living Standard, section 9.2.6) @param {Map<string, Joined>} reading */
+  block(block, reading) {
     /** @type {Record<string, string>} */
     const fields = {};
     for (const line of block.split("\n")) {
       const colon = line.indexOf(":");
       if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 1).trimStart();
     }
-    if (fields.id) this.move(fields.id);
+    if (fields.id) this.move(fields.id, reading);
     if (!fields.data || this.over) return;
     const body = JSON.parse(fields.data);
     if (fields.event === "closed") this.fail({ code: CLOSED[/** @type {string} */ (body.code)] ?? 4000, reason: body.code, text: body.message, retryAfterMs: body.retry_after_ms });
     else if (fields.event === "welcome") {
       this.session = body.session;
-      this.event({ type: "authenticated", ...body });
-    } else this.event({ type: fields.event ?? "message", ...body });
+      this.event({ ...body, type: "authenticated" });
+    } else this.event({ type: fields.event ?? "message", ...body }, reading.get(body.room));
   }
 }
 
 export class Poll extends Requests {
-  /** @type {number | null} */
-  expiresAt = null;
+  /** @type {number | null | undefined} */
+  expiresAt = undefined;
+  member = "";
 
   run() {
     return this.listen(async () => {
       const wait = this.live ? this.waitS : 0;
-      const query = { ...this.query(), wait, limit: PAGE, live: this.live || 0 };
+      /** @type {[string, unknown][]} */
+      const query = [...this.query(), ["wait", wait], ["limit", PAGE], ["live", this.live || 0]];
+      const reading = new Map(this.rooms);
       const { next, gaps, messages, live } = await this.ask("connect", { query, turn: true, timeoutMs: wait * 1000 + TIMEOUT_MS });
       this.welcome();
       if (this.turned || this.over) return;
-      this.move(next);
+      this.move(next, reading);
       this.live = live.next;
-      if (live.expires_at !== this.expiresAt) this.event({ type: "authenticated", expires_at: (this.expiresAt = live.expires_at) });
-      this.tell(gaps, messages);
-      for (const one of live.signals) if (one.member !== live.member) this.event({ type: "signal", ...one });
-      for (const one of live.presence) this.event({ type: "presence", ...one });
-      for (const one of live.seen) this.event({ type: "seen", ...one });
+      this.member = live.member;
+      if (live.expires_at !== this.expiresAt) {
+        this.expiresAt = live.expires_at;
+        this.event({ type: "authenticated", user: live.user, member: live.member, expires_in_ms: live.expires_in_ms });
+      }
+      this.tell(gaps, messages, reading);
+      for (const one of live.signals) if (one.member !== live.member) this.event({ type: "signal", ...one }, reading.get(one.room));
+      for (const one of live.presence) this.event({ type: "presence", ...one }, reading.get(one.room));
+      for (const one of live.seen) this.event({ type: "seen", ...one }, reading.get(one.room));
       if (messages.length < PAGE) await this.rest();
     });
   }
@@ -319,6 +380,17 @@ export class Poll extends Requests {
   rest() {
     return this.waitS ? Promise.resolve() : this.sleep(this.wire.pollMs);
   }
+}
+
+/** Whether others see us by this. @param {JoinOptions["presence"]} presence */
+function visible(presence) {
+  return Boolean(presence) && presence !== "watch";
+}
+
+/** Why a request came to nothing. @param {Down} error @returns {{code: string, message: string, retry_after_ms?: number}} */
+function reasonOf({ status = 0, reason, text, retryAfterMs }) {
+  const passing = !status || status >= 500 || status === 429 || status === 401;
+  return { code: passing ? "network" : reason, message: text ?? reason, ...(retryAfterMs ? { retry_after_ms: retryAfterMs } : {}) };
 }
 
 // What an event stream says at its end, as a WebSocket's close code says it.

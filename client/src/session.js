@@ -47,6 +47,11 @@ export function afterClose(code) {
   return code >= 4100 && code < 4200 ? "refresh" : "retry";
 }
 
+/** Whether the same may be taken later. @param {Refusal} error */
+function passes(error) {
+  return TEMPORARY.has(error.code) || Boolean(error.retry_after_ms);
+}
+
 /** Ids belong to rooms. @param {{room?: string, id?: string}} of */
 export function keyOf({ room, id }) {
   return `${room} ${id}`;
@@ -63,6 +68,7 @@ class Reading {
     this.offset = Number(offset);
     this.seen = -1;
     this.joined = false; // on this connection
+    this.told = true; // the connection knows what others are to be shown of us
   }
 
   /** Where to go on. */
@@ -88,6 +94,8 @@ export class Session {
     this.outboxMax = outboxMax;
     /** @type {Map<string, {room: string, name: string, data: any}>} */
     this.signals = new Map();
+    /** What was seen and is not noted yet, by room; one of each is on its way. @type {Map<string, {offset: number, sent: number}>} */
+    this.marks = new Map();
     this.transports = transports;
     this.index = Math.max(0, first ? transports.indexOf(first) : 0);
     this.home = this.index; // where to begin again
@@ -99,6 +107,8 @@ export class Session {
     this.failures = 0;
     this.shortLives = 0;
     this.retryAfterMs = 0;
+    this.silenceMs = SILENCE_MS;
+    this.opening = false; // a connection is, and nothing may be said to it yet
     this.paused = false;
     this.credit = BURST;
     this.creditAt = 0;
@@ -107,8 +117,8 @@ export class Session {
     this.heardAt = 0;
     this.pingedAt = 0;
     this.pongDue = 0;
-    /** Rooms that the connection was opened with. @type {Set<string>} */
-    this.opened = new Set();
+    /** What the connection was told to read. @type {Map<string, Reading>} */
+    this.there = new Map();
     /** Answers to `leave` that are still to come: what arrives before them is of an earlier joining. @type {Map<string, number>} */
     this.owedLefts = new Map();
     /** @type {Effect[]} */
@@ -127,7 +137,10 @@ export class Session {
     switch (input.type) {
       case "start": if (this.state === "idle") this.connect("start", "starting"); break;
       case "close": this.close("close", "closed by the application"); break;
-      case "heard": this.heardAt = now; break;
+      case "heard":
+        this.heardAt = now;
+        if (this.opening) this.patience(); // it is slow, and gets on
+        break;
       case "join": this.join(input.room, input.options); break;
       case "leave": this.leave(input.room); break;
       case "publish": this.publish(input.draft); break;
@@ -178,7 +191,6 @@ export class Session {
     this.go(why, text);
     this.cancel("retry");
     this.do({ do: "shut" });
-    this.owedLefts.clear();
     if (this.hasToken) {
       this.after(KNOWN_TRANSPORT_MS, "connect");
       this.wantsToken = true;
@@ -187,10 +199,19 @@ export class Session {
   }
 
   open() {
+    this.patience();
+    this.opening = true;
+    this.owedLefts.clear();
+    this.there = new Map(this.rooms);
+    for (const reading of this.rooms.values()) {
+      reading.joined = false;
+      reading.told = true;
+    }
+    this.do({ do: "open", transport: this.transport, joins: [...this.rooms.keys()].map((room) => this.joinOf(room)) });
+  }
+
+  patience() {
     this.after(this.known && this.index === this.home ? KNOWN_TRANSPORT_MS : NEW_TRANSPORT_MS, "connect");
-    this.opened = new Set(this.rooms.keys());
-    for (const reading of this.rooms.values()) reading.joined = false;
-    this.do({ do: "open", transport: this.transport, joins: [...this.opened].map((room) => this.joinOf(room)) });
   }
 
   /** @param {string} room @returns {Join} */
@@ -219,7 +240,6 @@ export class Session {
   }
 
   up() {
-    this.cancel("connect");
     this.home = this.index;
     this.known = true;
     this.refusedTokens = 0;
@@ -227,25 +247,25 @@ export class Session {
     this.go("up", `connected by ${this.transport}`);
     this.after(STABLE_MS, "stable");
     this.after(PING_MS, "ping");
-    this.credit = Math.max(0, BURST - this.rooms.size); // joins are commands, too
+    this.credit = Math.max(0, BURST - this.there.size); // joins are commands, too
     this.creditAt = this.now;
-    for (const room of this.opened) if (!this.rooms.has(room)) this.sendLeave(room);
-    for (const room of this.rooms.keys()) if (!this.opened.has(room)) this.sendJoin(room);
-    this.resend();
   }
 
   /** On a new connection: whatever the one before may not have brought there. */
   resend() {
+    this.cancel("connect");
+    this.opening = false;
     this.paused = false;
     for (const draft of this.outbox.values()) draft.sent = false;
-    for (const [room, { seen }] of this.rooms) if (seen >= 0) this.do({ do: "send", command: { type: "seen", room, offset: seen } });
+    for (const mark of this.marks.values()) mark.sent = -1;
     this.flush();
   }
 
-  /** @param {number | null | undefined} expiresAt */
-  expires(expiresAt) {
-    if (this.hasToken && expiresAt != null) {
-      const left = expiresAt - this.now;
+  /** What the server says of its end of the connection. Times are left, for clocks differ.
+   * @param {{expires_in_ms?: number | null, heartbeat?: {interval_s: number}}} terms */
+  terms({ expires_in_ms: left, heartbeat }) {
+    if (heartbeat) this.silenceMs = Math.max(SILENCE_MS, 1500 * heartbeat.interval_s);
+    if (this.hasToken && left != null) {
       this.after(Math.min(2 ** 31 - 1, Math.max(1000, left - Math.min(REFRESH_MARGIN_MS, left / 2))), "refresh");
     }
   }
@@ -301,6 +321,7 @@ export class Session {
   wait(why, text) {
     this.cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend");
     this.do({ do: "shut" });
+    this.opening = false;
     this.signals.clear();
     const ms = this.delay();
     this.go(why, text, { retryMs: ms });
@@ -311,9 +332,13 @@ export class Session {
   close(why, text, reason = why) {
     if (this.state === "closed") return;
     this.cancel("connect", "retry", "stable", "ping", "pong", "refresh", "flush", "resend");
-    // So that others are told at once, and not after the grace for those who may come back.
-    if (this.state === "online") for (const room of this.rooms.keys()) this.do({ do: "send", command: { type: "leave", room } });
+    if (this.state === "online") {
+      for (const [room, { offset }] of this.marks) this.do({ do: "send", command: { type: "seen", room, offset } });
+      // So that others are told at once, and not after the grace for those who may come back.
+      for (const room of this.there.keys()) this.do({ do: "send", command: { type: "leave", room } });
+    }
     this.do({ do: "shut" });
+    this.opening = false;
     this.go(why, text, { reason });
     for (const { id, room } of this.outbox.values()) {
       this.do({ do: "refused", error: { id, room, code: "closed", message: `not known to be stored: ${text}` } });
@@ -328,26 +353,35 @@ export class Session {
   join(room, options) {
     const before = this.rooms.get(room);
     if (before) {
-      before.options = options; // its place stays; what it tells of itself may be new
+      before.options = { ...before.options, ...options }; // its place stays; what it tells of itself may be new
+      before.told = false;
     } else this.rooms.set(room, new Reading(options));
-    if (this.state === "online") this.sendJoin(room, Boolean(before));
-  }
-
-  /** @param {string} room @param {boolean} [stay] where it is */
-  sendJoin(room, stay) {
-    const { start, presence } = this.joinOf(room);
-    this.do({ do: "send", command: { type: "join", room, ...(stay ? {} : start), presence } });
-  }
-
-  /** @param {string} room */
-  sendLeave(room) {
-    this.owedLefts.set(room, (this.owedLefts.get(room) ?? 0) + 1);
-    this.do({ do: "send", command: { type: "leave", room } });
+    this.flush();
   }
 
   /** @param {string} room */
   leave(room) {
-    if (this.rooms.delete(room) && this.state === "online") this.sendLeave(room);
+    if (this.rooms.delete(room)) this.flush();
+  }
+
+  /** Bring the connection to read what the application wants to read now, however it came to that. */
+  settle() {
+    for (const [room, reading] of this.there) {
+      if (this.rooms.get(room) === reading) continue;
+      if (!this.spend()) return;
+      this.there.delete(room);
+      this.owedLefts.set(room, (this.owedLefts.get(room) ?? 0) + 1);
+      this.do({ do: "send", command: { type: "leave", room } });
+    }
+    for (const [room, reading] of this.rooms) {
+      const stays = this.there.has(room);
+      if (stays && reading.told) continue;
+      if (!this.spend()) return;
+      this.there.set(room, reading);
+      reading.told = true;
+      const { start, presence } = this.joinOf(room);
+      this.do({ do: "send", command: { type: "join", room, ...(stays ? {} : start), presence } });
+    }
   }
 
   /** @param {string} room */
@@ -360,9 +394,21 @@ export class Session {
   /** @param {string} room @param {number} offset */
   seen(room, offset) {
     const reading = this.rooms.get(room);
-    if (!reading || offset <= reading.seen) return;
+    if (!reading || !(offset > reading.seen)) return;
     reading.seen = offset;
-    if (this.state === "online") this.do({ do: "send", command: { type: "seen", room, offset } });
+    this.marks.set(room, { offset, sent: this.marks.get(room)?.sent ?? -1 });
+    this.flush();
+  }
+
+  /** What was on its way has arrived. @param {string} room */
+  noted(room) {
+    const mark = this.marks.get(room);
+    if (!mark || mark.sent < 0) return;
+    if (mark.sent === mark.offset) this.marks.delete(room);
+    else {
+      mark.sent = -1;
+      this.flush();
+    }
   }
 
   // Writing.
@@ -381,25 +427,43 @@ export class Session {
 
   /** Send what may be sent now, in order and no faster than servers like it. */
   flush() {
-    if (this.state !== "online") return;
+    if (this.state !== "online" || this.opening) return;
     this.credit = Math.min(BURST, this.credit + (this.now - this.creditAt) / PACE_MS);
     this.creditAt = this.now;
+    this.settle();
     for (const [key, signal] of this.signals) {
-      if (this.credit < 1) break;
-      this.credit--;
+      if (!this.spend()) break;
       this.signals.delete(key);
       this.do({ do: "send", command: { type: "signal", ...signal } });
     }
     if (!this.paused) {
       for (const draft of this.outbox.values()) {
         if (draft.sent) continue;
-        if (this.credit < 1) break;
-        this.credit--;
+        if (!this.spend()) break;
         draft.sent = true;
         this.do({ do: "send", command: { type: "message", room: draft.room, id: draft.id, data: draft.data } });
       }
+      for (const [room, mark] of this.marks) {
+        if (mark.sent >= 0) continue;
+        if (!this.spend()) break;
+        mark.sent = mark.offset;
+        this.do({ do: "send", command: { type: "seen", room, offset: mark.offset } });
+      }
     }
     if (this.credit < 1) this.after(PACE_MS, "flush");
+  }
+
+  /** One more command, if a server would like it now. */
+  spend() {
+    if (this.credit < 1) return false;
+    this.credit--;
+    return true;
+  }
+
+  /** @param {Refusal} error */
+  pause({ retry_after_ms = RESEND_MS }) {
+    this.paused = true;
+    this.after(Math.round(retry_after_ms * (1 + this.random())), "resend");
   }
 
   keep() {
@@ -410,15 +474,14 @@ export class Session {
   refused(error) {
     const draft = this.outbox.get(keyOf(error));
     if (!draft) return;
-    if (TEMPORARY.has(error.code) || error.retry_after_ms) {
+    if (passes(error)) {
       // What was written after it waits with it, so that it does not overtake.
-      this.paused = true;
       let found = false;
       for (const later of this.outbox.values()) {
         found ||= later === draft;
         if (found) later.sent = false;
       }
-      this.after(Math.round((error.retry_after_ms ?? RESEND_MS) * (1 + this.random())), "resend");
+      this.pause(error);
       return;
     }
     this.outbox.delete(keyOf(draft));
@@ -430,20 +493,16 @@ export class Session {
 
   /** @param {ServerEvent} event */
   event(event) {
-    const before = this.state;
-    if (before === "connecting" && event.type === "welcome") this.up();
+    if (this.state === "connecting" && event.type === "welcome") this.up();
     if (this.state === "connecting" && event.type === "error" && !event.room) {
-      this.down({ code: event.code === "unauthorized" || event.code === "token_expired" ? 4100 : 1011, reason: event.code, text: event.message });
+      const code = ["unauthorized", "token_expired", "revoked"].includes(event.code) ? 4100 : 1011;
+      this.down({ code, reason: event.code, text: event.message });
       return;
     }
     if (this.state !== "online") return;
     switch (event.type) {
-      case "welcome":
-        if (before === "online") {
-          this.cancel("connect");
-          this.resend();
-        } // and on
-      case "authenticated": this.expires(event.expires_at); break;
+      case "welcome": this.resend(); // and on
+      case "authenticated": this.terms(event); break;
       case "closing":
         this.retryAfterMs = event.retry_after_ms;
         this.wait("closing", "the server is about to stop");
@@ -459,7 +518,12 @@ export class Session {
         else if (event.room !== undefined) this.refusedRoom(event.room, event);
         break;
       case "left": this.left(event.room); break;
-      case "unread": for (const count of event.rooms) this.tell(count.room, event); break;
+      case "unread":
+        for (const { room } of event.rooms) {
+          this.noted(room);
+          this.tell(room, event);
+        }
+        break;
       case "pong": break;
       default: this.tell(event.room, event);
     }
@@ -467,12 +531,18 @@ export class Session {
 
   /** @param {string} room @param {ServerEvent & Refusal} error */
   refusedRoom(room, error) {
-    if (error.code === "not_joined") this.left(room); // it was refused before we left it
-    const reading = this.rooms.get(room);
-    if (!reading) return;
-    // What passes, but has kept us out of the room, is a reason to begin again: we would hear nothing of it.
-    if (!TEMPORARY.has(error.code) && !error.retry_after_ms) this.do({ do: "tell", room, event: error });
-    else if (!reading.joined) this.wait("lost", error.message);
+    const { about } = error;
+    const mark = this.marks.get(room);
+    if (about === "leave" && !passes(error)) this.left(room); // it was refused before we left it
+    else if (about === "seen" && passes(error) && mark) {
+      mark.sent = -1;
+      this.pause(error);
+    } else if (passes(error) && (about === "leave" || about === "join" || (!about && this.rooms.get(room)?.joined === false))) {
+      this.wait("lost", error.message); // we would be deaf there, or ghosts: begin again
+    } else {
+      if (about === "seen") this.marks.delete(room);
+      if (this.rooms.has(room) && (about === "presence" || !passes(error))) this.do({ do: "tell", room, event: error });
+    }
   }
 
   /** @param {string} room @param {ServerEvent} event */
@@ -547,7 +617,7 @@ export class Session {
       this.pongDue = this.now + patienceMs;
       this.do({ do: "send", command: { type: "ping" } });
       this.after(patienceMs, "pong");
-    } else if (this.now - this.heardAt > SILENCE_MS) this.down({ reason: "silence", text: "nothing was heard from the server" });
+    } else if (this.now - this.heardAt > this.silenceMs) this.down({ reason: "silence", text: "nothing was heard from the server" });
   }
 
   /** The page, the network or the machine has come back: find out at once what is left of the connection.

@@ -69,12 +69,12 @@ class Tab extends Poll {
         if (this.heard.delete(room)) this.ears.send({ type: "leave", room });
       } else if (!this.heard.has(room)) {
         this.heard.add(room);
-        this.ears.send({ type: "join", room, since });
+        this.ears.send({ type: "join", room, since, presence: "watch" });
       }
     }
   }
 
-  /** @param {{ask?: boolean, want?: string[][], event?: ServerEvent, epoch?: string}} what */
+  /** @param {{ask?: boolean, want?: string[][], event?: ServerEvent}} what */
   told({ ask, want, event }) {
     if (this.over) return;
     if (ask) this.want();
@@ -127,10 +127,10 @@ class Tab extends Poll {
       const [epoch, offset] = room.position.split(".");
       if (event.offset === Number(offset) + 1) {
         room.position = `${epoch}.${event.offset}`;
-        this.event(event);
+        this.event(event, room);
       } else if (event.offset > Number(offset)) this.turnOver();
     } else if (event.type === "gap") this.turnOver();
-    else if (event.type === "signal" || room.presence) this.event(event);
+    else if (event.type === "signal" ? event.member !== this.member : room.presence) this.event(event, room);
   }
 
   /** @param {string} token */

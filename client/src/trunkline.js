@@ -5,14 +5,18 @@
 //   room.on("message", ({ offset, from, data }) => …);
 //   await room.publish({ text: "Hello!" });            // resolves with the offset, when it is stored
 
-/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, Transport, Unread } from "./types.js" */
+/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Limits, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, Transport, Unread } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
+import { address } from "./address.js";
+import { randomId } from "./id.js";
 import { keyOf, Session } from "./session.js";
 import { openWebSocket } from "./websocket.js";
 
 const WATCH_MS = 5000;
 const JUMP_MS = 10_000;
 const REMEMBER_MS = 3_600_000;
+const ROOM = /^(?!\.{1,2}$)[\w.:~-]{1,255}$/;
+const UNPAIRED = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/; // a surrogate in JSON text: UTF-8 has none
 
 /**
  * @typedef {object} Options
@@ -26,7 +30,7 @@ const REMEMBER_MS = 3_600_000;
  * @property {number} [pollMs] Between two short polls, 2000 by default.
  * @property {string} [clientId] 8 to 64 of A-Z a-z 0-9 _ -: on servers that ask nobody who they are, whoever comes back
  *   with it is the same member. One connection may have it at a time. By default random.
- * @property {(change: Change | {debug: string}) => void} [debug] Told everything.
+ * @property {(change: Change) => void} [debug] Told of every change of state, with its reason.
  * @property {typeof globalThis.WebSocket} [WebSocket] Where there is none of the platform: the one of `ws`.
  * @property {typeof globalThis.fetch} [fetch]
  */
@@ -94,10 +98,7 @@ export class Room extends Emitter {
    * @returns {Promise<number>} @throws {TrunklineError} it was refused, or the client was closed before it was acked */
   publish(data, { id = randomId() } = {}) {
     return new Promise((resolve, reject) => {
-      const bytes = new TextEncoder().encode(JSON.stringify(data)).length;
-      if (bytes > this.client.bytesMax) {
-        throw new TrunklineError({ code: "too_large", message: `data of ${bytes} bytes, at most ${this.client.bytesMax} allowed` });
-      }
+      check(data, this.client.limits);
       const key = keyOf({ room: this.name, id });
       const before = this.client.promises.get(key); // the same again: both are told
       this.client.promises.set(key, {
@@ -146,7 +147,7 @@ export class Room extends Emitter {
         for (const count of event.rooms) if (count.room === this.name) this.emit("unread", count);
         return;
       case "message":
-        if (this.keep) this.history = [...this.history.slice(1 - this.keep), event];
+        if (this.keep) this.history = [...this.history, event].slice(-this.keep);
         break;
       case "gap": case "joined": case "signal": case "error": break;
       default: return;
@@ -165,10 +166,9 @@ export class Client extends Emitter {
   /** @param {string | URL} url where the server is; its path may be that of a mount @param {Options} options */
   constructor(url, options = {}) {
     super();
-    this.url = new URL(url, globalThis.document?.baseURI);
-    this.url.search = this.url.hash = "";
-    this.url.protocol = this.url.protocol.replace("ws", "http");
-    if (!this.url.pathname.endsWith("/")) this.url.pathname += "/";
+    const { href } = globalThis.document ? new URL(url, document.baseURI) : { href: String(url) };
+    this.url = href.replace(/[?#].*$/s, "").replace(/^ws/, "http").replace(/\/*$/, "/");
+    if (!/^https?:\/\/./.test(this.url)) throw new TypeError(`${url} is no http:// or https:// address`);
     this.options = options;
     this.clientId = options.clientId ?? randomId();
     this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
@@ -183,7 +183,11 @@ export class Client extends Emitter {
     /** @type {Promise<void> | undefined} */
     this.asking = undefined;
     this.token = "";
-    this.bytesMax = 65_536;
+    /** @type {Effect[]} */
+    this.effects = [];
+    this.acting = false;
+    /** @type {Limits} */
+    this.limits = { message_bytes: 65_536, rooms: 100, json_depth: 500 }; // until the server says its own
     /** Who the server says we are. @type {string | null} */
     this.user = null;
     /** Our name in `members` and `marks`. */
@@ -224,10 +228,13 @@ export class Client extends Emitter {
   /** Read a room; asking again for one that is read gives the same. Options: `since` (`"start"`, `"now"`, an offset or a
    * position) or `last` (how many of the newest; 50), and `presence` (true, an object that others see, or `"watch"`).
    * `keep`: so many messages stay in `history`.
-   * @param {string} name @param {JoinOptions & {keep?: number}} [options] */
+   * @param {string} name @param {JoinOptions & {keep?: number}} [options]
+   * @throws {TrunklineError} `bad_room`: no room can have that name; `too_many_rooms`: one of the others is to be closed */
   room(name, { keep = 0, ...options } = {}) {
     let room = this.rooms.get(name);
     if (!room) {
+      if (!ROOM.test(name)) throw new TrunklineError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
+      if (this.rooms.size >= this.limits.rooms) throw new TrunklineError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
       room = new Room(this, name);
       this.rooms.set(name, room);
       this.step({ type: "join", room: name, options });
@@ -238,9 +245,7 @@ export class Client extends Emitter {
 
   /** How much of these rooms was not seen; they need not be read. @param {string[]} rooms @returns {Promise<Unread[]>} */
   async unread(rooms) {
-    const url = new URL("unread", this.url);
-    for (const room of rooms) url.searchParams.append("room", room);
-    url.searchParams.append("client", this.clientId);
+    const url = address(this.url, "unread", [["client", this.clientId], .../** @type {[string, string][]} */ (rooms.map((room) => ["room", room]))]);
     const response = await this.fetch(url, { headers: this.token ? { Authorization: `Bearer ${this.token}` } : {} });
     const answer = await response.json();
     if (!response.ok) throw new TrunklineError(answer.error);
@@ -264,9 +269,17 @@ export class Client extends Emitter {
     return this.options.fetch ?? globalThis.fetch.bind(globalThis);
   }
 
-  /** @param {Input} input */
+  /** What a listener does comes after what it was told of: its effects wait for those before.
+   * @param {Input} input */
   step(input) {
-    for (const effect of this.session.step(input, Date.now())) this.carryOut(effect);
+    this.effects.push(...this.session.step(input, Date.now()));
+    if (this.acting) return;
+    this.acting = true;
+    try {
+      for (let effect; (effect = this.effects.shift()); ) this.carryOut(effect);
+    } finally {
+      this.acting = false;
+    }
   }
 
   /** @param {Effect} effect */
@@ -326,22 +339,28 @@ export class Client extends Emitter {
       url: this.url, clientId: this.clientId, token: this.token, fetch: this.fetch, WebSocket: this.WebSocket,
       pollMs: this.options.pollMs ?? 2000,
       event: (event) => {
-        if (event.type === "welcome" && event.member) [this.user, this.member] = [event.user ?? null, event.member];
-        if (event.type === "welcome" && event.limits) this.bytesMax = event.limits.message_bytes;
+        if (event.type === "welcome" || event.type === "authenticated") {
+          if (event.member) [this.user, this.member] = [event.user ?? null, event.member];
+          if (event.limits) this.limits = event.limits;
+        }
         step({ type: "event", event });
       },
       down: (down) => step({ type: "down", down }),
       heard: () => step({ type: "heard" }),
     };
     if (transport === "websocket") {
-      this.driver = driver = openWebSocket(wire, joins);
+      try {
+        this.driver = driver = openWebSocket(wire, joins);
+      } catch (error) { // the page may not open one
+        queueMicrotask(() => wire.down({ reason: "refused", text: String(error) }));
+      }
       return;
     }
     const loaded = this.options.share === false || !globalThis.document
       ? import("./requests.js").then(({ DRIVERS }) => DRIVERS[transport])
       : import("./tabs.js").then(({ shared }) => shared(transport));
     loaded.then(
-      (start) => { if (this.driver === driver) this.driver = driver = start(wire, joins); },
+      (start) => { if (this.driver === driver) this.driver = driver = start({ ...wire, token: this.token }, joins); },
       (error) => wire.down({ reason: "network", text: String(error), unreachable: true }),
     );
   }
@@ -411,10 +430,20 @@ export function connect(url, options) {
   return new Client(url, options);
 }
 
-function randomId() {
-  const bytes = new Uint8Array(16);
-  // React Native has no crypto of its own; an id must be nobody else's, and need not be a secret.
-  if (globalThis.crypto) crypto.getRandomValues(bytes);
-  else bytes.forEach((_, n) => { bytes[n] = Math.random() * 256; });
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** What no server takes is said at once: it would wait in the outbox for an answer that cannot come.
+ * @param {any} data @param {Limits} limits @throws {TrunklineError} */
+function check(data, limits) {
+  const text = JSON.stringify(data);
+  if (text === undefined || UNPAIRED.test(text)) {
+    throw new TrunklineError({ code: "bad_json", message: text ? "half a surrogate pair cannot be sent" : "data is a JSON value" });
+  }
+  const bytes = new TextEncoder().encode(text).length;
+  if (bytes > limits.message_bytes) {
+    throw new TrunklineError({ code: "too_large", message: `data of ${bytes} bytes, at most ${limits.message_bytes} allowed` });
+  }
+  let depth = 0;
+  for (const [bracket] of text.replace(/"(?:[^"\\]|\\.)*"/g, "").matchAll(/[[\]{}]/g)) {
+    depth += bracket === "[" || bracket === "{" ? 1 : -1;
+    if (depth > limits.json_depth) throw new TrunklineError({ code: "too_deep", message: `data is nested deeper than ${limits.json_depth} levels` });
+  }
 }

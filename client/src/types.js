@@ -9,18 +9,21 @@
  * @typedef {{room: string, marks: {member: string, offset: number, at: number}[]}} Seen
  * @typedef {{room: string, head: number, seen: number, unread: number}} Unread
  * @typedef {{room: string, epoch: string, offset: number, id: string, at: number, duplicate: boolean}} Receipt
- * @typedef {{code: string, message: string, id?: string, room?: string, retry_after_ms?: number}} Refusal
+ * @typedef {{code: string, message: string, id?: string, room?: string, retry_after_ms?: number, about?: string}} Refusal
  *
  * @typedef {"websocket" | "sse" | "longpoll" | "shortpoll"} Transport
  * @typedef {"idle" | "connecting" | "online" | "waiting" | "closed"} State
  * @typedef {{state: State, reason: string, text: string, transport: Transport, retryMs?: number}} Change
  *
+ * @typedef {{message_bytes: number, rooms: number, json_depth: number}} Limits
+ * @typedef {{expires_in_ms?: number | null, heartbeat?: {interval_s: number}}} Terms how long a token is good yet
+ *
  * What a server says, whatever transport says it.
- * @typedef {({type: "welcome", user?: string | null, member?: string, limits?: {message_bytes: number}, session?: string, expires_at?: number | null}
- *   | {type: "authenticated", expires_at: number | null}
+ * @typedef {({type: "welcome", user?: string | null, member?: string, limits?: Limits, session?: string} & Terms
+ *   | {type: "authenticated", user?: string | null, member?: string, limits?: Limits} & Terms
  *   | {type: "joined", room: string, epoch: string, head: number}
  *   | {type: "left", room: string}
- *   | {type: "message", position?: string} & Message
+ *   | {type: "message"} & Message
  *   | {type: "gap"} & Gap
  *   | {type: "ack"} & Receipt
  *   | {type: "error"} & Refusal

@@ -2,17 +2,17 @@
 // server says in the server's words, and ends once.
 
 /** @import { Down, Join, ServerEvent } from "./types.js" */
+import { address } from "./address.js";
 
 /**
- * @typedef {{url: URL, clientId: string, token: string, fetch: typeof fetch, WebSocket: typeof WebSocket | undefined,
+ * @typedef {{url: string, clientId: string, token: string, fetch: typeof fetch, WebSocket: typeof WebSocket | undefined,
  *   pollMs: number, event: (event: ServerEvent) => void, down: (down: Down) => void, heard: () => void}} Wire
  * @typedef {{send: (command: Record<string, any>) => void, auth: (token: string) => void, close: () => void}} Driver
  */
 
 /** @param {Wire} wire @param {Join[]} joins @returns {Driver} */
 export function openWebSocket(wire, joins) {
-  const url = new URL(`connect?client=${wire.clientId}`, wire.url);
-  url.protocol = url.protocol.replace("http", "ws");
+  const url = address(wire.url, "connect", [["client", wire.clientId]]).replace("http", "ws");
   if (!wire.WebSocket) throw new Error("there is no WebSocket here");
   const socket = new wire.WebSocket(url, "trunkline.v1");
   let over = false;

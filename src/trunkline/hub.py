@@ -158,7 +158,7 @@ class Hub:
         self._session_numbers = count(1)
         self._fanout = Fanout(self.tuning)
         self._rooms: dict[str, Room] = {}
-        self.live = Live(self._name, store, self._rooms.get, presence_grace_s)
+        self.live = Live(self._name, store, self._rooms.get, presence_grace_s, self.tuning)
         self._fenced: dict[tuple[str | None, str], Fenced] = {}
         self._opening: dict[str, _Opening] = {}
         self._forget_at = self.tuning.idle_rooms_max
@@ -457,8 +457,9 @@ class Hub:
             StoreUnavailable, Overloaded: It is not stored; say it again.
         """
         await self.ensure_started()
-        head = (await self.open(check_room(room))).head
-        await self.live.mark(room, user, min(offset, head))
+        offset = min(offset, (await self.open(check_room(room))).head)
+        if offset:  # in a room that never had a message there is nothing to see
+            await self.live.mark(room, user, offset)
         return (await self.live.unread(user, [room]))[0]
 
     async def unread(self, user: str, rooms: Sequence[str]) -> list[Unread]:
@@ -754,19 +755,22 @@ class Hub:
         last = messages[-1].offset if messages else after
         return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
 
-    async def wait_for(self, rooms: Sequence[Room], wait_s: float, *, live: bool = False) -> None:
+    async def wait_for(
+        self, rooms: Sequence[Room], wait_s: float, watching: Callable[[str], bool] | None = None
+    ) -> None:
         """Wait until one of the rooms moves, the time is over, or the hub drains.
 
         Args:
-            live: Wake up for signals, presence and marks, too.
+            watching: Wake up for signals, too, and in the rooms of which this is true for presence and marks.
         """
         moved = asyncio.Event()
         wake = moved.set
-        lives = [room.name for room in rooms] if live else []
+        lives = [room.name for room in rooms] if watching is not None else []
         for room in rooms:
             room.waiters.add(wake)
         for name in lives:
-            self.live.waiters(name).add(wake)
+            assert watching is not None
+            self.live.waiters(name)[wake] = watching(name)
         try:
             if not self.draining:
                 async with asyncio.timeout(wait_s):
@@ -777,7 +781,7 @@ class Hub:
             for room in rooms:
                 room.waiters.discard(wake)
             for name in lives:
-                self.live.waiters(name).discard(wake)
+                self.live.waiters(name).pop(wake, None)
 
     async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message]:
         messages = room.since(after, limit, bytes_max)

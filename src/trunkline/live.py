@@ -12,7 +12,7 @@ Who is full is skipped. A signal is lost to them; a watcher is given everything 
 
 Polls have no connection to be told on. They bring the version that they know (`live=`), and get what is newer: the
 signals of the last seconds, the marks that moved, and, if it has changed, everybody who is there. A version is this
-hub's own; one of another hub, or of before a restart, is as good as none.
+hub's own; one of another hub, of before a restart, or of before the room was remembered is as good as none.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from trunkline.core.cursor import Reader
+from trunkline.core.limits import Tuning
 from trunkline.core.mark import MARKS_TOLD_MAX, Mark, Unread, unread
 from trunkline.core.notice import Kind, Notice
 from trunkline.core.presence import TOLD_MAX, Member, Presence
 from trunkline.core.room import Room
-from trunkline.core.signal import Signal, Signals
+from trunkline.core.signal import Newest, Signal, Signals
 from trunkline.errors import Overloaded, StoreUnavailable, TrunklineError
 from trunkline.stores import Store
 from trunkline.wire import envelope
@@ -39,8 +40,7 @@ from trunkline.wire.poll import LivePage
 log = logging.getLogger("trunkline")
 
 PACE_S = 0.05  # 20 times a second is as often as a person can tell
-STEP = 256  # readers that are written to without looking at the clock
-ROOMS_MAX = 10_000  # with something to know; a signal into one more is lost
+ROOMS_MAX = 10_000  # with something to know; a signal into one more is lost, and a poll of it is told everything
 MARKS_WAITING_MAX = 10_000
 LEASE_S = 30.0  # how long somebody who polls is there after their last poll
 
@@ -53,20 +53,24 @@ class _RoomLive:
     """What is known of one room."""
 
     __slots__ = (
-        "fresh", "kept_signals", "marks", "moved", "pins", "presence", "presence_at", "signals", "waiters", "watchers",
+        "born", "fresh", "kept_signals", "marks", "moved", "pins", "polled_until", "presence", "presence_at",
+        "signalled", "signals", "waiters", "watchers",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, version: int) -> None:
+        self.born = version  # what happened before is not known here
         self.presence = Presence()
-        self.presence_at = 0  # the version at which it changed last
+        self.presence_at = version  # the version at which it changed last
+        self.signalled = version  # that of the newest signal
+        self.polled_until = 0.0  # whoever polls is believed to come back until then
         self.kept_signals = Signals()
-        self.signals: dict[tuple[str, str], tuple[Signal, Reader | None]] = {}  # not sent yet
+        self.signals: Newest[tuple[Signal, Reader | None]] = Newest()  # not sent yet
         self.fresh: dict[str, Mark] = {}  # not told yet
         self.marks: dict[str, tuple[int, Mark]] = {}  # by member, with their versions, for polls
         self.pins = 0  # somebody is about to be told
-        self.moved = 0  # the newest version of anything here
+        self.moved = version  # the newest version of anything here
         self.watchers: set[Reader] = set()
-        self.waiters: set[Callable[[], None]] = set()
+        self.waiters: dict[Callable[[], None], bool] = {}  # polls, and whether they watch
 
     @property
     def idle(self) -> bool:
@@ -84,11 +88,14 @@ class Live:
         room: Finds a room that is open.
     """
 
-    def __init__(self, name: str, store: Store, room: Callable[[str], Room | None], grace_s: float) -> None:
+    def __init__(
+        self, name: str, store: Store, room: Callable[[str], Room | None], grace_s: float, tuning: Tuning
+    ) -> None:
         self._name = name
         self._store = store
         self._room = room
         self._grace_s = grace_s
+        self._tuning = tuning
         self._rooms: dict[str, _RoomLive] = {}
         self._dirty: dict[str, None] = {}
         self._version = 0
@@ -119,14 +126,15 @@ class Live:
         """Somebody signals something; *origin*, their own connection, is not told."""
         live = self._rooms.get(room)
         if live is None:
-            if len(self._rooms) >= ROOMS_MAX:
-                return
+            if self._room(room) is None or len(self._rooms) >= ROOMS_MAX:
+                return  # nobody is there to be told
             live = self._of(room)
         signal = Signal(room, name, sender, member, now_ms(), msgspec.Raw(json))
-        key = (member, name)
-        live.signals.pop(key, None)
-        live.signals[key] = (signal, origin)
-        live.kept_signals.put(signal, self._move(room, live), time.monotonic())
+        live.signals.put(signal, (signal, origin))
+        live.signalled = self._move(room, live)
+        now = time.monotonic()
+        if now < live.polled_until:
+            live.kept_signals.put(signal, live.signalled, now)
 
     # Presence.
 
@@ -225,7 +233,8 @@ class Live:
     def _marked(self, mark: Mark) -> None:
         live = self._rooms.get(mark.room)
         if live is None:
-            return  # nobody wants to know
+            self._version += 1  # nobody wants to know; whoever polls later has an older version, and reads it
+            return
         known = live.marks.get(mark.member)
         if known is None or known[1].offset < mark.offset:
             live.marks.pop(mark.member, None)
@@ -261,25 +270,33 @@ class Live:
     async def page(self, room: str, version: int, *, watch: bool) -> LivePage:
         """What a poll is told that knows everything up to *version*."""
         live = self._rooms.get(room)
+        if live is None and len(self._rooms) < ROOMS_MAX:
+            live = self._of(room)
+        if live is None:
+            return LivePage([], self.members(room), await self.seen(room)) if watch else LivePage([], None, [])
+        live.polled_until = time.monotonic() + LEASE_S
+        new = version < max(1, live.born)
+        signals = [] if new else live.kept_signals.since(version)
         if not watch:
-            return LivePage(live.kept_signals.since(version) if live is not None else [], None, [])
-        if version == 0:
-            marks = await self.seen(room)
-            live = self._rooms.get(room)
-        else:
-            marks = [mark for number, mark in live.marks.values() if number > version] if live is not None else []
-        signals = live.kept_signals.since(version) if live is not None else []
-        changed = version == 0 or (live is not None and live.presence_at > version)
-        return LivePage(signals, self.members(room) if changed else None, marks)
+            return LivePage(signals, None, [])
+        if new:
+            return LivePage(signals, self.members(room), await self.seen(room))
+        marks = [mark for number, mark in live.marks.values() if number > version]
+        return LivePage(signals, self.members(room) if live.presence_at > version else None, marks)
 
-    def waiters(self, room: str) -> set[Callable[[], None]]:
-        """Called once each when something is new in the room. Take out again what was not called."""
+    def waiters(self, room: str) -> dict[Callable[[], None], bool]:
+        """Called once each when something is new in the room: of presence and marks only those that watch.
+
+        Take out again what was not called.
+        """
         return self._of(room).waiters
 
-    def moved(self, room: str) -> int:
-        """The version of what is newest in the room."""
+    def moved(self, room: str, *, watch: bool) -> int:
+        """The version of what is newest in the room for somebody who watches, or does not."""
         live = self._rooms.get(room)
-        return 0 if live is None else live.moved
+        if live is None:
+            return 0
+        return live.moved if watch else live.signalled
 
     # Telling.
 
@@ -291,7 +308,7 @@ class Live:
             live.presence.expire(now)
             if live.presence.changed:
                 self._presence_changed(name, live)
-            elif live.idle:
+            elif live.idle and now >= live.polled_until:
                 del self._rooms[name]
 
     async def close(self) -> None:
@@ -304,7 +321,7 @@ class Live:
     def _of(self, room: str) -> _RoomLive:
         live = self._rooms.get(room)
         if live is None:
-            live = self._rooms[room] = _RoomLive()
+            live = self._rooms[room] = _RoomLive(self._version)
         return live
 
     def _move(self, room: str, live: _RoomLive) -> int:
@@ -328,7 +345,7 @@ class Live:
             self._told_at = loop.time()
             dirty, self._dirty = self._dirty, {}
             self._spread = self._spread_all(list(dirty))
-        end = loop.time() + 0.003
+        end = loop.time() + self._tuning.slice_s
         for _ in self._spread:
             if loop.time() > end:
                 loop.call_soon(self._tell)
@@ -343,28 +360,31 @@ class Live:
             live = self._rooms.get(name)
             if live is None:
                 continue
-            waiters, live.waiters = live.waiters, set()
-            for wake in waiters:
-                wake()
+            waiters, live.waiters = live.waiters, {}
+            for wake, watches in waiters.items():
+                if watches or live.signals:
+                    wake()
+                else:
+                    live.waiters[wake] = watches
             yield
             yield from self._spread_signals(name, live)
             yield from self._spread_presence(name, live)
 
     def _spread_signals(self, name: str, live: _RoomLive) -> Iterator[None]:
-        signals, live.signals = live.signals, {}
+        signals, live.signals = live.signals, Newest()
         room = self._room(name)
         if not signals or room is None:
             return
-        origins = {origin for _, origin in signals.values()}
-        everything = _signals(signal for signal, _ in signals.values())
+        origins = {origin for _, origin in signals}
+        everything = _signals(signal for signal, _ in signals)
         for cohort in list(room.cohorts):
             for reader in [cursor.reader for cursor in cohort.cursors]:
                 if reader in origins:
-                    others = [signal for signal, origin in signals.values() if origin is not reader]
+                    others = [signal for signal, origin in signals if origin is not reader]
                     if others:
-                        self._notify(reader, _signals(others))
+                        self._notify(name, reader, _signals(others))
                 else:
-                    self._notify(reader, everything)
+                    self._notify(name, reader, everything)
             yield
 
     def _spread_presence(self, name: str, live: _RoomLive) -> Iterator[None]:
@@ -385,13 +405,13 @@ class Live:
         notice = Notice(events)
         for n, watcher in enumerate(list(live.watchers)):
             if watcher in live.watchers:
-                self._notify(watcher, notice)
-            if n % STEP == 0:
+                self._notify(name, watcher, notice)
+            if n % self._tuning.cohort_max == 0:
                 yield
 
-    def _notify(self, watcher: Reader, notice: Notice) -> None:
+    def _notify(self, room: str, watcher: Reader, notice: Notice) -> None:
         if watcher.full:
-            watcher.missed = True
+            watcher.miss(room)
             return
         self.notified += 1
         try:

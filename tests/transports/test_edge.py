@@ -157,8 +157,8 @@ async def test_events_for_http_1_0(server: Server, raw: Raw) -> None:
         ("POST /rooms/a HTTP/1.1", f"Content-Type: application/json\r\n{ONE_BYTE}", 400, "bad_json"),
         ("POST /rooms/a HTTP/1.1", "Host: localhost\r\nContent-Length: 80000\r\n\r\n" + "x" * 80_000, 413, "too_large"),
         ("POST /connect HTTP/1.1", "Host: localhost\r\nContent-Length: 0\r\n\r\n", 405, "method_not_allowed"),
-        ("GET /rooms/a?limit=1001 HTTP/1.1", "Host: localhost\r\n\r\n", 400, "bad_limit"),
-        ("GET /rooms/a?wait=61 HTTP/1.1", "Host: localhost\r\n\r\n", 400, "bad_limit"),
+        ("GET /rooms/a?limit=0 HTTP/1.1", "Host: localhost\r\n\r\n", 400, "bad_limit"),
+        ("GET /rooms/a?wait=-1 HTTP/1.1", "Host: localhost\r\n\r\n", 400, "bad_limit"),
         ("GET /nothing HTTP/1.1", "Host: localhost\r\n\r\n", 404, "not_found"),
     ],
 )  # fmt: skip

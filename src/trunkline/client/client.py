@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import logging
 import random
+import re
 import secrets
 import time
 from collections import deque
@@ -18,9 +18,12 @@ import msgspec
 from yarl import URL
 
 from trunkline.client.errors import ClientError, RoomError
+from trunkline.client.json_text import Json, depth, dumps
 from trunkline.client.requests import POLL_WAIT_S, EventStreamDriver, PollDriver
 from trunkline.client.session import Session
-from trunkline.client.websocket import Driver, Json, WebSocketDriver, Wire
+from trunkline.client.websocket import Driver, WebSocketDriver, Wire
+from trunkline.core.message import check_room
+from trunkline.errors import RequestError
 
 log = logging.getLogger("trunkline.client")
 
@@ -91,7 +94,7 @@ class Room(_Emitter):
         self._queued = True  # unless somebody listens, and nobody loops
         self._behind: Json | None = None  # too much waits: where to go on when it does not
         self._moved = asyncio.Event()
-        self._error: RoomError | None = None
+        self._error: ClientError | None = None
         self._closed = False
 
     async def publish(self, data: Any, *, id: str | None = None) -> int:  # noqa: A002 - its name on the wire
@@ -107,7 +110,12 @@ class Room(_Emitter):
         return await self._client.publish(self.name, data, id=id)
 
     def signal(self, name: str, data: Any = None) -> None:
-        """Tell whoever is connected something that matters only now; nothing if we are not."""
+        """Tell whoever is connected something that matters only now; nothing if we are not.
+
+        Raises:
+            TypeError, ValueError: *data* is no JSON.
+        """
+        dumps(data)
         self._client.step({"type": "signal", "room": self.name, "name": name, "data": data})
 
     def seen(self, offset: int) -> None:
@@ -116,8 +124,9 @@ class Room(_Emitter):
 
     def present(self, presence: bool | str | Json) -> None:
         """Say something else of ourselves, or nothing more."""
+        dumps(presence)
         self._options["presence"] = presence
-        self._client.step({"type": "join", "room": self.name, "options": self._options})
+        self._client.step({"type": "join", "room": self.name, "options": {"presence": presence}})
 
     def close(self) -> None:
         """Read it no longer."""
@@ -150,7 +159,6 @@ class Room(_Emitter):
     def receive(self, event: Json) -> None:
         """What the session tells of this room."""
         kind = event["type"]
-        body = {name: value for name, value in event.items() if name != "type"}
         if kind == "message":
             message = Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
             self._emit("message", message)
@@ -160,6 +168,7 @@ class Room(_Emitter):
                     self._behind = self._client.start_of(self.name)
                 self._moved.set()
             return
+        body = {name: value for name, value in event.items() if name != "type"}
         if kind == "presence":
             if "members" in event:
                 self.members.clear()
@@ -172,14 +181,15 @@ class Room(_Emitter):
                 self.marks[mark["member"]] = max(mark["offset"], self.marks.get(mark["member"], 0))
         elif kind == "unread":
             body = next((count for count in event["rooms"] if count["room"] == self.name), body)
-        elif kind == "error":
+        elif kind == "error" and event.get("about") in (None, "join"):
             self._error = RoomError(event["code"], event["message"])
             self._moved.set()
         self._emit(kind, body)
 
-    def end(self) -> None:
-        """Nothing follows."""
+    def end(self, error: ClientError | None = None) -> None:
+        """Nothing follows; because of *error*, if it is not what the application wanted."""
         self._closed = True
+        self._error = self._error or error
         self._moved.set()
 
 
@@ -214,7 +224,7 @@ class Client(_Emitter):
         poll_ms: int = 2000,
     ) -> None:
         super().__init__()
-        self._url = URL(url.rstrip("/").replace("ws", "http", 1) if url.startswith("ws") else url.rstrip("/"))
+        self._url = URL(re.sub("^ws", "http", url.rstrip("/")))
         if self._url.scheme not in ("http", "https"):
             raise ValueError(f"{url!r} is no http:// or https:// address")
         self.user: str | None = None
@@ -229,7 +239,9 @@ class Client(_Emitter):
         self._asking: asyncio.Task[None] | None = None
         self._driver: Driver | None = None
         self._token = ""
-        self._bytes_max = 65_536
+        self._effects: deque[Json] = deque()
+        self._acting = False
+        self._limits: Json = {"message_bytes": 65_536, "rooms": 100, "json_depth": 500}  # until the server says its own
         self._http: aiohttp.ClientSession
         self._session = Session(
             transports,
@@ -276,9 +288,19 @@ class Client(_Emitter):
             since: `start`, `now`, an offset or a position such as `k3f9x2.42`.
             last: Instead: begin with so many of the newest; 50 if both are left out.
             presence: True, or a dict that others are shown; `watch` to be told only.
+
+        Raises:
+            ClientError: `closed`; or, as a RoomError, `bad_room` (no room can have that name) or `too_many_rooms`.
+            TypeError, ValueError: *presence* is no JSON.
         """
         room = self._rooms.get(name)
         if room is None:
+            _check_room(name)
+            dumps(presence)
+            if self.state == "closed":
+                raise ClientError("closed", "the client is closed")
+            if len(self._rooms) >= self._limits["rooms"]:
+                raise RoomError("too_many_rooms", f"at most {self._limits['rooms']} rooms at once; close one first")
             options = {"since": since, "last": last, "presence": presence}
             options = {key: value for key, value in options.items() if value is not None}
             room = self._rooms[name] = Room(self, name, options)
@@ -287,9 +309,12 @@ class Client(_Emitter):
 
     async def publish(self, room: str, data: Any, *, id: str | None = None) -> int:  # noqa: A002
         """Publish to a room that need not be read. See `Room.publish`."""
-        size = len(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
-        if size > self._bytes_max:
-            raise ClientError("too_large", f"data of {size} bytes, at most {self._bytes_max} allowed")
+        _check_room(room)
+        text, limits = dumps(data), self._limits
+        if len(text) > limits["message_bytes"]:
+            raise ClientError("too_large", f"data of {len(text)} bytes, at most {limits['message_bytes']} allowed")
+        if depth(text) > limits["json_depth"]:
+            raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
         message_id = id or secrets.token_hex(16)
         ack = self._acks.get((room, message_id))
         if ack is None:
@@ -350,9 +375,16 @@ class Client(_Emitter):
     # Between the session and the world.
 
     def step(self, given: Json) -> None:
-        """One input for the session; carries out what it comes to."""
-        for effect in self._session.step(given, time.time() * 1000):
-            self._carry_out(effect)
+        """One input for the session; carries out what it comes to, after what others have come to before."""
+        self._effects.extend(self._session.step(given, time.time() * 1000))
+        if self._acting:
+            return  # a listener of ours did this: whoever told it goes on
+        self._acting = True
+        try:
+            while self._effects:
+                self._carry_out(self._effects.popleft())
+        finally:
+            self._acting = False
 
     def _carry_out(self, effect: Json) -> None:
         kind = effect["do"]
@@ -383,8 +415,9 @@ class Client(_Emitter):
             log.debug("%(state)s (%(reason)s): %(text)s", effect["change"])
             self._emit("state", effect["change"])
             if effect["change"]["state"] == "closed":
+                reason, text = effect["change"]["reason"], effect["change"]["text"]
                 for room in self._rooms.values():
-                    room.end()
+                    room.end(None if reason == "close" else ClientError(reason, text))
         elif kind == "tell":
             if effect["room"] in self._rooms:
                 self._rooms[effect["room"]].receive(effect["event"])
@@ -413,9 +446,10 @@ class Client(_Emitter):
         def event(said: Json) -> None:
             if self._driver is not driver:
                 return
-            if said["type"] == "welcome" and "member" in said:
-                self.user, self.member = said["user"], said["member"]
-                self._bytes_max = said["limits"]["message_bytes"]
+            if said["type"] in ("welcome", "authenticated"):
+                if "member" in said:
+                    self.user, self.member = said["user"], said["member"]
+                self._limits = said.get("limits", self._limits)
             self.step({"type": "event", "event": said})
 
         def down(how: Json) -> None:
@@ -468,6 +502,13 @@ class Client(_Emitter):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _check_room(name: str) -> None:
+    try:
+        check_room(name)
+    except RequestError as error:
+        raise RoomError(error.code, str(error)) from None
 
 
 connect = Client

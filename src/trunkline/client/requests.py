@@ -6,18 +6,22 @@ import asyncio
 import codecs
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiohttp
 
 from trunkline.client.errors import Down
-from trunkline.client.websocket import Json, Wire
+from trunkline.client.json_text import Json, dumps
+from trunkline.client.websocket import Wire
 
 TIMEOUT_S = 10.0
 POLL_WAIT_S = 25
 IDLE_S = 20.0
 PAGE = 1000
+JOINS_AT_ONCE = 4
+PLACES_MAX = 12_000  # characters of all rooms and positions: heads of requests are limited, ours and proxies'
+Pairs = Sequence[tuple[str, object]]
 T = TypeVar("T")
 
 # What an event stream says at its end, as a WebSocket's close code says it.
@@ -41,10 +45,13 @@ class Requests:
         self._wire = wire
         self._wait_s = wait_s
         self._token = wire.token
-        self._rooms: dict[str, Json] = {}
-        self._joins = list(joins)
+        self._rooms: dict[str, Json] = {}  # what is read: who leaves and joins again has another one
+        self._joins = {join["room"]: join for join in joins}  # what is to be joined
+        self._joining: dict[str, Json] = {}  # what is being joined
+        self._goodbyes: dict[str, None] = {}  # where others saw us and shall not any more
         self._over = False
-        self._held: list[Json] | None = []  # what was said before it was certain that this transport works
+        # What was said before it was certain that this transport works, and what that was joined as.
+        self._held: list[tuple[Json, Json | None]] | None = []
         self._turned = asyncio.Event()
         self._posts: asyncio.Queue[tuple[int, Json]] = asyncio.Queue()  # bounded by the session's outbox
         self._failures = 0
@@ -60,39 +67,41 @@ class Requests:
 
     def send(self, command: Json) -> None:
         kind, room = command["type"], command.get("room", "")
-        known = self._rooms.get(room)
         if kind == "join":
-            if known is not None and "since" not in command and "last" not in command:
-                known["presence"] = command["presence"]
-            else:
+            known = self._rooms.get(room) or self._joins.get(room) or self._joining.get(room)
+            if "since" in command or "last" in command:
                 start = {name: command[name] for name in ("since", "last") if name in command}
-                self._joins.append({"room": room, "start": start, "presence": command["presence"]})
-            self._turned.set()
+                self._joins[room] = {"room": room, "start": start, "presence": command["presence"]}
+            elif known is not None:
+                if _visible(known["presence"]):
+                    self._goodbyes[room] = None
+                known["presence"] = command["presence"]
+            self._turn_over()
         elif kind == "leave":
-            self._rooms.pop(room, None)
+            if room in self._rooms and _visible(self._rooms[room]["presence"]):
+                self._goodbyes[room] = None
+            for rooms in (self._rooms, self._joins, self._joining):
+                rooms.pop(room, None)
             self._event({"type": "left", "room": room})
-            self._turned.set()
-            if known is not None and known["presence"]:
-                farewell = asyncio.ensure_future(self._try(f"rooms/{room}/presence", method="DELETE", timeout_s=1.0))
-                self._farewells.add(farewell)
-                farewell.add_done_callback(self._farewells.discard)
+            self._turn_over()
         elif kind == "message":
             # One at a time, for two requests of one client may overtake each other; and none behind one that failed.
             self._posts.put_nowait((self._failures, command))
         elif kind == "signal":
-            self._spawn(self._try(f"rooms/{room}/signals", body=command))
+            self._spawn(self._command(f"rooms/{room}/signals", command))
         elif kind == "seen":
-            self._spawn(self._seen(room, command))
+            self._farewell(self._command(f"rooms/{room}/seen", command))
 
     def auth(self, token: str) -> None:
         self._token = token
         if self._session:
             self._spawn(self._renew())
         else:
-            self._turned.set()  # the next question brings it
+            self._turn_over()  # the next question brings it
 
     def close(self) -> None:
         self._over = True
+        self._part()
         for task in list(self._tasks):
             task.cancel()
 
@@ -114,29 +123,28 @@ class Requests:
         self,
         path: str,
         *,
-        query: Json | None = None,
+        query: Pairs = (),
         method: str | None = None,
         body: Json | None = None,
         accept: str | None = None,
         timeout_s: float | None = TIMEOUT_S,
     ) -> Any:
-        pairs = [("client", self._wire.client_id)]
-        for name, value in (query or {}).items():
-            values = value if isinstance(value, list) else [value]
-            pairs += [(name, str(one)) for one in values if one is not None]
+        pairs = [("client", self._wire.client_id), *((name, str(value)) for name, value in query)]
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if accept:
             headers["Accept"] = accept
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             response = await self._wire.http.request(
                 method or ("GET" if body is None else "POST"),
                 self._wire.url / path,
                 params=pairs,
-                json=body,
+                data=None if body is None else dumps(body),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, connect=TIMEOUT_S),
             )
-        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
+        except aiohttp.ClientConnectorError as error:
             raise Down("network", text=str(error), unreachable=True) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Down("network", text=str(error) or type(error).__name__) from None
@@ -149,15 +157,25 @@ class Requests:
         with contextlib.suppress(Down):
             await self._ask(path, **asked)
 
-    async def _seen(self, room: str, command: Json) -> None:
-        with contextlib.suppress(Down):
-            self._event({"type": "unread", "rooms": [await self._ask(f"rooms/{room}/seen", body=command)]})
+    async def _command(self, path: str, command: Json) -> None:
+        """A signal, or how far a room was seen."""
+        body = {name: value for name, value in command.items() if name not in ("type", "room")}
+        try:
+            count = await self._ask(path, body=body)
+        except Down as error:
+            self._event({"type": "error", "about": command["type"], "room": command["room"], **_reason(error)})
+        else:
+            if count is not None:
+                self._event({"type": "unread", "rooms": [count]})
 
     async def _renew(self) -> None:
         try:
             answer = await self._ask(f"sessions/{self._session}/auth", method="POST")
         except Down as error:
-            self._fail(error)
+            if error.down.get("status") == 401:
+                self._fail(error)
+            else:
+                self._turn_over()  # there may be another stream by now
         else:
             self._event({"type": "authenticated", **answer})
 
@@ -173,16 +191,9 @@ class Requests:
             body = {"id": draft["id"], "data": draft["data"]}
             self._event({"type": "ack", **await self._ask(f"rooms/{room}", body=body)})
         except Down as error:
-            status = error.down.get("status", 0)
-            passing = not status or status >= 500 or status in (401, 429)
-            self._failures += passing
-            refusal = {
-                "type": "error", "id": draft["id"], "room": room, "code": "network" if passing else error.reason,
-                "message": error.down.get("text") or error.reason,
-            }  # fmt: skip
-            if error.down.get("retryAfterMs"):
-                refusal["retry_after_ms"] = error.down["retryAfterMs"]
-            self._event(refusal)
+            reason = _reason(error)
+            self._failures += reason["code"] == "network"
+            self._event({"type": "error", "about": "message", "id": draft["id"], "room": room, **reason})
 
     # Listening.
 
@@ -190,29 +201,45 @@ class Requests:
         """Listen to all rooms again and again, from where they stand."""
         try:
             while not self._over:
-                await self._begin()
                 self._turned.clear()
+                await self._begin()
+                if self._turned.is_set():
+                    continue
+                self._part()
                 try:
                     await self._once(listen)
                 except _Turned:
                     pass
                 except Down as error:
-                    if error.reason != "forbidden":
+                    if error.reason == "forbidden":
+                        await self._check()
+                    elif error.reason == "too_many_rooms" and self._rooms:
+                        self._lose(next(reversed(self._rooms)), error)
+                    else:
                         raise
-                    await self._check()
                 self._wire.heard()
         except Down as error:
             self._fail(error)
 
     async def _once(self, listen: Callable[[], Awaitable[None]]) -> None:
-        if self._joins:
-            return
         if self._rooms:
             await listen()
         else:
             await self._ask("healthz")
             self._welcome()
             await self._sleep(IDLE_S)
+
+    def _part(self) -> None:
+        """Say goodbye where others still see us: after a stream has ended they would for a while."""
+        goodbyes, self._goodbyes = self._goodbyes, {}
+        for room in goodbyes:
+            if not _visible(self._rooms.get(room, {}).get("presence")):
+                self._farewell(self._try(f"rooms/{room}/presence", method="DELETE"))
+
+    def _turn_over(self) -> None:
+        """Something else is to be listened to."""
+        self._turned.set()
+        self._live = ""  # of a room that is new to us we want to know everything
 
     async def _run(self) -> None:
         raise NotImplementedError
@@ -238,66 +265,90 @@ class Requests:
         await self._until_turned(asyncio.sleep(seconds))
 
     async def _begin(self) -> None:
-        """Join what is to be joined. A page of a room says where it stands, unless we know."""
+        """Join what is to be joined, a few at a time."""
+        workers = [asyncio.ensure_future(self._join_all()) for _ in range(min(JOINS_AT_ONCE, len(self._joins)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+
+    async def _join_all(self) -> None:
         while self._joins:
-            join = self._joins.pop(0)
-            room, start = join["room"], join["start"]
-            if "." in str(start.get("since")):
-                self._rooms[room] = {**join, "position": start["since"]}
-                continue
-            try:
-                page = await self._ask(f"rooms/{room}", query={**start, "limit": PAGE})
-            except Down as error:
+            await self._join(self._joins.pop(next(iter(self._joins))))
+
+    async def _join(self, join: Json) -> None:
+        """A page of a room says where it stands, unless we know."""
+        room, start = join["room"], join["start"]
+        if "." in str(start.get("since")):
+            self._rooms[room] = {**join, "position": start["since"]}
+            return
+        self._joining[room] = join
+        try:
+            page = await self._ask(f"rooms/{room}", query=[*start.items(), ("limit", PAGE)])
+            self._wire.heard()
+            if self._joining.get(room) is not join:
+                return  # it was left meanwhile
+            joined = self._rooms[room] = {**join, "position": page["next"]}
+            self._event({"type": "joined", "room": room, "epoch": page["epoch"], "head": page["head"]}, joined)
+            self._tell([page["gap"]] if page["gap"] else [], page["messages"], {room: joined})
+        except Down as error:
+            if self._joining.get(room) is join:
                 self._lose(room, error)
-                continue
-            self._rooms[room] = {**join, "position": page["next"]}
-            self._event({"type": "joined", "room": room, "epoch": page["epoch"], "head": page["head"]})
-            self._tell([page["gap"]] if page["gap"] else [], page["messages"])
+        finally:
+            if self._joining.get(room) is join:
+                del self._joining[room]
 
     def _lose(self, room: str, error: Down) -> None:
         """One room that may not be read is no reason to lose the others."""
-        if error.reason not in ("forbidden", "bad_room", "bad_position"):
+        if error.reason not in ("forbidden", "bad_room", "bad_position", "not_found", "too_many_rooms"):
             raise error
         self._rooms.pop(room, None)
         text = error.down.get("text") or error.reason
-        self._event({"type": "error", "room": room, "code": error.reason, "message": text})
+        self._event({"type": "error", "about": "join", "room": room, "code": error.reason, "message": text})
 
     async def _check(self) -> None:
         """Something may not be had any more: find out what, and go on without it."""
         for joined in list(self._rooms.values()):
-            path = f"rooms/{joined['room']}"
+            room = joined["room"]
             if joined["presence"]:
                 try:
-                    await self._ask(path, query={"limit": 1, "presence": "watch"})
+                    await self._ask(f"rooms/{room}", query=[("limit", 1), ("presence", "watch")])
                 except Down as error:
                     if error.reason == "forbidden":
                         joined["presence"] = False
+                        text = "you may not see who is there"
+                        refusal = {"about": "presence", "room": room, "code": "forbidden", "message": text}
+                        self._event({"type": "error", **refusal})
             try:
-                await self._ask(path, query={"limit": 1})
+                await self._ask(f"rooms/{room}", query=[("limit", 1)])
             except Down as error:
-                self._lose(joined["room"], error)
+                self._lose(room, error)
 
-    def _query(self) -> Json:
-        """What is asked for: every room, from where it stands."""
-        rooms = list(self._rooms.values())
-        present = [room for room in rooms if room["presence"]]
-        presence: Any = present[0]["presence"] if present else None
-        if presence is True:
-            presence = "1"
-        elif isinstance(presence, dict):
-            presence = json.dumps(presence)
-        return {
-            "room": [room["room"] for room in rooms],
-            "since": ",".join(f"{room['room']}={room['position']}" for room in rooms),
-            "presence": presence,
-            "in": [room["room"] for room in present],
-        }
+    def _query(self) -> list[tuple[str, object]]:
+        """What is asked for: every room from where it stands, and what others are to be told of us there."""
+        characters = 0
+        presences: dict[str, list[str]] = {}
+        for room, joined in list(self._rooms.items()):
+            characters += 2 * len(room) + len(joined["position"])
+            presence = joined["presence"]
+            if characters > PLACES_MAX:
+                self._lose(room, Down("too_many_rooms", text="the names of all rooms together are too long"))
+            elif presence:
+                said = presence if isinstance(presence, str) else dumps(presence).decode()
+                presences.setdefault(said, []).append(room)
+        pairs: list[tuple[str, object]] = [
+            ("since", ",".join(f"{room}={joined['position']}" for room, joined in self._rooms.items()))
+        ]
+        for said, rooms in presences.items():
+            pairs += [("presence", said), ("in", ",".join(rooms))]
+        return pairs
 
-    def _move(self, positions: str) -> None:
+    def _move(self, positions: str, reading: Mapping[str, Json]) -> None:
         for part in positions.split(","):
             name, _, position = part.rpartition("=")
-            if name in self._rooms:
-                self._rooms[name]["position"] = position
+            if name in reading:
+                reading[name]["position"] = position
 
     # What the client is told.
 
@@ -306,22 +357,23 @@ class Requests:
         if self._held is not None:
             held, self._held = self._held, None
             self._event({"type": "welcome"})
-            for event in held:
-                self._event(event)
+            for event, joined in held:
+                self._event(event, joined)
 
-    def _event(self, event: Json) -> None:
-        if self._over:
+    def _event(self, event: Json, joined: Json | None = None) -> None:
+        """Tell the client, but not of a room that was left since it was *joined* so."""
+        if self._over or (joined is not None and self._rooms.get(joined["room"]) is not joined):
             return
         if self._held is not None:
-            self._held.append(event)
+            self._held.append((event, joined))
         else:
             self._wire.event(event)
 
-    def _tell(self, gaps: Sequence[Json], messages: Sequence[Json]) -> None:
+    def _tell(self, gaps: Sequence[Json], messages: Sequence[Json], reading: Mapping[str, Json]) -> None:
         for gap in gaps:
-            self._event({"type": "gap", **gap})
+            self._event({"type": "gap", **gap}, reading.get(gap["room"]))
         for message in messages:
-            self._event({"type": "message", **message})
+            self._event({"type": "message", **message}, reading.get(message["room"]))
 
     def _fail(self, error: Down) -> None:
         if not self._over:
@@ -333,6 +385,11 @@ class Requests:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _farewell(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
 
 class EventStreamDriver(Requests):
     """The driver over one event stream."""
@@ -341,7 +398,9 @@ class EventStreamDriver(Requests):
         await self._listen(self._stream)
 
     async def _stream(self) -> None:
-        async with self._asked("connect", query=self._query(), accept="text/event-stream", timeout_s=None) as response:
+        query = self._query()
+        reading = dict(self._rooms)
+        async with self._asked("connect", query=query, accept="text/event-stream", timeout_s=None) as response:
             rest, decode = "", codecs.getincrementaldecoder("utf-8")().decode
             try:
                 while piece := await self._until_turned(response.content.readany()):
@@ -349,12 +408,12 @@ class EventStreamDriver(Requests):
                     self._wire.heard()
                     *blocks, rest = (rest + decode(piece)).split("\n\n")
                     for block in blocks:
-                        self._block(block)
+                        self._block(block, reading)
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 raise Down("network", text=str(error) or type(error).__name__) from None
         raise Down("ended", text="the stream has ended")
 
-    def _block(self, block: str) -> None:
+    def _block(self, block: str, reading: Mapping[str, Json]) -> None:
         """One event (HTML Living Standard, section 9.2.6)."""
         fields = {}
         for line in block.split("\n"):
@@ -362,7 +421,7 @@ class EventStreamDriver(Requests):
             if name and colon:
                 fields[name] = value.removeprefix(" ")
         if fields.get("id"):
-            self._move(fields["id"])
+            self._move(fields["id"], reading)
         if not fields.get("data") or self._over:
             return
         body = json.loads(fields["data"])
@@ -372,9 +431,9 @@ class EventStreamDriver(Requests):
             self._fail(Down(body["code"], code=code, text=body["message"], retryAfterMs=after_ms))
         elif kind == "welcome":
             self._session = body["session"]
-            self._event({"type": "authenticated", **body})
+            self._event({**body, "type": "authenticated"})
         else:
-            self._event({"type": kind, **body})
+            self._event({"type": kind, **body}, reading.get(body.get("room", "")))
 
 
 class PollDriver(Requests):
@@ -385,26 +444,41 @@ class PollDriver(Requests):
 
     async def _poll(self) -> None:
         wait = self._wait_s if self._live else 0
-        query = {**self._query(), "wait": wait, "limit": PAGE, "live": self._live or 0}
+        query = [*self._query(), ("wait", wait), ("limit", PAGE), ("live", self._live or 0)]
+        reading = dict(self._rooms)
         answer = await self._until_turned(self._ask("connect", query=query, timeout_s=wait + TIMEOUT_S))
         self._welcome()
         if self._turned.is_set() or self._over:
             return
         live = answer["live"]
-        self._move(answer["next"])
-        self._live = live["next"]
-        if live["expires_at"] != self._expires_at:
+        self._move(answer["next"], reading)
+        first, self._live = not self._live, live["next"]
+        if first or live["expires_at"] != self._expires_at:
             self._expires_at = live["expires_at"]
-            self._event({"type": "authenticated", "expires_at": self._expires_at})
-        self._tell(answer["gaps"], answer["messages"])
+            terms = {name: live[name] for name in ("user", "member", "expires_in_ms")}
+            self._event({"type": "authenticated", **terms})
+        self._tell(answer["gaps"], answer["messages"], reading)
         for signal in live["signals"]:
             if signal["member"] != live["member"]:
-                self._event({"type": "signal", **signal})
+                self._event({"type": "signal", **signal}, reading.get(signal["room"]))
         for kind in ("presence", "seen"):
             for one in live[kind]:
-                self._event({"type": kind, **one})
+                self._event({"type": kind, **one}, reading.get(one["room"]))
         if not self._wait_s and len(answer["messages"]) < PAGE:
             await self._sleep(self._wire.poll_ms / 1000)
+
+
+def _visible(presence: Any) -> bool:
+    """Whether others see us by this."""
+    return bool(presence) and presence != "watch"
+
+
+def _reason(error: Down) -> Json:
+    """Why a request came to nothing, as the session is told."""
+    status, after_ms = error.down.get("status", 0), error.down.get("retryAfterMs")
+    passing = not status or status >= 500 or status in (401, 429)
+    reason = {"code": "network" if passing else error.reason, "message": error.down.get("text") or error.reason}
+    return {**reason, "retry_after_ms": after_ms} if after_ms else reason
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Down:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-Json = dict[str, Any]
+from trunkline.client.json_text import Json
 
 # Each state's ways out. What is not here cannot happen.
 TRANSITIONS: dict[str, dict[str, str]] = {
@@ -64,6 +64,7 @@ class _Reading:
         self.offset = int(position[2]) if position else -1
         self.seen = -1
         self.joined = False  # on this connection
+        self.told = True  # the connection knows what others are to be shown of us
 
     @property
     def start(self) -> Json:
@@ -84,6 +85,14 @@ class _Draft:
         self.sent = False
 
 
+class _Mark:
+    __slots__ = ("offset", "sent")
+
+    def __init__(self, offset: int, sent: int) -> None:
+        self.offset = offset
+        self.sent = sent  # what is on its way, or -1
+
+
 class Session:
     """One client. The names and the order of everything are those of the JavaScript."""
 
@@ -102,6 +111,7 @@ class Session:
         self.outbox = {(draft["room"], draft["id"]): _Draft(draft) for draft in outbox}  # ids belong to rooms
         self._outbox_max = outbox_max
         self._signals: dict[tuple[str, str], Json] = {}
+        self._marks: dict[str, _Mark] = {}  # what was seen and is not noted yet, by room; one of each is on its way
         self._transports = list(transports)
         self._index = self._transports.index(first) if first in self._transports else 0
         self._home = self._index  # where to begin again
@@ -113,6 +123,8 @@ class Session:
         self._failures = 0
         self._short_lives = 0
         self._retry_after_ms = 0
+        self._silence_ms: float = SILENCE_MS
+        self._opening = False  # a connection is, and nothing may be said to it yet
         self._paused = False
         self._credit = float(BURST)
         self._credit_at = 0.0
@@ -121,7 +133,7 @@ class Session:
         self._heard_at = 0.0
         self._pinged_at = 0.0
         self._pong_due = 0.0
-        self._opened: list[str] = []  # rooms that the connection was opened with
+        self._there: dict[str, _Reading] = {}  # what the connection was told to read
         # Answers to `leave` that are still to come: what arrives before them is of an earlier joining.
         self._owed_lefts: dict[str, int] = {}
         self._effects: list[Json] = []
@@ -142,6 +154,8 @@ class Session:
             self._close("close", "closed by the application")
         elif kind == "heard":
             self._heard_at = now
+            if self._opening:
+                self._patience()  # it is slow, and gets on
         elif kind == "join":
             self._join(given["room"], given["options"])
         elif kind == "leave":
@@ -194,7 +208,6 @@ class Session:
         self._go(why, text)
         self._cancel("retry")
         self._do("shut")
-        self._owed_lefts.clear()
         if self._has_token:
             self._after(KNOWN_TRANSPORT_MS, "connect")
             self._wants_token = True
@@ -203,12 +216,18 @@ class Session:
             self._open()
 
     def _open(self) -> None:
-        known = self._known and self._index == self._home
-        self._after(KNOWN_TRANSPORT_MS if known else NEW_TRANSPORT_MS, "connect")
-        self._opened = list(self.rooms)
+        self._patience()
+        self._opening = True
+        self._owed_lefts.clear()
+        self._there = dict(self.rooms)
         for reading in self.rooms.values():
             reading.joined = False
-        self._do("open", transport=self.transport, joins=[self._join_of(room) for room in self._opened])
+            reading.told = True
+        self._do("open", transport=self.transport, joins=[self._join_of(room) for room in self.rooms])
+
+    def _patience(self) -> None:
+        known = self._known and self._index == self._home
+        self._after(KNOWN_TRANSPORT_MS if known else NEW_TRANSPORT_MS, "connect")
 
     def _join_of(self, room: str) -> Json:
         reading = self.rooms[room]
@@ -236,7 +255,6 @@ class Session:
             self._after(self._delay(), "refresh")
 
     def _up(self) -> None:
-        self._cancel("connect")
         self._home = self._index
         self._known = True
         self._refused_tokens = 0
@@ -244,29 +262,26 @@ class Session:
         self._go("up", f"connected by {self.transport}")
         self._after(STABLE_MS, "stable")
         self._after(PING_MS, "ping")
-        self._credit = max(0, BURST - len(self.rooms))  # joins are commands, too
+        self._credit = max(0, BURST - len(self._there))  # joins are commands, too
         self._credit_at = self._now
-        for room in self._opened:
-            if room not in self.rooms:
-                self._send_leave(room)
-        for room in self.rooms:
-            if room not in self._opened:
-                self._send_join(room)
-        self._resend()
 
     def _resend(self) -> None:
         """On a new connection: whatever the one before may not have brought there."""
+        self._cancel("connect")
+        self._opening = False
         self._paused = False
         for draft in self.outbox.values():
             draft.sent = False
-        for room, reading in self.rooms.items():
-            if reading.seen >= 0:
-                self._send("seen", room=room, offset=reading.seen)
+        for mark in self._marks.values():
+            mark.sent = -1
         self._flush()
 
-    def _expires(self, expires_at: float | None) -> None:
-        if self._has_token and expires_at is not None:
-            left = expires_at - self._now
+    def _terms(self, event: Json) -> None:
+        """What the server says of its end of the connection. Times are left, for clocks differ."""
+        if "heartbeat" in event:
+            self._silence_ms = max(SILENCE_MS, 1500 * event["heartbeat"]["interval_s"])
+        left = event.get("expires_in_ms")
+        if self._has_token and left is not None:
             self._after(min(2**31 - 1, max(1000, left - min(REFRESH_MARGIN_MS, left / 2))), "refresh")
 
     # Losing the connection.
@@ -328,6 +343,7 @@ class Session:
     def _wait(self, why: str, text: str) -> None:
         self._cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend")
         self._do("shut")
+        self._opening = False
         self._signals.clear()
         ms = self._delay()
         self._go(why, text, retryMs=ms)
@@ -337,10 +353,14 @@ class Session:
         if self.state == "closed":
             return
         self._cancel("connect", "retry", "stable", "ping", "pong", "refresh", "flush", "resend")
-        if self.state == "online":  # so that others are told at once, and not after the grace for who may come back
-            for room in self.rooms:
+        if self.state == "online":
+            for room, mark in self._marks.items():
+                self._send("seen", room=room, offset=mark.offset)
+            # So that others are told at once, and not after the grace for those who may come back.
+            for room in self._there:
                 self._send("leave", room=room)
         self._do("shut")
+        self._opening = False
         self._go(why, text, reason=reason or why)
         for draft in self.outbox.values():
             message = f"not known to be stored: {text}"
@@ -353,23 +373,36 @@ class Session:
     def _join(self, room: str, options: Json) -> None:
         before = self.rooms.get(room)
         if before is not None:
-            before.options = options  # its place stays; what it tells of itself may be new
+            before.options = {**before.options, **options}  # its place stays; what it tells of itself may be new
+            before.told = False
         else:
             self.rooms[room] = _Reading(options)
-        if self.state == "online":
-            self._send_join(room, stay=before is not None)
-
-    def _send_join(self, room: str, *, stay: bool = False) -> None:
-        join = self._join_of(room)
-        self._send("join", room=room, **({} if stay else join["start"]), presence=join["presence"])
-
-    def _send_leave(self, room: str) -> None:
-        self._owed_lefts[room] = self._owed_lefts.get(room, 0) + 1
-        self._send("leave", room=room)
+        self._flush()
 
     def _leave(self, room: str) -> None:
-        if self.rooms.pop(room, None) is not None and self.state == "online":
-            self._send_leave(room)
+        if self.rooms.pop(room, None) is not None:
+            self._flush()
+
+    def _settle(self) -> None:
+        """Bring the connection to read what the application wants to read now, however it came to that."""
+        for room, reading in list(self._there.items()):
+            if self.rooms.get(room) is reading:
+                continue
+            if not self._spend():
+                return
+            del self._there[room]
+            self._owed_lefts[room] = self._owed_lefts.get(room, 0) + 1
+            self._send("leave", room=room)
+        for room, reading in self.rooms.items():
+            stays = room in self._there
+            if stays and reading.told:
+                continue
+            if not self._spend():
+                return
+            self._there[room] = reading
+            reading.told = True
+            join = self._join_of(room)
+            self._send("join", room=room, **({} if stays else join["start"]), presence=join["presence"])
 
     def _left(self, room: str) -> None:
         owed = self._owed_lefts.pop(room, 0)
@@ -381,8 +414,20 @@ class Session:
         if reading is None or offset <= reading.seen:
             return
         reading.seen = offset
-        if self.state == "online":
-            self._send("seen", room=room, offset=offset)
+        mark = self._marks.get(room)
+        self._marks[room] = _Mark(offset, mark.sent if mark is not None else -1)
+        self._flush()
+
+    def _noted(self, room: str) -> None:
+        """What was on its way has arrived."""
+        mark = self._marks.get(room)
+        if mark is None or mark.sent < 0:
+            return
+        if mark.sent == mark.offset:
+            del self._marks[room]
+        else:
+            mark.sent = -1
+            self._flush()
 
     # Writing.
 
@@ -399,27 +444,44 @@ class Session:
 
     def _flush(self) -> None:
         """Send what may be sent now, in order and no faster than servers like it."""
-        if self.state != "online":
+        if self.state != "online" or self._opening:
             return
         self._credit = min(BURST, self._credit + (self._now - self._credit_at) / PACE_MS)
         self._credit_at = self._now
+        self._settle()
         for key, signal in list(self._signals.items()):
-            if self._credit < 1:
+            if not self._spend():
                 break
-            self._credit -= 1
             del self._signals[key]
             self._send("signal", **signal)
         if not self._paused:
             for draft in self.outbox.values():
                 if draft.sent:
                     continue
-                if self._credit < 1:
+                if not self._spend():
                     break
-                self._credit -= 1
                 draft.sent = True
                 self._send("message", room=draft.room, id=draft.id, data=draft.data)
+            for room, mark in self._marks.items():
+                if mark.sent >= 0:
+                    continue
+                if not self._spend():
+                    break
+                mark.sent = mark.offset
+                self._send("seen", room=room, offset=mark.offset)
         if self._credit < 1:
             self._after(PACE_MS, "flush")
+
+    def _spend(self) -> bool:
+        """One more command, if a server would like it now."""
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+    def _pause(self, error: Json) -> None:
+        self._paused = True
+        self._after(_rounded(error.get("retry_after_ms", RESEND_MS) * (1 + self._random())), "resend")
 
     def _keep(self) -> None:
         self._do("outbox", waiting=len(self.outbox))
@@ -428,15 +490,14 @@ class Session:
         draft = self.outbox.get((error.get("room"), error["id"]))
         if draft is None:
             return
-        if error["code"] in TEMPORARY or error.get("retry_after_ms"):
+        if _passes(error):
             # What was written after it waits with it, so that it does not overtake.
-            self._paused = True
             found = False
             for later in self.outbox.values():
                 found = found or later is draft
                 if found:
                     later.sent = False
-            self._after(_rounded(error.get("retry_after_ms", RESEND_MS) * (1 + self._random())), "resend")
+            self._pause(error)
             return
         del self.outbox[draft.room, draft.id]
         self._keep()
@@ -445,20 +506,19 @@ class Session:
     # What the server says.
 
     def _event(self, event: Json) -> None:
-        before, kind = self.state, event["type"]
-        if before == "connecting" and kind == "welcome":
+        kind = event["type"]
+        if self.state == "connecting" and kind == "welcome":
             self._up()
-        if before == "connecting" and kind == "error" and not event.get("room"):
-            code = 4100 if event["code"] in ("unauthorized", "token_expired") else 1011
+        if self.state == "connecting" and kind == "error" and not event.get("room"):
+            code = 4100 if event["code"] in ("unauthorized", "token_expired", "revoked") else 1011
             self._down({"code": code, "reason": event["code"], "text": event["message"]})
             return
         if self.state != "online":
             return
         if kind in ("welcome", "authenticated"):
-            if kind == "welcome" and before == "online":
-                self._cancel("connect")
+            if kind == "welcome":
                 self._resend()
-            self._expires(event.get("expires_at"))
+            self._terms(event)
         elif kind == "closing":
             self._retry_after_ms = event["retry_after_ms"]
             self._wait("closing", "the server is about to stop")
@@ -475,21 +535,26 @@ class Session:
             self._left(event["room"])
         elif kind == "unread":
             for count in event["rooms"]:
+                self._noted(count["room"])
                 self._tell(count["room"], event)
         elif kind != "pong" and event.get("room") is not None:
             self._tell(event["room"], event)
 
     def _refused_room(self, room: str, error: Json) -> None:
-        if error["code"] == "not_joined":
+        about, passes = error.get("about"), _passes(error)
+        reading, mark = self.rooms.get(room), self._marks.get(room)
+        if about == "leave" and not passes:
             self._left(room)  # it was refused before we left it
-        reading = self.rooms.get(room)
-        if reading is None:
-            return
-        # What passes, but has kept us out of the room, is a reason to begin again: we would hear nothing of it.
-        if error["code"] not in TEMPORARY and not error.get("retry_after_ms"):
-            self._do("tell", room=room, event=error)
-        elif not reading.joined:
-            self._wait("lost", error["message"])
+        elif about == "seen" and passes and mark is not None:
+            mark.sent = -1
+            self._pause(error)
+        elif passes and (about in ("leave", "join") or (about is None and reading is not None and not reading.joined)):
+            self._wait("lost", error["message"])  # we would be deaf there, or ghosts: begin again
+        else:
+            if about == "seen":
+                self._marks.pop(room, None)
+            if reading is not None and (about == "presence" or not passes):
+                self._do("tell", room=room, event=error)
 
     def _tell(self, room: str, event: Json) -> None:
         reading = self.rooms.get(room)
@@ -561,7 +626,7 @@ class Session:
             self._pong_due = self._now + patience_ms
             self._send("ping")
             self._after(patience_ms, "pong")
-        elif self._now - self._heard_at > SILENCE_MS:
+        elif self._now - self._heard_at > self._silence_ms:
             self._down({"reason": "silence", "text": "nothing was heard from the server"})
 
     def _wake(self, reason: str) -> None:
@@ -576,6 +641,11 @@ class Session:
                 # A stream cannot be asked, but a new one costs one request and says where it stands.
                 self._open()
                 self._heard_at = self._now
+
+
+def _passes(error: Json) -> bool:
+    """Whether the same may be taken later."""
+    return error["code"] in TEMPORARY or bool(error.get("retry_after_ms"))
 
 
 def _rounded(ms: float) -> int:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import aiohttp
 from yarl import URL
 
-Json = dict[str, Any]
-SEND_BYTES_MAX = 1 << 20
+from trunkline.client.json_text import Json, dumps
 
 
 class Wire(NamedTuple):
@@ -81,7 +80,7 @@ class WebSocketDriver:
         except aiohttp.WSServerHandshakeError as error:
             # 404 may be a proxy's that knows no Upgrade: what the server thinks, the next transport will hear.
             self._ended({"reason": f"http {error.status}", "text": f"the handshake was answered with {error.status}"})
-        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError) as error:
+        except aiohttp.ClientConnectorError as error:
             self._ended({"reason": "network", "text": str(error), "unreachable": True})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._ended({"reason": "network", "text": str(error) or type(error).__name__})
@@ -120,7 +119,7 @@ class WebSocketDriver:
     async def _send_all(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while not (self._over and self._commands.empty()):
             command = await self._commands.get()
-            await socket.send_str(json.dumps(command))
+            await socket.send_str(dumps(command).decode())
 
     def _ended(self, down: Json) -> None:
         if not self._over:

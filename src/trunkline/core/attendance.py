@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -30,40 +30,52 @@ class Attendance(msgspec.Struct, frozen=True, gc=False):
         watch: Tell it who is there, who comes and goes, and what the others have seen.
         data: What others are told of it, as a JSON object; None if it does not want to be seen.
         rooms: Where that holds; None means everywhere.
+        others: How it attends where this does not hold.
     """
 
     client_id: str | None = None
     watch: bool = False
     data: bytes | None = None
     rooms: tuple[str, ...] | None = None
+    others: tuple[Attendance, ...] = ()
 
     def within(self, room: str) -> Attendance:
         """How it attends this room."""
-        return self if self.rooms is None or room in self.rooms else Attendance(self.client_id)
+        if self.rooms is None or room in self.rooms:
+            return self
+        return next((other for other in self.others if room in (other.rooms or ())), Attendance(self.client_id))
 
 
 NONE = Attendance()
 
 
-def parse_attendance(client_id: str | None, presence: str | None, rooms: Sequence[str] = ()) -> Attendance:
-    """The `client` and `presence` of a URL: `presence=1`, `presence=watch`, or `presence={"name":"Ana"}`.
+def parse_attendance(query: Iterable[tuple[str, str]]) -> Attendance:
+    """How a URL says that its client takes part.
 
-    Args:
-        rooms: The `in` of the URL: where presence holds, if not everywhere.
+    `presence=1`, `presence=watch` or `presence={"name":"Ana"}`, and behind it with `in=a,b` where that holds, if not
+    everywhere. There may be several of both.
 
     Raises:
-        RequestError: `bad_command`.
+        RequestError: `bad_command`, `bad_json`, `too_large` or `too_deep`.
     """
-    if client_id is None and presence is None:
-        return NONE
+    client_id = None
+    wishes: list[tuple[str, list[str]]] = []
+    for name, value in query:
+        if name == "client" and client_id is None:
+            client_id = value
+        elif name == "presence" and value not in ("", "0", "false"):
+            wishes.append((value, []))
+        elif name == "in" and wishes:
+            wishes[-1][1].extend(value.split(","))
     if client_id is not None and CLIENT_ID.match(client_id) is None:
         raise RequestError("bad_command", "client is 8 to 64 of A-Z a-z 0-9 _ -")
-    if presence in (None, "", "0", "false"):
-        return Attendance(client_id)
-    assert presence is not None
-    if presence == "watch":
-        return Attendance(client_id, watch=True, rooms=tuple(rooms) or None)
-    return Attendance(client_id, watch=True, data=check_presence(presence.encode()), rooms=tuple(rooms) or None)
+    wanted = [
+        Attendance(client_id, True, None if text == "watch" else check_presence(text.encode()), tuple(rooms) or None)
+        for text, rooms in wishes
+    ]
+    if not wanted:
+        return NONE if client_id is None else Attendance(client_id)
+    return msgspec.structs.replace(wanted[0], others=tuple(wanted[1:]))
 
 
 def parse_presence(text: bytes) -> Attendance:

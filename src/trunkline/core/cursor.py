@@ -74,8 +74,8 @@ class Reader(Protocol):
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         """Send the gap."""
 
-    missed: bool
-    """True if a notice was not sent because the socket was full. Set from outside, unset by the reader."""
+    def miss(self, room: str) -> None:
+        """A notice of this room was not sent because the socket was full."""
 
     def notify(self, notice: Notice) -> None:
         """Send a notice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,7 +11,8 @@ import msgspec
 from trunkline.errors import RequestError
 
 # 255 fits a path segment, a file name and an index key, and nobody needs to raise it.
-ROOM_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,255}\Z")
+# "." and ".." would be other paths.
+ROOM_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,255}\Z")
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -78,8 +80,20 @@ def check_room(name: str) -> str:
         RequestError: `bad_room`.
     """
     if ROOM_NAME.match(name) is None:
-        raise RequestError("bad_room", "a room name is 1 to 255 of A-Z a-z 0-9 _ . : ~ -")
+        raise RequestError("bad_room", "a room name is 1 to 255 of A-Z a-z 0-9 _ . : ~ - and neither . nor ..")
     return name
+
+
+def check_rooms(names: Iterable[str], rooms_max: int) -> tuple[str, ...]:
+    """Several rooms, each once.
+
+    Raises:
+        RequestError: `bad_room` or `too_many_rooms`.
+    """
+    rooms = tuple(dict.fromkeys(check_room(name) for name in names))
+    if len(rooms) > rooms_max:
+        raise RequestError("too_many_rooms", f"at most {rooms_max} rooms at once")
+    return rooms
 
 
 def check_id(message_id: str, bytes_max: int) -> str:

@@ -9,10 +9,12 @@ of the log, and a reader from another life is told with a gap.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from trunkline.core.message import check_rooms
 from trunkline.errors import RequestError
 
 OFFSET_MAX = 2**53 - 1  # what a JavaScript number holds exactly
@@ -131,6 +133,23 @@ def parse_positions(text: str) -> dict[str, Start]:
             raise RequestError("bad_position", "for several rooms, since is room=position,room=position")
         starts[room] = parse_since(position)
     return starts
+
+
+def parse_joins(
+    named: Sequence[str], since: str | None, last: str | None, rooms_max: int, default: Start
+) -> list[tuple[str, Start]]:
+    """The rooms of a `/connect`, and where each begins. A *since* that names rooms need not be helped by *named*.
+
+    Raises:
+        RequestError: `bad_room`, `too_many_rooms` or `bad_position`.
+    """
+    if since is None or "=" not in since:
+        start = parse_start(since, last, default)
+        return [(name, start) for name in check_rooms(named, rooms_max)]
+    if last is not None:
+        raise RequestError("bad_position", "give since or last, not both")
+    starts = parse_positions(since)
+    return [(name, starts.get(name, default)) for name in check_rooms(named or tuple(starts), rooms_max)]
 
 
 def resolve(start: Start, room: str, epoch: str, first: int, head: int) -> tuple[int, Gap | None]:

@@ -9,7 +9,7 @@ A session has a grant or it has none yet. Without one, all that it may do is say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -18,7 +18,7 @@ from trunkline.core.attendance import Attendance
 from trunkline.core.grant import Grant
 from trunkline.core.limits import Limits
 from trunkline.core.mark import check_offset
-from trunkline.core.message import check_id, check_json, check_room
+from trunkline.core.message import check_id, check_json, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_start
 from trunkline.core.signal import check_signal
 from trunkline.errors import RequestError
@@ -142,12 +142,12 @@ class Session:
 
     def receive(self, command: Command) -> Decision:
         """Decide one command. Never raises for what a client can send."""
-        decide = _COMMANDS.get(command.type)
+        decide = COMMANDS.get(command.type)
         try:
             if self.grant is None and command.type not in BEFORE_GRANT:
                 raise RequestError("unauthorized", "say who you are first: auth {token}")
             if decide is None:
-                known = ", ".join(_COMMANDS)
+                known = ", ".join(COMMANDS)
                 raise RequestError("unknown_type", f"no command has that type; there are {known}")
             return decide(self, command)
         except RequestError as error:
@@ -239,19 +239,7 @@ class Session:
         return self.rooms[0]
 
 
-def check_rooms(names: Sequence[str], rooms_max: int) -> tuple[str, ...]:
-    """Several rooms, each once.
-
-    Raises:
-        RequestError: `bad_room` or `too_many_rooms`.
-    """
-    rooms = tuple(dict.fromkeys(check_room(name) for name in names))
-    if len(rooms) > rooms_max:
-        raise RequestError("too_many_rooms", f"at most {rooms_max} rooms at once")
-    return rooms
-
-
-_COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
+COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
     "auth": Session.auth,
     "join": Session.join,
     "leave": Session.leave,

@@ -7,6 +7,8 @@ a pointer that moves 60 times a second costs what readers can take, and a signal
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -15,9 +17,11 @@ from trunkline.errors import RequestError
 
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,64}\Z")
 SIGNAL_BYTES_MAX = 4096  # what does not fit is no signal: publish it
-SIGNALS_MAX = 1000  # of one room, kept for polls
+SIGNALS_BYTES_MAX = 128 * 1024  # of one room, to be sent or kept for polls: as much as one piece of messages
 KEPT_S = 10.0  # for polls; whoever asks less often does not care who was typing
 _DEPTH_MAX = 8
+_OVERHEAD_BYTES = 256  # of a signal beside its data
+T = TypeVar("T")
 
 
 class Signal(msgspec.Struct, frozen=True, gc=False):
@@ -42,31 +46,56 @@ def check_signal(name: str | None, data: bytes | None) -> tuple[str, bytes]:
     return name, b"null" if data is None else check_json(data, SIGNAL_BYTES_MAX, _DEPTH_MAX)
 
 
-class Signals:
-    """The newest signals of one room."""
+class Newest(Generic[T]):
+    """One value for each (member, name), the newest. The oldest goes when all of them are too large."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[int, float, Signal]] = {}
+        self._kept: dict[tuple[str, str], tuple[int, T]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[T]:
+        """Oldest first."""
+        return (value for _, value in self._kept.values())
+
+    def put(self, signal: Signal, value: T) -> None:
+        """Remember *value* for a signal."""
+        key = (signal.member, signal.name)
+        self._drop(key)
+        size = _OVERHEAD_BYTES + len(signal.json)
+        self._kept[key] = (size, value)
+        self._bytes += size
+        while self._bytes > SIGNALS_BYTES_MAX:
+            self.drop_oldest()
+
+    def drop_oldest(self) -> None:
+        """Forget the one that was put first."""
+        self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        self._bytes -= self._kept.pop(key, (0, None))[0]
+
+
+class Signals:
+    """The newest signals of one room, for polls."""
+
+    def __init__(self) -> None:
+        self._kept: Newest[tuple[int, float, Signal]] = Newest()
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def put(self, signal: Signal, version: int, now: float) -> None:
-        """Remember it for polls. Versions grow; the oldest goes if there are too many."""
-        key = (signal.member, signal.name)
-        self._kept.pop(key, None)
-        if len(self._kept) >= SIGNALS_MAX:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = (version, now + KEPT_S, signal)
+        """Remember it for a while. Versions grow."""
+        self._kept.put(signal, (version, now + KEPT_S, signal))
 
     def since(self, version: int) -> list[Signal]:
         """Those after *version*, oldest first."""
-        return [signal for number, _, signal in self._kept.values() if number > version]
+        return [signal for number, _, signal in self._kept if number > version]
 
     def expire(self, now: float) -> None:
         """Forget what nobody should act on any more."""
-        while self._kept:
-            key, (_, until, _) = next(iter(self._kept.items()))
-            if until > now:
-                return
-            del self._kept[key]
+        for _ in [until for _, until, _ in self._kept if until <= now]:
+            self._kept.drop_oldest()

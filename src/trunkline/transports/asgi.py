@@ -12,7 +12,7 @@ import contextlib
 
 from starlette.requests import Request
 from starlette.types import Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trunkline.core.attendance import Attendance
 from trunkline.core.cursor import Cursor
@@ -88,7 +88,8 @@ class AsgiWebSocket(Conversation):
                 task.cancel()
             for result in await asyncio.gather(sender, receiver, return_exceptions=True):
                 # A peer that went away while we were sending is no error (R58).
-                if isinstance(result, Exception) and not isinstance(result, (OSError, RuntimeError)):
+                quiet = (OSError, RuntimeError, WebSocketDisconnect)
+                if isinstance(result, Exception) and not isinstance(result, quiet):
                     raise result
 
     async def _receive_all(self) -> None:

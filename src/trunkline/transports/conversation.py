@@ -21,6 +21,7 @@ from trunkline.core.position import Gap, Start
 from trunkline.core.rate import Bucket, too_fast
 from trunkline.core.room import Room
 from trunkline.core.session import (
+    COMMANDS,
     Authenticate,
     CountUnread,
     Join,
@@ -41,6 +42,8 @@ from trunkline.wire import envelope
 from trunkline.wire.credentials import Credentials
 
 Joins = list[tuple[str, Start]]
+ABOUT = {*COMMANDS, "presence"}  # what an error may say that it is about
+_NAMES = {Publish: "message", Signalling: "signal", MarkSeen: "seen"}
 
 
 class Conversation(Stream):
@@ -123,7 +126,7 @@ class Conversation(Stream):
             if self._parted:
                 return
             if self._session.grant is not None:
-                self._refuse(error)
+                self._refuse(error, "auth")
             elif error.code == "unauthorized" and brought.token is None and brought.ticket is None:
                 access.visit(self)  # the application does not know it by its cookies; it may still say who it is
             else:
@@ -134,11 +137,11 @@ class Conversation(Stream):
         if self._unknown is not None:
             self._enter(grant, self._unknown[1])
         elif grant.user != self.grant.user:
-            self._refuse(RequestError("unauthorized", "a connection keeps its user: open another one"))
+            self._refuse(RequestError("unauthorized", "a connection keeps its user: open another one"), "auth")
         else:
             access.guests.renew(self, grant)
             self.regrant(grant)
-            self.send(envelope.authenticated(grant))
+            self.send(envelope.authenticated(grant, now_ms()))
             await self._recheck()
 
     def regrant(self, grant: Grant) -> None:
@@ -158,9 +161,7 @@ class Conversation(Stream):
             return
         self._session.grant = grant
         hub.fence(self)
-        self.send(
-            envelope.welcome(self.session, grant, self.member, hub.ping_interval_s, hub.ping_timeout_s, hub.limits)
-        )
+        self.send(envelope.welcome(self.welcome_body()))
         self._session.rooms = tuple(room for room, _ in joins)
         rooms = [hub.room(name) for name, _ in joins]
         if all(room is not None and hub.access.may_now(grant, "read", room.name) for room in rooms):
@@ -196,7 +197,7 @@ class Conversation(Stream):
             self._refuse(error)
             return
         if wait:
-            self._refuse(too_fast("too many commands on one connection", wait), command.id, command.room)
+            self._refuse(too_fast("too many commands on one connection", wait), command.type, command.room, command.id)
             return
         decision = self._session.receive(command)
         if type(decision) is Publish:
@@ -221,7 +222,7 @@ class Conversation(Stream):
         elif type(decision) is Pong:
             self.send(envelope.PONG)
         elif type(decision) is Refuse:
-            self._refuse(decision.error, decision.id, decision.room)
+            self._refuse(decision.error, command.type, decision.room, decision.id)
         elif type(decision) is Authenticate:
             if self._unknown is not None:
                 brought = self._unknown[0]._replace(token=decision.token, ticket=None)
@@ -243,13 +244,13 @@ class Conversation(Stream):
         elif may:
             self._carry_out(wanted)
         else:
-            self._refuse(forbidden(action, wanted.room), getattr(wanted, "id", None), wanted.room)
+            self._refuse_wanted(forbidden(action, wanted.room), wanted)
 
     async def _when_allowed(self, action: Action, wanted: Publish | Signalling | MarkSeen) -> None:
         try:
             await self.hub.access.check(self.grant, action, wanted.room)
         except TrunklineError as error:
-            self._refuse(error, getattr(wanted, "id", None), wanted.room)
+            self._refuse_wanted(error, wanted)
         else:
             if not self._parted:
                 self._carry_out(wanted)
@@ -258,15 +259,24 @@ class Conversation(Stream):
         if type(wanted) is Publish:
             self._publish(wanted)
         elif type(wanted) is Signalling:
+            try:
+                self.hub.access.publishing(self.grant, self.client)
+            except RequestError as error:
+                self._refuse_wanted(error, wanted)
+                return
             self.hub.live.signal(wanted.room, wanted.name, self.grant.user, self.member, wanted.json, self)
         elif type(wanted) is MarkSeen:
             self.hub.spawn(self._mark(wanted))
+
+    def _refuse_wanted(self, error: TrunklineError, wanted: Publish | Signalling | MarkSeen) -> None:
+        message_id = wanted.id if type(wanted) is Publish else None
+        self._refuse(error, _NAMES[type(wanted)], wanted.room, message_id)
 
     async def _mark(self, wanted: MarkSeen) -> None:
         try:
             counted = await self.hub.mark(wanted.room, self._lasting_member(), wanted.offset)
         except TrunklineError as error:
-            self._refuse(error, room=wanted.room)
+            self._refuse_wanted(error, wanted)
         else:
             if not self._parted:
                 self.send(envelope.unread_event([counted]))
@@ -278,7 +288,7 @@ class Conversation(Stream):
                 await self.hub.access.check(self.grant, "read", room)
             counted = await self.hub.live.unread(member, rooms)
         except TrunklineError as error:
-            self._refuse(error)
+            self._refuse(error, "unread")
         else:
             if not self._parted:
                 self.send(envelope.unread_event(counted))
@@ -297,13 +307,13 @@ class Conversation(Stream):
         elif may:
             self._attend_now(room, attendance)
         else:
-            self._refuse(forbidden("presence", room), room=room)
+            self._refuse(forbidden("presence", room), "presence", room)
 
     async def _attend_when_allowed(self, room: str, attendance: Attendance) -> None:
         try:
             await self.hub.access.check(self.grant, "presence", room)
         except TrunklineError as error:
-            self._refuse(error, room=room)
+            self._refuse(error, "presence", room)
         else:
             if any(cursor.room.name == room for cursor in self.cursors):
                 self._attend_now(room, attendance)
@@ -312,13 +322,13 @@ class Conversation(Stream):
         try:
             self.attend(room, attendance)
         except RequestError as error:
-            self._refuse(error, room=room)
+            self._refuse(error, "presence", room)
 
     def _publish(self, publish: Publish) -> None:
         try:
             self.hub.access.publishing(self.grant, self.client)
         except RequestError as error:
-            self._refuse(error, publish.id, publish.room)
+            self._refuse_wanted(error, publish)
             return
         self._in_flight += 1
         if self._in_flight >= self.hub.limits.in_flight_per_connection_max and not self._starved:
@@ -332,7 +342,7 @@ class Conversation(Stream):
         if receipt is not None:
             self.send(envelope.ack(receipt))
         elif error is not None:
-            self._refuse(error, draft.id, draft.room)
+            self._refuse(error, "message", draft.room, draft.id)
         if self._starved and self._in_flight <= self.hub.limits.in_flight_per_connection_max // 2:
             self._starved = False
             self.release()
@@ -344,7 +354,7 @@ class Conversation(Stream):
             self._session.forget(join.room)
             self._leave(join.room)
             self.unattend(join.room)
-            self._refuse(forbidden("read", join.room), room=join.room)
+            self._refuse(forbidden("read", join.room), "join", join.room)
         elif room is None or may is None:
             self._wait_for(self._join_all([(join.room, join.start)], join.attendance))
         else:
@@ -360,7 +370,7 @@ class Conversation(Stream):
                 if not self._parted:
                     self._leave(name)
                     self.unattend(name)
-                    self._refuse(error, room=name)
+                    self._refuse(error, "join", name)
             else:
                 if self._parted:
                     return
@@ -385,10 +395,16 @@ class Conversation(Stream):
     def _cursor(self, room: str) -> Cursor:
         return next(cursor for cursor in self.cursors if cursor.room.name == room)
 
-    def _refuse(self, error: TrunklineError, message_id: str | None = None, room: str | None = None) -> None:
+    def _refuse(
+        self,
+        error: TrunklineError,
+        about: str | None = None,
+        room: str | None = None,
+        message_id: str | None = None,
+    ) -> None:
         self.hub.access.refusals[error.code] += 1
         if not self._parted:
-            self.send(envelope.error_event(error, message_id, room))
+            self.send(envelope.error_event(error, message_id, room, about if about in ABOUT else None))
 
     # Waiting.
 

@@ -28,8 +28,7 @@ from trunkline.core.attendance import NONE, Attendance, parse_attendance
 from trunkline.core.door import Door
 from trunkline.core.grant import Grant
 from trunkline.core.message import check_room
-from trunkline.core.position import NOW, Start, parse_positions, parse_start
-from trunkline.core.session import check_rooms
+from trunkline.core.position import NOW, Start, parse_joins, parse_start
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import Hub
 from trunkline.transports.echo import EchoConnection
@@ -231,10 +230,7 @@ def attendance_of(head: RequestHead) -> Attendance:
     Raises:
         RequestError: `bad_command`.
     """
-    if not head.query:
-        return NONE
-    rooms = [value for name, value in head.query if name == "in"]
-    return parse_attendance(head.first("client"), head.first("presence"), rooms)
+    return parse_attendance(head.query) if head.query else NONE
 
 
 def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
@@ -249,14 +245,7 @@ def starts_of(head: RequestHead, hub: Hub) -> list[tuple[str, Start]]:
     if head.path != CONNECT:
         return [(check_room(head.path.removeprefix(ROOMS)), parse_start(since, last, NOW))]
     named = [value for key, value in head.query if key == "room"]
-    names = check_rooms(named, hub.limits.rooms_per_connection_max)
-    if since is not None and "=" in since:
-        if last is not None:
-            raise RequestError("bad_position", "give since or last, not both")
-        starts = parse_positions(since)
-        return [(name, starts.get(name, NOW)) for name in names]
-    start = parse_start(since, last, NOW)
-    return [(name, start) for name in names]
+    return parse_joins(named, since, last, hub.limits.rooms_per_connection_max, NOW)
 
 
 # Under which name a connection is counted, and whether it is one too many.

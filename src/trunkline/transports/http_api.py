@@ -34,13 +34,12 @@ from trunkline.auth import TICKET_S
 from trunkline.core.attendance import Attendance, lasting_member, member_of, parse_attendance
 from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.mark import check_offset
-from trunkline.core.message import check_id, check_json, check_room
-from trunkline.core.position import NOW, Start, parse_positions, parse_since, parse_start
-from trunkline.core.session import check_rooms
+from trunkline.core.message import check_id, check_json, check_room, check_rooms
+from trunkline.core.position import NOW, Start, parse_joins, parse_since, parse_start
 from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import POLL_DEFAULT, Hub
-from trunkline.live import LEASE_S, Live
+from trunkline.live import LEASE_S, Live, now_ms
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.conversation import Conversation
 from trunkline.wire import envelope, poll, sse
@@ -135,7 +134,7 @@ def build_app(hub: Hub) -> Starlette:
             Middleware(
                 CORSMiddleware,
                 allow_origins=allowed,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
                 allow_credentials="*" not in allowed,
                 max_age=600,
@@ -280,15 +279,15 @@ class Api:
         """A page of each room, and what is true now in them if the poller wants to know."""
         hub = self._hub
         names = [name for name, _ in joins]
-        if poller is not None:
-            poller.arrive(names)
         try:
+            if poller is not None:
+                poller.arrive(names)
             pages = await self._pages(joins, limit)
             if wait_s > 0 and not any(page.messages or page.gap for page in pages):
                 rooms = [await hub.open(page.room) for page in pages]
                 at_head = all(f"{r.epoch}.{r.head}" == page.next for r, page in zip(rooms, pages, strict=True))
                 if at_head and (poller is None or not poller.behind(names)):
-                    await hub.wait_for(rooms, wait_s, live=poller is not None)
+                    await hub.wait_for(rooms, wait_s, poller.watching if poller is not None else None)
                 pages = await self._pages([(page.room, parse_since(page.next)) for page in pages], limit)
             return pages, None if poller is None else await poller.body(names)
         finally:
@@ -361,7 +360,7 @@ class Api:
         if isinstance(found, Conversation):
             found.regrant(guest.grant)
         found.recheck()
-        return _json(envelope.authenticated(guest.grant))
+        return _json(envelope.authenticated(guest.grant, now_ms()))
 
     async def disconnect(self, request: Request) -> Response:
         """`POST /disconnect {user}`: end a user's connections."""
@@ -541,13 +540,8 @@ class Api:
         return post.id, check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
 
     def _joins(self, request: Request | WebSocket, default: Start) -> list[tuple[str, Start]]:
-        names = check_rooms(request.query_params.getlist("room"), self._hub.limits.rooms_per_connection_max)
-        since, last = _since(request)
-        if since is not None and "=" in since:
-            starts = parse_positions(since)
-            return [(name, starts.get(name, default)) for name in names]
-        start = parse_start(since, last, default)
-        return [(name, start) for name in names]
+        named = request.query_params.getlist("room")
+        return parse_joins(named, *_since(request), self._hub.limits.rooms_per_connection_max, default)
 
     def _limit(self, request: Request) -> int:
         return _number(request, "limit", 1, self._hub.limits.poll_messages_max, 100)
@@ -571,7 +565,10 @@ class _Guest:
         version = request.query_params.get("live")
         if version is None and not attendance.watch:
             return None
-        member = member_of(self.grant, attendance.client_id or self.session)
+        if attendance.data is None and not attendance.others:
+            member = member_of(self.grant, attendance.client_id or self.session)
+        else:
+            member = lasting_member(self.grant, attendance)  # each poll would be somebody else
         return _Poller(self._hub.live, attendance, self.grant, member, version or "")
 
     async def stay(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -612,7 +609,7 @@ class _Poller:
     """One poll of somebody who takes part: there for as long as it takes, and a while after."""
 
     def __init__(self, live: Live, attendance: Attendance, grant: Grant, member: str, version: str) -> None:
-        self._expires_at = envelope.in_ms(grant.expires_at)
+        self._grant = grant
         self._live = live
         self._attendance = attendance
         self._member = member
@@ -635,15 +632,20 @@ class _Poller:
 
     def behind(self, rooms: list[str]) -> bool:
         """Whether there is something to tell now."""
-        return self._version == 0 or any(self._live.moved(room) > self._version for room in rooms)
+        return self._version == 0 or any(
+            self._live.moved(room, watch=self.watching(room)) > self._version for room in rooms
+        )
+
+    def watching(self, room: str) -> bool:
+        """Whether it is told who is there."""
+        return self._attendance.within(room).watch
 
     async def body(self, rooms: list[str]) -> bytes:
         following = self._live.version  # before anything is looked up, so that nothing falls in between
         pages = {}
         for room in rooms:
-            watch = self._attendance.within(room).watch
-            pages[room] = await self._live.page(room, self._version, watch=watch)
-        return poll.encode_live(following, self._member, self._expires_at, pages)
+            pages[room] = await self._live.page(room, self._version, watch=self.watching(room))
+        return poll.encode_live(following, self._member, self._grant, now_ms(), pages)
 
 
 class _Events(Response):
@@ -715,8 +717,7 @@ def _is_sse(request: Request) -> bool:
 
 
 def _attendance(request: Request | WebSocket) -> Attendance:
-    query = request.query_params
-    return parse_attendance(query.get("client"), query.get("presence"), query.getlist("in"))
+    return parse_attendance(request.query_params.multi_items())
 
 
 def _since(request: Request | WebSocket) -> tuple[str | None, str | None]:
@@ -731,9 +732,9 @@ def _number(request: Request, name: str, low: int, high: int, default: int) -> i
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (len(text) <= 10 and text.isascii() and text.isdigit() and low <= int(text) <= high):
-        raise RequestError("bad_limit", f"{name} is a whole number from {low} to {high}")
-    return int(text)
+    if not (len(text) <= 10 and text.isascii() and text.isdigit() and low <= int(text)):
+        raise RequestError("bad_limit", f"{name} is a whole number from {low} on")
+    return min(int(text), high)
 
 
 def _decoded(decode: Callable[[bytes], T], body: bytes, shape: str) -> T:

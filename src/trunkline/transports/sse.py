@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from trunkline.core.attendance import NONE
 from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch
 from trunkline.core.grant import ANYBODY, Grant
@@ -62,11 +63,9 @@ class EventStream(Stream):
             self.send(sse.opening(poll.positions(at)))
         else:
             self.send(sse.opening(next(iter(at.values()))))
-        if self.grant.expires_at is not None:  # it has something to renew
-            body = envelope.welcome_body(
-                self.session, self.grant, self.member, hub.ping_interval_s, hub.ping_timeout_s, hub.limits
-            )
-            self.send(sse.other_event(b"welcome", body))
+        if self.grant.expires_at is not None or self.attendance is not NONE:  # it has something to renew, or a name
+            self.session = self.session or hub.session_id()
+            self.send(sse.other_event(b"welcome", self.welcome_body()))
         for cursor, gap in begun:
             if gap is not None:
                 self.lose(cursor, gap)

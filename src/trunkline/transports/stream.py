@@ -12,6 +12,8 @@ from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
 from trunkline.errors import TrunklineError
 from trunkline.hub import Hub
+from trunkline.live import now_ms
+from trunkline.wire import envelope
 
 LINGER_S = 2.0  # how long a peer that must go has to take the reason
 
@@ -36,7 +38,7 @@ class Stream:
         self.heard = True
         self.cursors: tuple[Cursor, ...] = ()
         self.attendance = NONE  # as its URL has it
-        self.missed = False
+        self.missed: tuple[str, ...] = ()
         self._present: tuple[str, ...] = ()  # rooms in which others are told of it
         self._watched: tuple[str, ...] = ()  # rooms of which it is told who is there
         self._bucket = -1
@@ -122,6 +124,13 @@ class Stream:
             self._watched = tuple(name for name in self._watched if name != room)
             self.hub.live.unwatch(room, self)
 
+    def welcome_body(self) -> bytes:
+        """Who it is taken for, and what is expected of it."""
+        hub = self.hub
+        return envelope.welcome_body(
+            self.session, self.grant, self.member, now_ms(), hub.ping_interval_s, hub.ping_timeout_s, hub.limits
+        )
+
     async def _tell_all(self, room: str) -> None:
         try:
             notice = await self.hub.live.snapshot(room)
@@ -131,9 +140,14 @@ class Stream:
             return
         self.hub.live.watch(room, self)  # only now: changes mean something to those who know what they change
         if self.full:
-            self.missed = True
+            self.miss(room)
         else:
             self.notify(notice)
+
+    def miss(self, room: str) -> None:
+        """It was not told something of a room that it watches, because its socket was full."""
+        if room in self._watched and room not in self.missed:
+            self.missed += (room,)
 
     async def check_read(self, rooms: Sequence[str]) -> None:
         """Let it read these, by the grant that it has when this returns: the last thing to be awaited before it does.
@@ -187,7 +201,6 @@ class Stream:
         self.full = False
         for cursor in self.cursors:
             self.hub.drained(cursor)
-        if self.missed:
-            self.missed = False
-            for room in self._watched:
-                self.hub.spawn(self._tell_all(room))
+        missed, self.missed = self.missed, ()
+        for room in missed:
+            self.hub.spawn(self._tell_all(room))

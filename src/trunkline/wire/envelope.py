@@ -29,6 +29,7 @@ class _Welcome(msgspec.Struct):
     user: str | None
     member: str
     expires_at: int | None
+    expires_in_ms: int | None
     heartbeat: dict[str, float]
     limits: dict[str, float]
 
@@ -36,6 +37,7 @@ class _Welcome(msgspec.Struct):
 class _Authenticated(msgspec.Struct, tag_field="type", tag="authenticated"):
     user: str | None
     expires_at: int | None
+    expires_in_ms: int | None
 
 
 class _Joined(msgspec.Struct, tag_field="type", tag="joined"):
@@ -53,6 +55,7 @@ class _Error(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True):
     message: str
     id: str | None = None
     room: str | None = None
+    about: str | None = None
     retry_after_ms: int | None = None
 
 
@@ -116,19 +119,22 @@ def message_events(batch: Batch) -> list[bytes]:
     return [message_event(message) for message in batch.messages]
 
 
-def welcome(session: str, grant: Grant, member: str, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
-    """The first event of every connection that is let in."""
-    return b'{"type":"welcome",' + welcome_body(session, grant, member, interval_s, timeout_s, limits)[1:]
+def welcome(body: bytes) -> bytes:
+    """The first event of every WebSocket that is let in."""
+    return b'{"type":"welcome",' + body[1:]
 
 
-def welcome_body(session: str, grant: Grant, member: str, interval_s: float, timeout_s: float, limits: Limits) -> bytes:
-    """The same as SSE carries it."""
+def welcome_body(
+    session: str, grant: Grant, member: str, now_ms: int, interval_s: float, timeout_s: float, limits: Limits
+) -> bytes:
+    """Who the server takes its peer for, and what it expects of it, as SSE carries it."""
     return _encode(
         _Welcome(
             session,
             grant.user,
             member,
             in_ms(grant.expires_at),
+            left_ms(grant.expires_at, now_ms),
             {"interval_s": interval_s, "timeout_s": timeout_s},
             {
                 "message_bytes": limits.message_bytes_max,
@@ -140,14 +146,19 @@ def welcome_body(session: str, grant: Grant, member: str, interval_s: float, tim
     )
 
 
-def authenticated(grant: Grant) -> bytes:
+def authenticated(grant: Grant, now_ms: int) -> bytes:
     """The newer token counts from now on."""
-    return _encode(_Authenticated(grant.user, in_ms(grant.expires_at)))
+    return _encode(_Authenticated(grant.user, in_ms(grant.expires_at), left_ms(grant.expires_at, now_ms)))
 
 
 def in_ms(seconds: float | None) -> int | None:
     """A time as the wire has it."""
     return None if seconds is None else round(seconds * 1000)
+
+
+def left_ms(end: float | None, now_ms: int) -> int | None:
+    """How long it is until then: what a client can count on whose clock is wrong."""
+    return None if end is None else max(0, round(end * 1000) - now_ms)
 
 
 def joined(room: str, epoch: str, head: int) -> bytes:
@@ -210,9 +221,15 @@ def notice_events(notice: Notice) -> list[bytes]:
     return [b'{"type":"%b",' % kind.encode() + body[1:] for kind, body in notice.events]
 
 
-def error_event(error: TrunklineError, message_id: str | None = None, room: str | None = None) -> bytes:
-    """Something could not be done; the connection stays."""
-    return _encode(_Error(error.code, str(error), message_id, room, error.retry_after_ms))
+def error_event(
+    error: TrunklineError, message_id: str | None = None, room: str | None = None, about: str | None = None
+) -> bytes:
+    """Something could not be done; the connection stays.
+
+    Args:
+        about: The command that was refused; None for what the server does by itself.
+    """
+    return _encode(_Error(error.code, str(error), message_id, room, about, error.retry_after_ms))
 
 
 def closing(retry_after_ms: int) -> bytes:

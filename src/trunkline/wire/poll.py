@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from trunkline.core.grant import Grant
 from trunkline.core.mark import Mark
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
 from trunkline.core.presence import Member
 from trunkline.core.signal import Signal
-from trunkline.wire.envelope import members_body, seen_body
+from trunkline.wire.envelope import in_ms, left_ms, members_body, seen_body
 
 _encode = msgspec.json.Encoder().encode
 
@@ -42,8 +43,10 @@ class _Pages(msgspec.Struct, frozen=True):
 
 class _Live(msgspec.Struct, frozen=True):
     next: str
+    user: str | None
     member: str
     expires_at: int | None
+    expires_in_ms: int | None
     signals: list[Signal]
     presence: list[msgspec.Raw]
     seen: list[msgspec.Raw]
@@ -61,17 +64,15 @@ class LivePage(NamedTuple):
     marks: list[Mark]
 
 
-def encode_live(next_version: str, member: str, expires_at: int | None, pages: Mapping[str, LivePage]) -> bytes:
-    """The `live` of a poll's answer.
-
-    Args:
-        expires_at: When the grant of whoever polls ends, in ms since 1970 UTC.
-    """
+def encode_live(next_version: str, member: str, grant: Grant, now_ms: int, pages: Mapping[str, LivePage]) -> bytes:
+    """The `live` of a poll's answer."""
     return _encode(
         _Live(
             next_version,
+            grant.user,
             member,
-            expires_at,
+            in_ms(grant.expires_at),
+            left_ms(grant.expires_at, now_ms),
             [signal for page in pages.values() for signal in page.signals],
             [msgspec.Raw(members_body(room, *page.presence)) for room, page in pages.items() if page.presence],
             [msgspec.Raw(seen_body(room, page.marks)) for room, page in pages.items() if page.marks],
