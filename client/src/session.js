@@ -108,6 +108,7 @@ export class Session {
     this.shortLives = 0;
     this.retryAfterMs = 0;
     this.silenceMs = SILENCE_MS;
+    this.endsAt = 0; // the token
     this.opening = false; // a connection is, and nothing may be said to it yet
     this.paused = false;
     this.credit = BURST;
@@ -265,7 +266,9 @@ export class Session {
    * @param {{expires_in_ms?: number | null, heartbeat?: {interval_s: number}}} terms */
   terms({ expires_in_ms: left, heartbeat }) {
     if (heartbeat) this.silenceMs = Math.max(SILENCE_MS, 1500 * heartbeat.interval_s);
-    if (this.hasToken && left != null) {
+    // A stream that is opened anew has the same token: who opens often would never come to renew it.
+    if (this.hasToken && left != null && this.now + left > this.endsAt + 1000) {
+      this.endsAt = this.now + left;
       this.after(Math.min(2 ** 31 - 1, Math.max(1000, left - Math.min(REFRESH_MARGIN_MS, left / 2))), "refresh");
     }
   }
@@ -322,6 +325,7 @@ export class Session {
     this.cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend");
     this.do({ do: "shut" });
     this.opening = false;
+    this.endsAt = 0;
     this.signals.clear();
     const ms = this.delay();
     this.go(why, text, { retryMs: ms });

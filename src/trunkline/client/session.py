@@ -124,6 +124,7 @@ class Session:
         self._short_lives = 0
         self._retry_after_ms = 0
         self._silence_ms: float = SILENCE_MS
+        self._ends_at = 0.0  # the token
         self._opening = False  # a connection is, and nothing may be said to it yet
         self._paused = False
         self._credit = float(BURST)
@@ -281,7 +282,9 @@ class Session:
         if "heartbeat" in event:
             self._silence_ms = max(SILENCE_MS, 1500 * event["heartbeat"]["interval_s"])
         left = event.get("expires_in_ms")
-        if self._has_token and left is not None:
+        # A stream that is opened anew has the same token: who opens often would never come to renew it.
+        if self._has_token and left is not None and self._now + left > self._ends_at + 1000:
+            self._ends_at = self._now + left
             self._after(min(2**31 - 1, max(1000, left - min(REFRESH_MARGIN_MS, left / 2))), "refresh")
 
     # Losing the connection.
@@ -344,6 +347,7 @@ class Session:
         self._cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend")
         self._do("shut")
         self._opening = False
+        self._ends_at = 0.0
         self._signals.clear()
         ms = self._delay()
         self._go(why, text, retryMs=ms)
