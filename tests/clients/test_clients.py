@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 from collections.abc import AsyncIterator
@@ -63,15 +64,18 @@ def test_the_same_exchanges(exchange: Path) -> None:
         assert json.loads(json.dumps(session.step(step["input"], step["at"]))) == step["effects"], step["input"]
 
 
-def test_the_javascript_by_itself() -> None:
-    """The session's own tests, by node's runner."""
-    ended = subprocess.run(
-        ["node", "--test", "client/test/session.test.js"],
+@pytest.mark.parametrize("tests", ["session", "rooms"])
+async def test_the_javascript_by_itself(server: Server, tests: str) -> None:
+    """The client's own tests, by node's runner."""
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        ["node", "--test", f"client/test/{tests}.test.js"],
         cwd=ROOT,
+        env=os.environ | {"URL": server.url},
         capture_output=True,
         text=True,
         check=False,
-        timeout=WAIT_S * 3,
+        timeout=WAIT_S * 6,
     )
     assert ended.returncode == 0, ended.stdout[-4000:]
 

@@ -3,8 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,6 +14,13 @@ from tests.support import WAIT_S, Server, free_port, publish_many
 from trunkline.client import ClientError, RoomError, connect
 from trunkline.client import client as module
 from trunkline.client import publish as publish_blocking
+
+TRANSPORTS = ["websocket", "sse", "longpoll", "shortpoll"]
+
+
+async def until(fact: Callable[[], object]) -> None:
+    while not fact():
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -90,6 +98,129 @@ async def test_a_room_that_may_not_be_read(server: Server) -> None:
             async for _ in client.room("not a name"):
                 pass
         assert await client.room("a").publish("the others are as good as ever") == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_rooms_in_handlers(server: Server, http: aiohttp.ClientSession, transport: str) -> None:
+    """Left and joined again while a page is told; joined while the client wakes up: each from where it says."""
+    await publish_many(http, server.url, "a", list(range(20)))
+    got: list[int] = []
+    woken: list[int] = []
+    async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
+
+        def again(message: Any) -> None:
+            if message.offset == 10:
+                stop()
+                room.close()
+                client.room("a", since="start").on("message", lambda message: got.append(message.offset))
+
+        room = client.room("a", since="start")
+        stop = room.on("message", again)
+        await until(lambda: got == list(range(1, 21)))
+        client._session._heard_at = 0.0  # for long nothing was heard
+        client.wake()
+        client.room("a").close()
+        client.room("b").close()
+        client.room("a", since="start").on("message", lambda message: woken.append(message.offset))
+        await publish_many(http, server.url, "a", [1])
+        await until(lambda: woken == list(range(1, 22)))
+        assert client.state == "online"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_presence_of_each_room(server: Server, http: aiohttp.ClientSession, transport: str) -> None:
+    async def shown(room: str) -> list[Any]:
+        async with http.get(f"{server.url}/rooms/{room}/presence") as response:
+            return [member["data"] for member in (await response.json())["members"]]
+
+    async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
+        ana = client.room("ana", presence={"name": "Ana"})
+        client.room("watched", presence="watch")
+        client.room("bo", presence={"name": "Bo"})
+        client.room("ghost", presence={"name": "nobody"}).close()
+        await until(lambda: client.member in ana.members)
+        while await shown("bo") != [{"name": "Bo"}]:
+            await asyncio.sleep(0.01)
+        assert await shown("ana") == [{"name": "Ana"}]
+        assert await shown("watched") == await shown("ghost") == []
+        ana.present("watch")
+        while await shown("ana"):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_what_was_seen_arrives(server: Server, http: aiohttp.ClientSession, transport: str) -> None:
+    """Said at each message, and closed at the last."""
+    await publish_many(http, server.url, "a", list(range(300)))
+    async with asyncio.timeout(WAIT_S):
+        async with connect(server.url, transports=[transport], poll_ms=50) as client:
+            room = client.room("a", since="start")
+            async for message in room:
+                room.seen(message.offset)
+                if message.offset == 300:
+                    break
+        async with http.get(f"{server.url}/unread", params={"room": "a", "client": client.client_id}) as response:
+            assert (await response.json())["rooms"][0]["unread"] == 0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_sizes_are_counted_as_they_are_sent(server: Server, transport: str) -> None:
+    """40 KB of Cyrillic are 40 KB, and a signal that is too large ends no loop."""
+    async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
+        room = client.room("a")
+        await until(lambda: client.state == "online")
+        refused: list[Any] = []
+        room.on("error", refused.append)
+        room.signal("x", "y" * 5000)
+        await until(lambda: refused)
+        assert (refused[0]["about"], refused[0]["code"]) == ("signal", "too_large")
+        assert await room.publish("ж" * 20_000) == 1
+        assert await room.publish([0] * 30_000) == 2
+        assert (await anext(room)).offset == 1
+
+
+async def test_what_no_server_takes(server: Server) -> None:
+    deep: Any = []
+    for _ in range(600):
+        deep = [deep]
+    async with asyncio.timeout(WAIT_S):
+        async with connect(server.url) as client:
+            with pytest.raises(UnicodeEncodeError):
+                await client.publish("a", "\ud800")
+            with pytest.raises(ClientError, match="nested deeper"):
+                await client.publish("a", deep)
+            with pytest.raises(ClientError, match="at most 65536"):
+                await client.publish("a", "x" * 70_000)
+            for bad in ("..", "a/b", ""):
+                with pytest.raises(RoomError, match="room name"):
+                    await client.publish(bad, 1)
+            for n in range(100):
+                client.room(f"r{n}")
+            with pytest.raises(RoomError, match="at most 100 rooms"):
+                client.room("one-more")
+        with pytest.raises(ClientError, match="the client is closed"):
+            client.room("a")
+
+
+async def test_listeners_come_after_what_they_are_told_of(server: Server) -> None:
+    """A publish from a handler follows those that wait; a client may be closed in one."""
+    async with asyncio.timeout(WAIT_S), connect(server.url, transports=["websocket"]) as client:
+        room = client.room("a", since="start")
+        tasks = [asyncio.ensure_future(room.publish(word)) for word in ("first", "second")]
+        await asyncio.sleep(0)
+
+        def third(change: Any) -> None:
+            if change["state"] == "online":
+                client.step({"type": "publish", "draft": {"id": "k", "room": "a", "data": "third"}})
+
+        client.on("state", third)
+        assert [(await anext(room)).data for _ in range(3)] == ["first", "second", "third"]
+        await asyncio.gather(*tasks)
+    async with connect(server.url) as other:
+        other.on("state", lambda change: other.step({"type": "close"}) if change["state"] == "connecting" else None)
+        await asyncio.wait_for(until(lambda: other.state == "closed"), WAIT_S)
+        await asyncio.sleep(0)
+        assert other._driver is None
 
 
 def test_publishing_from_a_thread_while_the_server_restarts(server: Server) -> None:

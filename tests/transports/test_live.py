@@ -233,6 +233,92 @@ async def test_whoever_does_not_ask_is_not_told(
         assert not plain.of("seen")
 
 
+async def test_watching_two_rooms(server: Server, http: aiohttp.ClientSession, room: str) -> None:
+    """A stream is told of each once, and not of the other anew because this one filled its socket."""
+    query = {"presence": '{"name":"Ana"}', "client": "client-ana"}
+    rooms = [f"{room}-one", f"{room}-two"]
+    for name in rooms:
+        await publish(http, server.url, name, 1)
+    async with http.get(
+        f"{server.url}/connect",
+        params=[*query.items(), *(("room", name) for name in rooms)],
+        headers={"Accept": "text/event-stream"},
+    ) as response:
+        told: list[str] = []
+        async with asyncio.timeout(WAIT_S):
+            async for event in events(response.content):
+                if event.get("event") == "presence":
+                    told.append(json.loads(event["data"])["room"])
+                    if len(told) == 2:
+                        await publish(http, server.url, rooms[0], "the end")
+                if event.get("event") is None and "the end" in event.get("data", ""):
+                    break
+        assert len(told) <= 4  # everybody, and that we have come
+
+
+async def test_presence_of_some_rooms(server: Server, http: aiohttp.ClientSession, room: str) -> None:
+    """One URL, several rooms, and something else to tell in each."""
+    a, b, c, d = (f"{room}-{n}" for n in "abcd")
+    query = [
+        ("client", "client-ana"), ("since", ",".join(f"{name}=0" for name in (a, b, c, d))), ("live", "0"),
+        ("presence", '{"name":"Ana"}'), ("in", f"{a},{b}"), ("presence", "watch"), ("in", c),
+    ]  # fmt: skip
+    async with http.get(f"{server.url}/connect", params=query) as response:
+        live = (await response.json())["live"]
+    assert [(one["room"], one["count"]) for one in live["presence"]] == [(a, 1), (b, 1), (c, 0)]
+    assert live["presence"][1]["members"][0]["data"] == {"name": "Ana"}
+
+
+async def test_a_poller_that_nobody_could_know_again(server: Server, http: aiohttp.ClientSession, room: str) -> None:
+    """Each poll would be another member: who wants to be seen says who they are."""
+    async with http.get(f"{server.url}/rooms/{room}?presence=1") as response:
+        assert response.status == 400
+        assert "client" in (await response.json())["error"]["message"]
+    async with http.get(f"{server.url}/rooms/{room}?presence=watch") as response:
+        assert (await response.json())["live"]["presence"][0]["count"] == 0
+
+
+async def test_a_rare_poll_hears_of_everything(server: Server, http: aiohttp.ClientSession, room: str) -> None:
+    """Who went, and what was seen, while nobody but somebody who polls now and then wanted to know."""
+    await publish_many(http, server.url, room, [1, 2, 3])
+    async with (
+        Member("websocket", http, server, room, presence="1", client="client-ben"),
+        http.get(f"{server.url}/rooms/{room}?presence=watch&live=0") as response,
+    ):
+        live = (await response.json())["live"]
+        assert live["presence"][0]["count"] == 1
+    async with http.post(f"{server.url}/rooms/{room}/seen?client=client-ben", json={"offset": 2}) as response:
+        assert response.status == 200
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            async with http.get(f"{server.url}/rooms/{room}/presence") as response:
+                if (await response.json())["count"] == 0:
+                    break
+            await asyncio.sleep(0.05)
+    async with http.get(f"{server.url}/rooms/{room}?presence=watch&live={live['next']}") as response:
+        later = (await response.json())["live"]
+    assert later["presence"][0]["count"] == 0
+    assert [mark["offset"] for mark in later["seen"][0]["marks"]] == [2]
+
+
+async def test_errors_say_what_they_are_about(server: Server, http: aiohttp.ClientSession, room: str) -> None:
+    commands: list[tuple[dict[str, Any], str | None]] = [
+        ({"type": "join", "room": "a/b"}, "join"),
+        ({"type": "leave", "room": "other"}, "leave"),
+        ({"type": "message", "room": room}, "message"),
+        ({"type": "signal", "room": room, "name": "a b"}, "signal"),
+        ({"type": "seen", "room": room, "offset": -1}, "seen"),
+        ({"type": "unread", "rooms": ["a/b"]}, "unread"),
+        ({"type": "nonsense", "room": room}, None),
+    ]
+    async with http.ws_connect(f"{server.url}/rooms/{room}?client=client-ana") as socket:
+        for command, about in commands:
+            await socket.send_json(command)
+            while (event := await socket.receive_json())["type"] != "error":
+                pass
+            assert event.get("about") == about, event
+
+
 @pytest.mark.parametrize("before", ["websocket", "sse"])
 async def test_one_stream_a_client(server: Server, http: aiohttp.ClientSession, room: str, before: str) -> None:
     """A new connection with the same client id ends the one before (R11)."""
