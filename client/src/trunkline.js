@@ -15,7 +15,8 @@ import { openWebSocket } from "./websocket.js";
 const WATCH_MS = 5000;
 const JUMP_MS = 10_000;
 const REMEMBER_MS = 3_600_000;
-const ROOM = /^(?!\.{1,2}$)[\w.:~-]{1,255}$/;
+/** What a room may be called. */
+export const ROOM_NAME = /^(?!\.{1,2}$)[\w.:~-]{1,255}$/;
 const UNPAIRED = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/; // a surrogate in JSON text: UTF-8 has none
 
 /**
@@ -123,6 +124,14 @@ export class Room extends Emitter {
   /** Say something else of ourselves, or nothing more. @param {JoinOptions["presence"]} presence */
   present(presence) {
     this.client.step({ type: "join", room: this.name, options: { presence } });
+  }
+
+  /** What came before an offset, for whoever scrolls back.
+   * @param {number} offset @param {number} [count] at most 1000 @returns {Promise<Message[]>} oldest first; none if there are none */
+  async before(offset, count = 50) {
+    const since = Math.max(0, offset - 1 - count);
+    const { messages } = await this.client.get(`rooms/${this.name}`, [["since", since], ["limit", count]]);
+    return messages.filter((/** @type {Message} */ message) => message.offset < offset);
   }
 
   /** Read it no longer. */
@@ -233,7 +242,7 @@ export class Client extends Emitter {
   room(name, { keep = 0, ...options } = {}) {
     let room = this.rooms.get(name);
     if (!room) {
-      if (!ROOM.test(name)) throw new TrunklineError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
+      if (!ROOM_NAME.test(name)) throw new TrunklineError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
       if (this.rooms.size >= this.limits.rooms) throw new TrunklineError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
       room = new Room(this, name);
       this.rooms.set(name, room);
@@ -245,11 +254,16 @@ export class Client extends Emitter {
 
   /** How much of these rooms was not seen; they need not be read. @param {string[]} rooms @returns {Promise<Unread[]>} */
   async unread(rooms) {
-    const url = address(this.url, "unread", [["client", this.clientId], .../** @type {[string, string][]} */ (rooms.map((room) => ["room", room]))]);
+    return (await this.get("unread", rooms.map((room) => ["room", room]))).rooms;
+  }
+
+  /** @param {string} path @param {[string, unknown][]} query @returns {Promise<any>} */
+  async get(path, query) {
+    const url = address(this.url, path, [["client", this.clientId], ...query]);
     const response = await this.fetch(url, { headers: this.token ? { Authorization: `Bearer ${this.token}` } : {} });
     const answer = await response.json();
     if (!response.ok) throw new TrunklineError(answer.error);
-    return answer.rooms;
+    return answer;
   }
 
   /** The application knows that something has changed: a phone's app came to the front. @param {string} [reason] */

@@ -223,6 +223,19 @@ test("a history of one holds one", async () => {
   client.close();
 });
 
+test("whoever scrolls back gets what came before", async () => {
+  const room = name();
+  await publish(room, 70);
+  const client = open("websocket");
+  const reading = client.room(room, { last: 5 });
+  await until(() => client.state === "online");
+  const offsets = async (/** @type {number} */ offset, /** @type {number} */ count) => (await reading.before(offset, count)).map((message) => message.offset);
+  assert.deepEqual(await offsets(66, 50), upTo(65).slice(15));
+  assert.deepEqual(await offsets(16, 50), upTo(15));
+  assert.deepEqual(await offsets(1, 50), []);
+  client.close();
+});
+
 test("a platform whose URL cannot be changed, and that has no crypto, will do", async () => {
   const { URL } = globalThis;
   const descriptor = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(globalThis, "crypto"));

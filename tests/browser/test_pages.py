@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support import Server, publish
+from tests.support import Server, publish, publish_many
 
 pytestmark = pytest.mark.browser
 
@@ -82,6 +82,28 @@ async def test_unread_badges(browser: Browser, server: Server) -> None:
     await expect(ana.locator("#state")).to_have_attribute("data-state", "open", timeout=WAIT_MS)
     await sees(ana, "one", "two")
     await expect(badge).to_have_count(0)
+
+
+async def test_scrolling_back(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
+    """Earlier messages on demand, without moving what is read; what is new below says so until it is looked at."""
+    await publish_many(http, server.url, "general", [{"name": "cleo", "text": f"message {n}"} for n in range(1, 121)])
+    ana = await enter(browser, server, "ana")
+    await sees(ana, *[f"message {n}" for n in range(71, 121)])
+    earlier = ana.get_by_role("button", name="Earlier messages")
+    place = "document.querySelector('[data-offset=\"71\"]').getBoundingClientRect().top"
+    await earlier.scroll_into_view_if_needed()
+    before = await ana.evaluate(place)
+    await earlier.click()
+    await sees(ana, *[f"message {n}" for n in range(21, 121)])
+    assert abs(await ana.evaluate(place) - before) < 2
+    await earlier.click()
+    await sees(ana, *[f"message {n}" for n in range(1, 121)])
+    await expect(earlier).to_have_count(0)
+    await publish(http, server.url, "general", {"name": "cleo", "text": "the newest"})
+    await expect(ana.locator("#below")).to_have_text("1 new ↓")
+    await ana.locator("#below").click()
+    await expect(ana.locator("#below")).to_be_hidden()
+    await expect(ana.locator("#messages .text").last).to_be_in_viewport()
 
 
 async def test_the_tunnel(browser: Browser, server: Server) -> None:

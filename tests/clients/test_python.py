@@ -202,6 +202,16 @@ async def test_what_no_server_takes(server: Server) -> None:
             client.room("a")
 
 
+async def test_scrolling_back(server: Server, http: aiohttp.ClientSession) -> None:
+    await publish_many(http, server.url, "a", list(range(70)))
+    async with asyncio.timeout(WAIT_S), connect(server.url) as client:
+        room = client.room("a", last=5)
+        assert [message.offset for message in await room.before(66)] == list(range(16, 66))
+        assert [message.offset for message in await room.before(16)] == list(range(1, 16))
+        assert await room.before(1) == []
+        assert await client.unread(["a"]) == [{"room": "a", "head": 70, "seen": 0, "unread": 70}]
+
+
 async def test_listeners_come_after_what_they_are_told_of(server: Server) -> None:
     """A publish from a handler follows those that wait; a client may be closed in one."""
     async with asyncio.timeout(WAIT_S), connect(server.url, transports=["websocket"]) as client:

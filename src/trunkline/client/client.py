@@ -128,6 +128,16 @@ class Room(_Emitter):
         self._options["presence"] = presence
         self._client.step({"type": "join", "room": self.name, "options": {"presence": presence}})
 
+    async def before(self, offset: int, count: int = 50) -> list[Message]:
+        """What came before an offset, oldest first: at most *count* messages (up to 1,000).
+
+        Raises:
+            ClientError: The server refused it, or cannot be reached.
+        """
+        since = max(0, offset - 1 - count)
+        page = await self._client.get(f"rooms/{self.name}", [("since", str(since)), ("limit", str(count))])
+        return [_message(event) for event in page["messages"] if event["offset"] < offset]
+
     def close(self) -> None:
         """Read it no longer."""
         self._client.forget(self)
@@ -160,7 +170,7 @@ class Room(_Emitter):
         """What the session tells of this room."""
         kind = event["type"]
         if kind == "message":
-            message = Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
+            message = _message(event)
             self._emit("message", message)
             if self._queued and self._behind is None:
                 self._queue.append(message)
@@ -328,17 +338,25 @@ class Client(_Emitter):
         Raises:
             ClientError: The server refused it, or cannot be reached.
         """
+        counts: list[Json] = (await self.get("unread", [("room", room) for room in rooms]))["rooms"]
+        return counts
+
+    async def get(self, path: str, query: Sequence[tuple[str, str]]) -> Json:
+        """What the server answers to a question.
+
+        Raises:
+            ClientError: The server refused it, or cannot be reached.
+        """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        pairs = [("client", self.client_id), *(("room", room) for room in rooms)]
+        pairs = [("client", self.client_id), *query]
         try:
-            async with self._http.get(self._url / "unread", params=pairs, headers=headers) as response:
-                answer = await response.json()
+            async with self._http.get(self._url / path, params=pairs, headers=headers) as response:
+                answer: Json = await response.json()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise ClientError("unreachable", str(error)) from None
         if "error" in answer:
             raise ClientError(answer["error"]["code"], answer["error"]["message"])
-        counts: list[Json] = answer["rooms"]
-        return counts
+        return answer
 
     def wake(self, reason: str = "woken by the application") -> None:
         """Find out at once whether the connection is still good; connect at once if there is none."""
@@ -502,6 +520,10 @@ class Client(_Emitter):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _message(event: Json) -> Message:
+    return Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
 
 
 def _check_room(name: str) -> None:

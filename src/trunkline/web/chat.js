@@ -2,10 +2,13 @@
 
 /** @import { Change, Gap, Message } from "./client/types.js" */
 /** @import { Client, Room } from "./client/trunkline.js" */
+import { randomId } from "./client/id.js";
+import { ROOM_NAME } from "./client/trunkline.js";
 import { Network } from "./network.js";
 import { clientId, connectHere, element, keepToken, part, showState } from "./page.js";
 
 const SHOWN_MAX = 1000;
+const EARLIER = 50;
 const ROOMS_MAX = 20;
 const TYPING_EVERY_MS = 2000;
 const TYPING_FOR_MS = 4000;
@@ -21,6 +24,7 @@ const page = {
   people: element("people", HTMLUListElement),
   peopleCount: element("people-count", HTMLElement),
   messages: element("messages", HTMLOListElement),
+  below: element("below", HTMLButtonElement),
   typing: element("typing", HTMLElement),
   compose: element("compose", HTMLFormElement),
   text: element("text", HTMLInputElement),
@@ -34,7 +38,7 @@ const page = {
 };
 
 /** @typedef {{room: Room, entries: (Message | Gap)[], head: number, seen: number, joined: boolean, error: string,
- *   typing: Map<string, {name: string, until: number}>}} Talk */
+ *   loading: boolean, typing: Map<string, {name: string, until: number}>}} Talk */
 
 class Chat {
   /** @param {string} name @param {string[]} rooms @param {string} room @param {string | undefined} id */
@@ -44,12 +48,10 @@ class Chat {
     this.client = connectHere({ clientId: id, persist: true, WebSocket: this.network.WebSocket, fetch: this.network.fetch });
     /** @type {Map<string, Talk>} */
     this.talks = new Map();
-    /** What we wrote and have not read yet, by id. @type {Map<string, {room: string, text: string, at: number, refused: string}>} */
+    /** What we wrote and have not read yet, by id. @type {Map<string, {room: string, text: string, refused: string}>} */
     this.mine = new Map();
     /** Names that members were seen with. @type {Map<string, string>} */
     this.names = new Map();
-    /** @type {Set<string>} */
-    this.written = new Set();
     /** @type {number | undefined} */
     this.shown = undefined;
     this.toEnd = false;
@@ -81,7 +83,7 @@ class Chat {
     if (this.talks.has(name)) return;
     const room = this.client.room(name, { last: 50, presence: { name: this.name } });
     /** @type {Talk} */
-    const talk = { room, entries: [], head: 0, seen: 0, joined: false, error: "", typing: new Map() };
+    const talk = { room, entries: [], head: 0, seen: 0, joined: false, error: "", loading: false, typing: new Map() };
     this.talks.set(name, talk);
     /** @param {Message | Gap} entry */
     const add = (entry) => {
@@ -97,8 +99,7 @@ class Chat {
     room.on("message", (message) => {
       add(message);
       talk.head = message.offset;
-      this.written.delete(message.id);
-      if (this.mine.delete(message.id)) this.written.add(message.id);
+      this.mine.delete(message.id);
       const from = whoOf(message);
       for (const [member, typing] of talk.typing) if (typing.name === from) talk.typing.delete(member);
       this.refresh(name);
@@ -159,7 +160,7 @@ class Chat {
 
   /** @param {string} id @param {string} room @param {string} text */
   wrote(id, room, text) {
-    this.mine.set(id, { room, text, at: Date.now(), refused: "" });
+    this.mine.set(id, { room, text, refused: "" });
   }
 
   typed() {
@@ -184,6 +185,21 @@ class Chat {
   refresh(name) {
     if (name === this.active) this.show();
     else this.showRooms();
+  }
+
+  /** What came before the first message that is shown. */
+  async earlier() {
+    const { talk } = this;
+    const first = firstOf(talk);
+    if (talk.loading || first <= 1) return;
+    talk.loading = true;
+    this.show();
+    try {
+      const found = await talk.room.before(first, EARLIER);
+      talk.entries.unshift(...(found.length ? found : [lost(talk.room.name, first)]));
+    } catch {} // the button stays
+    talk.loading = false;
+    this.show();
   }
 
   /** Whoever looks at the end of a room has seen it. */
@@ -211,18 +227,32 @@ class Chat {
   draw(toEnd) {
     const { talk } = this;
     const stay = !toEnd && !atEnd();
+    const fromEnd = page.messages.scrollHeight - page.messages.scrollTop;
+    const before = page.messages.querySelector("[data-offset]");
     const rows = talk.entries.map((entry) => ("reason" in entry ? part("li", "note gap", gapText(entry)) : this.row(entry)));
+    if (firstOf(talk) > 1) {
+      const button = part("button", "quiet", talk.loading ? "Loading…" : "Earlier messages");
+      button.addEventListener("click", () => this.earlier());
+      const row = part("li", "note", "");
+      row.append(button);
+      rows.unshift(row);
+    }
     for (const [id, { room, text, refused }] of this.mine) {
       if (room !== this.active) continue;
       const [kind, fate] = refused ? ["refused", `refused: ${refused}`] : this.change.state === "online" ? ["sending", "sending…"] : ["sending", "waiting for the network"];
-      rows.push(message(this.client.user ?? this.name, text, true, kind, fate));
+      rows.push(message(this.client.user ?? this.name, text, true, kind, fate, Date.now()));
     }
     if (talk.error) rows.push(part("li", "note gap", talk.error));
     else if (!rows.length) rows.push(talk.joined ? part("li", "note empty", "Nothing here yet. Say hello.") : part("li", "note loading", "Loading…"));
     const top = page.messages.scrollTop;
     page.messages.replaceChildren(...rows);
-    page.messages.scrollTop = stay ? top : page.messages.scrollHeight;
+    // What is put in front moves what is read; what comes behind does not.
+    const moved = before && page.messages.querySelector("[data-offset]")?.getAttribute("data-offset") !== before.getAttribute("data-offset");
+    page.messages.scrollTop = !stay ? page.messages.scrollHeight : moved ? page.messages.scrollHeight - fromEnd : top;
     this.look();
+    const unread = atEnd() ? 0 : Math.max(0, talk.head - talk.seen);
+    page.below.hidden = !unread;
+    page.below.textContent = `${unread} new ↓`;
     this.showRooms();
   }
 
@@ -235,7 +265,9 @@ class Chat {
     const names = readers.flatMap(([member]) => this.names.get(member) ?? []);
     const by = names.slice(0, 3).join(", ") + (readers.length > 3 ? ` and ${readers.length - 3} more` : "");
     const fate = mine && by ? ["seen", `seen by ${by}`] : ["stored", mine ? "stored" : ""];
-    return message(whoOf(entry), text, mine, fate[0] ?? "", `${fate[1]}${fate[1] ? " · " : ""}#${entry.offset}`);
+    const row = message(whoOf(entry), text, mine, fate[0] ?? "", `${fate[1]}${fate[1] ? " · " : ""}#${entry.offset}`, entry.at);
+    row.dataset.offset = String(entry.offset);
+    return row;
   }
 
   showPeople() {
@@ -290,14 +322,31 @@ class Chat {
   }
 }
 
-/** @param {string} who @param {string} text @param {boolean} mine @param {string} kind @param {string} fate */
-function message(who, text, mine, kind, fate) {
+/** @param {string} who @param {string} text @param {boolean} mine @param {string} kind @param {string} fate @param {number} at */
+function message(who, text, mine, kind, fate, at) {
   const row = document.createElement("li");
   if (mine) row.className = "mine";
   const foot = part("span", "fate", fate);
   foot.dataset.fate = kind;
-  row.append(part("span", "who", who), part("div", "text", text), foot);
+  const date = new Date(at);
+  const today = date.toDateString() === new Date().toDateString();
+  const time = document.createElement("time");
+  time.dateTime = date.toISOString();
+  time.title = date.toLocaleString();
+  time.textContent = `${today ? "" : `${date.toLocaleDateString()} `}${date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+  row.append(part("span", "who", who), time, part("div", "text", text), foot);
   return row;
+}
+
+/** The offset of the first message that is shown, or behind a gap before it. @param {Talk} talk */
+function firstOf({ entries }) {
+  const [first] = entries;
+  return first ? ("reason" in first ? first.from : first.offset) : 0;
+}
+
+/** What is not retained any more. @param {string} room @param {number} first @returns {Gap} */
+function lost(room, first) {
+  return { room, epoch: "", from: 1, to: first - 1, reason: "trimmed", next: "" };
 }
 
 /** @param {Message} entry */
@@ -323,10 +372,6 @@ function atEnd() {
   return list.scrollHeight - list.scrollTop - list.clientHeight < 80;
 }
 
-function randomId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 /** @type {Chat | undefined} */
 let chat;
 const identity = clientId();
@@ -343,7 +388,7 @@ async function enter(name, room) {
   /** @type {string[]} */
   let rooms = [];
   try {
-    rooms = JSON.parse(localStorage.getItem("trunkline.rooms") ?? "[]").filter((/** @type {string} */ one) => /^[\w.:~-]{1,255}$/.test(one));
+    rooms = JSON.parse(localStorage.getItem("trunkline.rooms") ?? "[]").filter((/** @type {string} */ one) => ROOM_NAME.test(one));
   } catch {} // somebody else's
   const id = await identity;
   chat?.close();
@@ -402,13 +447,14 @@ page.tunnel.addEventListener("change", () => {
   chat?.show();
 });
 page.leave.addEventListener("click", leave);
-page.messages.addEventListener("scroll", () => chat?.look());
+page.below.addEventListener("click", () => chat?.show(true));
+page.messages.addEventListener("scroll", () => { if (atEnd() && !page.below.hidden) chat?.show(); });
 document.addEventListener("visibilitychange", () => chat?.show());
 
 addEventListener("hashchange", () => {
   const name = decodeURIComponent(location.hash.slice(1));
   if (!chat || name === chat.active) return;
-  if (/^[\w.:~-]{1,255}$/.test(name) && (chat.talks.has(name) || chat.talks.size < ROOMS_MAX)) chat.enter(name);
+  if (ROOM_NAME.test(name) && (chat.talks.has(name) || chat.talks.size < ROOMS_MAX)) chat.enter(name);
   else location.hash = chat.active;
 });
 

@@ -2,16 +2,17 @@
 // Each lane is what anybody would write with what the browser has. Below them is our client, with a network that can be
 // made worse.
 
+import { randomId } from "./client/id.js";
+import { Network } from "./network.js";
+import { connectHere, element, token as tokenOf } from "./page.js";
+
 /** @typedef {{offset: number, data: {sent?: number}}} Message */
 
 const PLOTTED = 60;
 const KEPT = 2000;
 const PAUSE_MS = 1000;
 
-import { Network } from "./network.js";
-import { connectHere, element, token as tokenOf } from "./page.js";
-
-const room = `lab-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (b) => b.toString(16).padStart(2, "0")).join("")}`;
+const room = `lab-${randomId().slice(0, 8)}`;
 const address = new URL(`rooms/${room}`, document.baseURI);
 // The chat keeps it here, if the server asks for one. It goes into headers, never into an address.
 const token = tokenOf();

@@ -1,5 +1,6 @@
 // What the pages share: their elements, and a client with the visitor's token.
 
+import { randomId } from "./client/id.js";
 import { connect } from "./client/trunkline.js";
 
 /** @import { Change } from "./client/types.js" */
@@ -63,7 +64,7 @@ export async function clientId() {
     });
     if (!free) continue;
     const key = `trunkline.client ${n}`;
-    const known = localStorage.getItem(key) ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const known = localStorage.getItem(key) ?? randomId();
     localStorage.setItem(key, known);
     return known;
   }
