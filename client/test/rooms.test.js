@@ -213,6 +213,44 @@ test("what no server takes is refused at once", async () => {
   client.close();
 });
 
+test("a client has one connection at most, through 10,000 changes of the network and of its rooms", () => {
+  /** @type {Set<Socket>} */
+  const alive = new Set();
+  let made = 0;
+  class Socket {
+    readyState = 1;
+    onopen = () => {};
+    onmessage = (/** @type {{data: string}} */ _) => {};
+    onclose = (/** @type {{code: number, reason: string}} */ _) => {};
+    constructor() { made++; alive.add(this); }
+    send() {}
+    close() { alive.delete(this); }
+  }
+  const client = connect(url, { transports: ["websocket"], WebSocket: /** @type {any} */ (Socket), remember: false });
+  client.step({ type: "start" });
+  for (let n = 0; n < 10_000; n++) {
+    const [socket] = alive;
+    const say = (/** @type {object} */ event) => socket?.onmessage({ data: JSON.stringify(event) });
+    const happens = [
+      () => { socket?.onopen(); say({ type: "welcome" }); },
+      () => say({ type: "closing", retry_after_ms: 0 }),
+      () => { if (socket) { alive.delete(socket); socket.onclose({ code: 1006, reason: "" }); } },
+      () => client.wake("online"),
+      () => client.wake("offline"),
+      () => client.step({ type: "timer", name: "connect" }),
+      () => client.step({ type: "timer", name: "pong" }),
+      () => client.step({ type: "timer", name: "retry" }),
+      () => client.room("a", { presence: true }),
+      () => client.room("a").close(), // as StrictMode does
+    ];
+    /** @type {() => void} */ (happens[Math.floor(Math.random() * happens.length)])();
+    assert(alive.size <= 1, `${alive.size} connections after ${n} changes`);
+  }
+  assert(made > 500);
+  client.close();
+  assert.equal(alive.size, 0);
+});
+
 test("a history of one holds one", async () => {
   const room = name();
   await publish(room, 5);
