@@ -16,7 +16,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import count
@@ -53,6 +53,7 @@ log = logging.getLogger("trunkline")
 READS_AT_ONCE = 8
 TRIM_INTERVAL_S = 5.0
 RETRY_READ_S = 1.0
+LOOK_S = 1.0  # how long a room may have moved without our having been told
 READ_WAIT_S = 3600.0
 POLL_DEFAULT = Start("last", 50)
 OPENING_TAIL_MESSAGES = 256  # after a restart most readers come back for the last few: one read serves all of them
@@ -195,6 +196,7 @@ class Hub:
         async with self._start_lock:
             if self._loop is not None:
                 return
+            self.store.moved = self._moved
             await self.store.start()
             await self._load_revocations()
             self._loop = asyncio.get_running_loop()
@@ -205,6 +207,8 @@ class Hub:
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
             self.spawn(self._watch_for_ever())
+            if self.store.shared:
+                self.spawn(self._follow_for_ever())
 
     @property
     def started(self) -> bool:
@@ -571,7 +575,7 @@ class Hub:
             draft = waiting.draft
             if receipt.duplicate:
                 self._duplicates += 1
-            elif draft.room in rooms or draft.room in opening:
+            elif (draft.room in rooms and receipt.offset > rooms[draft.room].head) or draft.room in opening:
                 json = msgspec.Raw(draft.json)
                 message = Message(draft.room, receipt.offset, receipt.id, draft.sender, draft.at, json)
                 new.setdefault(draft.room, []).append(message)
@@ -614,15 +618,26 @@ class Hub:
             del self._fenced[stream.grant.user, client_id]
 
     def room(self, name: str) -> Room | None:
-        """The room, if it is open already."""
-        return self._rooms.get(name)
+        """The room, if it is open already, and nobody else could have moved it."""
+        return None if self.store.shared else self._rooms.get(name)
 
     async def open(self, name: str) -> Room:
-        """The room; asks the store where it stands if it is not open.
+        """The room; asks the store where it stands if it is not open, or if others may have moved it.
+
+        A reader may have been told by another process of a message that this one does not know yet. Taken for a reader
+        from the future it would be sent back; so whoever comes is looked up, and only those who stay are woken.
 
         Raises:
             StoreUnavailable: The store did not say.
         """
+        known = self._rooms.get(name)
+        if known is not None and self.store.shared:
+            known.pins += 1  # it is not forgotten meanwhile
+            try:
+                await self._catch_up(known)
+            finally:
+                known.pins -= 1
+            return known
         # Again and again, because a room that nobody reads yet can be forgotten before we are back here.
         while (room := self._rooms.get(name)) is None:
             if self._loop is None:
@@ -668,9 +683,60 @@ class Hub:
         if late:
             self._fanout.appended(room, late)
         self._rooms[name] = room
+        if opening.head > room.head:
+            self.spawn(self._follow(room))
         if len(self._rooms) > self._forget_at:
             self._forget_idle_rooms()
         opening.room.set_result(room)
+
+    # What other processes append to the same log.
+
+    def _moved(self, heads: Mapping[str, int] | None) -> None:
+        if heads is None:
+            self.spawn(self._look_at_all())
+            return
+        for name, head in heads.items():
+            room, opening = self._rooms.get(name), self._opening.get(name)
+            if room is not None and head > room.head:
+                if room.idle:
+                    del self._rooms[name]
+                else:
+                    self.spawn(self._follow(room))
+            elif opening is not None:
+                opening.head = max(opening.head, head)
+
+    async def _follow_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self._look_at_all()
+
+    async def _look_at_all(self) -> None:
+        """Find out which rooms have moved without a word."""
+        try:
+            self._moved(await self.store.heads([name for name, room in self._rooms.items() if not room.idle]))
+        except StoreUnavailable as error:
+            log.warning("the log cannot be looked at: %s", error)
+
+    async def _follow(self, room: Room) -> None:
+        try:
+            await self._catch_up(room)
+        except StoreUnavailable as error:
+            log.warning("%s cannot be followed now: %s", room.name, error)  # it is looked at again within a second
+
+    async def _catch_up(self, room: Room) -> None:
+        """Read what others have appended, until there is nothing more.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+        """
+        tuning = self.tuning
+        while True:
+            page = await self.store.read(room.name, room.head, tuning.tail_messages_max, tuning.piece_bytes_max)
+            new = [message for message in page.messages if message.offset > room.head]
+            if not new:
+                return
+            self._fanout.appended(room, new)
+            self._run()
 
     def _forget_idle_rooms(self) -> None:
         most = self.tuning.idle_rooms_max
@@ -921,8 +987,9 @@ class _Revocation(msgspec.Struct, omit_defaults=True):
 class _Opening:
     """A room that the store is being asked about, and what was appended meanwhile."""
 
-    __slots__ = ("late", "room")
+    __slots__ = ("head", "late", "room")
 
     def __init__(self, room: asyncio.Future[Room]) -> None:
         self.room = room
         self.late: list[Message] = []
+        self.head = 0  # as far as another process said

@@ -260,7 +260,7 @@ class Live:
         seen = await self._store.marks_of(member, rooms)
         counts = []
         for name in rooms:
-            room = self._room(name)
+            room = None if self._store.shared else self._room(name)
             first, head = (room.first, room.head) if room is not None else (await self._store.head(name))[1:]
             counts.append(unread(name, first, head, seen.get(name, 0)))
         return counts

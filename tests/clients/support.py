@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import sys
 import time
 from asyncio.subprocess import PIPE
+from collections.abc import Sequence
 from typing import Any, Self
 
 from tests.support import ROOT, WAIT_S, Proxy
@@ -142,3 +144,19 @@ class Meddler(Proxy):
                 await writer.drain()
         except OSError:
             pass
+
+
+class Balancer(Meddler):
+    """A proxy in front of several servers: each connection goes to the next one."""
+
+    def __init__(self, targets: Sequence[int]) -> None:
+        self._targets = itertools.cycle(targets)
+        super().__init__(0)
+
+    @property
+    def target(self) -> int:
+        return next(self._targets)
+
+    @target.setter
+    def target(self, _: int) -> None:
+        """There is not one."""

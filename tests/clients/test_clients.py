@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.clients.support import LANGUAGES, Agent, Meddler
+from tests.clients.support import LANGUAGES, Agent, Balancer, Meddler
 from tests.support import ROOT, WAIT_S, Server, publish
 from trunkline.client.session import Session
 
@@ -112,6 +112,37 @@ async def test_cut_and_killed(server: Server, language: str, transport: str) -> 
         for agent in agents:
             await agent.until(
                 lambda agent: len(agent.offsets) >= 120 and len(agent.all("stored")) == counts.get(agent.name, 0), 40
+            )
+        for agent in agents:
+            await agent.end()
+    check(agents, counts)
+
+
+async def test_any_node_serves_any_client(tmp_path: Path) -> None:
+    """Three servers share one log behind a balancer without affinity, and each is killed in turn: no loss (R33)."""
+    store = f"sqlite:///{tmp_path}/log.db?shared=1"
+    rng = random.Random(33)
+    async with AsyncExitStack() as stack:
+        nodes = [stack.enter_context(Server(store=store)) for _ in range(3)]
+        proxy = await stack.enter_async_context(Balancer([node.port for node in nodes]))
+        ways = [(language, transport) for language in LANGUAGES for transport in ALL.split(",")]
+        counts = {f"{language}-{transport}": 40 for language, transport in ways}
+        agents = [
+            await stack.enter_async_context(
+                Agent(language, proxy.url, "a", f"{language}-{transport}", transport, counts[f"{language}-{transport}"])
+            )
+            for language, transport in ways
+        ]
+        for agent in agents:
+            await agent.until(lambda agent: agent.messages)
+        for node in (*nodes, *nodes):
+            node.kill()
+            await asyncio.sleep(0.2)
+            node.start()
+            proxy.cut(rng)
+        for agent in agents:
+            await agent.until(
+                lambda agent: len(agent.offsets) >= 320 and len(agent.all("stored")) == counts[agent.name], 40
             )
         for agent in agents:
             await agent.end()

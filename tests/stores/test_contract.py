@@ -18,6 +18,7 @@ class TestMemory(StoreContract):
 
 class TestSqlite(StoreContract):
     durable = False
+    shared = False
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
@@ -25,11 +26,15 @@ class TestSqlite(StoreContract):
 
     async def make(self, retention: Retention) -> Store:
         self.count += 1
-        return SqliteStore(self.folder / f"{self.count}.db", retention, durable=self.durable)
+        return SqliteStore(self.folder / f"{self.count}.db", retention, durable=self.durable, shared=self.shared)
 
     async def reopen(self, store: Store, retention: Retention) -> Store:
-        return SqliteStore(store.location, retention, durable=self.durable)
+        return SqliteStore(store.location, retention, durable=self.durable, shared=self.shared)
 
 
 class TestDurableSqlite(TestSqlite):
     durable = True
+
+
+class TestSharedSqlite(TestSqlite):
+    shared = True

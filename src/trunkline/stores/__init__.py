@@ -15,7 +15,8 @@ def open_store(url: str, retention: Retention, *, durable: bool = False) -> Stor
     """The store that a URL names; it is opened by its `start`.
 
     Args:
-        url: `memory:` or `sqlite:///PATH`, where PATH may be relative (three slashes) or absolute (four).
+        url: `memory:` or `sqlite:///PATH`, where PATH may be relative (three slashes) or absolute (four); with
+            `?shared=1` other processes of this machine may use the file, too.
         durable: SQLite only: survive a power loss too, at the price of one disk flush per commit.
 
     Raises:
@@ -24,7 +25,10 @@ def open_store(url: str, retention: Retention, *, durable: bool = False) -> Stor
     if url == "memory:":
         return MemoryStore(retention)
     if url.startswith(SQLITE) and len(url) > len(SQLITE):
-        return SqliteStore(url.removeprefix(SQLITE), retention, durable=durable)
+        path, _, query = url.removeprefix(SQLITE).partition("?")
+        if query not in ("", "shared=0", "shared=1"):
+            raise ConfigError(f"store {url!r}: behind the ? there may be shared=1, not {query!r}")
+        return SqliteStore(path, retention, durable=durable, shared=query == "shared=1")
     raise ConfigError(f"store {url!r} is none of memory: and sqlite:///PATH")
 
 

@@ -11,7 +11,7 @@ The smallest store that can work keeps a dict of lists: see `memory.py`. What an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from trunkline.core.mark import Mark
@@ -38,11 +38,18 @@ class Page(NamedTuple):
     messages: list[Message]
 
 
+Moved = Callable[[Mapping[str, int] | None], None]
+
+
 class Store(Protocol):
     """Where logs live. Every method may raise StoreUnavailable; whoever calls may then try again."""
 
     shared: bool
-    """Whether several processes may use the same log at once."""
+    """Whether other processes use the same log, too. Then `moved` is called when they append."""
+
+    moved: Moved | None
+    """Set before `start`. Called on the event loop with rooms to which other processes have appended, and their heads;
+    with None if it could be any. It is a hint: it may come late, twice, or (rarely) not at all."""
 
     @property
     def location(self) -> str:
@@ -66,6 +73,9 @@ class Store(Protocol):
 
     async def head(self, room: str) -> Head:
         """Where the room stands; a room that nobody has published to stands at 0, and is not created by asking."""
+
+    async def heads(self, rooms: Sequence[str]) -> dict[str, int]:
+        """The newest offsets of these rooms; those that nobody has published to may be left out."""
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         """Move read cursors forward, all or none; one that would go back stays where it is."""

@@ -14,7 +14,7 @@ from trunkline.core.limits import Retention
 from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
-from trunkline.stores.base import Head, Page
+from trunkline.stores.base import Head, Moved, Page
 
 
 class _Log:
@@ -43,6 +43,7 @@ class MemoryStore:
 
     location = "memory (forgotten at the end of the process)"
     shared = False
+    moved: Moved | None = None
 
     def __init__(self, retention: Retention, *, epoch: str | None = None) -> None:
         self._retention = retention
@@ -91,6 +92,9 @@ class MemoryStore:
     async def head(self, room: str) -> Head:
         log = self._logs.get(room)
         return Head(self._epoch, 1, 0) if log is None else Head(self._epoch, log.first, log.head)
+
+    async def heads(self, rooms: Sequence[str]) -> dict[str, int]:
+        return {room: self._logs[room].head for room in rooms if room in self._logs}
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         for mark in marks:

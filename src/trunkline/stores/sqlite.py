@@ -11,6 +11,11 @@ The writer keeps the head of each room it has written to, so a transaction asks 
 few and wide statements (many rows of VALUES each) on purpose: Python's sqlite3 lets go of the interpreter lock around
 every step, and taking it back from a busy event loop can cost milliseconds. Four steps a commit, not four hundred.
 
+Several processes of one machine may share the file (`shared`). They take turns to write: a lock that the kernel hands
+on in order, not SQLite's own, which is asked for again and again. Whoever has the turn first learns what the others
+have written meanwhile, room by room, as far as it needs to know; and tells them afterwards which rooms have moved
+(`wake.py`).
+
 Idempotency is exact, and nearly free. A message's row holds its id; that row is the truth. The tree that finds ids
 (`message_ids`) lags behind: ids are random, so adding 20 of them to a large tree writes 20 pages, more than all the
 rest of the commit. The ids that are not in the tree yet, at most the last 16 thousand of a room, are in the writer's
@@ -46,7 +51,8 @@ from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import Head, Page
+from trunkline.stores.base import Head, Moved, Page
+from trunkline.stores.wake import DATAGRAM_BYTES_MAX, Wake
 from trunkline.stores.worker import Worker
 
 log = logging.getLogger("trunkline")
@@ -55,6 +61,7 @@ SCHEMA_VERSION = 2
 OFFSET_BITS = 40  # a trillion messages a room; leaves 23 bits, 8 million rooms
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 ROWS_PER_STATEMENT_MAX = 64  # each width is a statement that SQLite prepares once and keeps
+NAMES_PER_STATEMENT_MAX = 500
 ROOMS_CACHED = 10_000
 MERGE_IDS = 16_384  # a room's ids go into the tree when it has moved this far since the last time
 RECENT_IDS_MAX = 200_000  # of all rooms, in memory; about 50 MB
@@ -86,11 +93,12 @@ T = TypeVar("T")
 class _Room:
     """What the writer knows of a room."""
 
-    __slots__ = ("bytes", "first", "head", "id", "indexed", "name", "recent")
+    __slots__ = ("bytes", "first", "head", "id", "indexed", "name", "recent", "turn")
 
-    def __init__(self, room_id: int, name: str, head: int, first: int, size: int, indexed: int) -> None:
+    def __init__(self, room_id: int, name: str, head: int, first: int, size: int, indexed: int, turn: int) -> None:
         self.id = room_id
         self.name = name
+        self.turn = turn  # what others have written after this turn is not known here
         self.head = head
         self.first = first
         self.bytes = size
@@ -107,11 +115,12 @@ class SqliteStore:
     Args:
         path: The file; it is made if it is not there, its folder is not.
         durable: Wait for the disk at each commit.
+        shared: Other processes of this machine use the file, too.
     """
 
-    shared = False
-
-    def __init__(self, path: str | Path, retention: Retention, *, durable: bool = False) -> None:
+    def __init__(self, path: str | Path, retention: Retention, *, durable: bool = False, shared: bool = False) -> None:
+        self.shared = shared
+        self.moved: Moved | None = None
         self._path = Path(path)
         self._retention = retention
         self._durable = durable
@@ -123,6 +132,10 @@ class SqliteStore:
         self._epoch = ""
         self._rooms: dict[str, _Room] = {}
         self._trimmed: dict[str, int] = {}
+        self._turn = 0  # grows whenever others have written
+        self._data_version = 0  # SQLite's, as it was in our last turn
+        self._turns: IO[str] | None = None
+        self._wake: Wake | None = None
 
     @property
     def location(self) -> str:
@@ -133,11 +146,20 @@ class SqliteStore:
         self._read_thread = Worker("trunkline-read")
         try:
             await self._write_thread.call(self._open)
+            if self.shared:
+                self._wake = Wake(Path(f"{self._path}-wake"), self._woken)
+                self._wake.start()
+        except OSError as error:
+            await self.close()
+            raise ConfigError(f"store: {self._path} cannot be shared: {error}") from error
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
+        if self._wake is not None:
+            self._wake.close()
+            self._wake = None
         for thread in (self._read_thread, self._write_thread):
             if thread is not None:
                 await thread.close()
@@ -145,13 +167,27 @@ class SqliteStore:
         self._opened.close()
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        return await self._on(self._write_thread, lambda: self._append(drafts))
+        receipts = await self._on(self._write_thread, lambda: self._append(drafts))
+        if self._wake is not None:
+            heads = {receipt.room: receipt.offset for receipt in receipts if not receipt.duplicate}
+            hint = "\n".join(f"{room} {head}" for room, head in heads.items()).encode()
+            if heads:
+                self._wake.send(hint if len(hint) <= DATAGRAM_BYTES_MAX else b"")
+        return receipts
+
+    def _woken(self, hint: bytes) -> None:
+        if self.moved is not None:
+            pairs = (line.rpartition(" ") for line in hint.decode().splitlines())
+            self.moved({room: int(head) for room, _, head in pairs} or None)
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
         return await self._on(self._read_thread, lambda: self._read(room, after, messages_max, bytes_max))
 
     async def head(self, room: str) -> Head:
         return await self._on(self._read_thread, lambda: self._head(room))
+
+    async def heads(self, rooms: Sequence[str]) -> dict[str, int]:
+        return await self._on(self._read_thread, lambda: self._heads(rooms))
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         await self._on(self._write_thread, lambda: self._mark(marks))
@@ -188,14 +224,19 @@ class SqliteStore:
             raise ConfigError(f"store: the folder {self._path.parent} does not exist")
         try:
             self._opened.enter_context(self._take_lock())
+            if self.shared:
+                turns = Path(f"{self._path}-turn").open("a", encoding="ascii")  # noqa: SIM115 - as long as we live
+                self._turns = self._opened.enter_context(turns)
             self._writer = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=4 * ROWS_PER_STATEMENT_MAX
             )
             self._opened.callback(self._writer.close)
+            self._writer.execute("PRAGMA busy_timeout = 10000")  # others may be opening it, too
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
             self._writer.execute("PRAGMA busy_timeout = 1000")
-            self._prepare()
+            with self._turn_to_write():
+                self._prepare()
             self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._opened.callback(self._reader.close)
             self._reader.execute("PRAGMA query_only = 1")
@@ -206,13 +247,14 @@ class SqliteStore:
         # Not on the database itself: closing any handle of that file would drop SQLite's own locks.
         lock = Path(f"{self._path}-lock").open("a+", encoding="ascii")  # noqa: SIM115 - held for as long as we live
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().strip()
             lock.close()
             raise ConfigError(
-                f"store: {self._path} is in use by another Trunkline (pid {holder}); stop that one, or use another file"
+                f"store: {self._path} is in use by another Trunkline (pid {holder}); stop that one, use another file,"
+                " or share it between all of them: sqlite:///PATH?shared=1"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -244,22 +286,39 @@ class SqliteStore:
         for room in rooms.values():
             if room.head - room.indexed >= MERGE_IDS:
                 try:
-                    self._merge_ids(room)
+                    self._merge_ids(room.name)
                 except sqlite3.Error as error:  # the messages are stored; their ids stay in memory until it works
                     log.warning("ids of %s were not merged: %s", room.name, error)
         return receipts
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._writer.execute("BEGIN IMMEDIATE")
+        with self._turn_to_write():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                if self.shared:
+                    (version,) = self._writer.execute("PRAGMA data_version").fetchone()
+                    if version != self._data_version:  # not so by what we wrote ourselves
+                        self._data_version = version
+                        self._turn += 1
+                yield
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._rooms.clear()  # they may be ahead of what is stored
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        if self._turns is None:
+            yield
+            return
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
         try:
             yield
-            self._writer.execute("COMMIT")
-        except BaseException:
-            self._rooms.clear()  # they may be ahead of what is stored
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _append_all(self, drafts: Sequence[Draft], rooms: dict[str, _Room]) -> list[Receipt]:
         for draft in drafts:
@@ -310,24 +369,41 @@ class SqliteStore:
             if len(self._rooms) >= ROOMS_CACHED or sum(len(r.recent) for r in self._rooms.values()) > RECENT_IDS_MAX:
                 self._rooms.clear()
             self._rooms[name] = room
+        elif room.turn != self._turn:
+            self._learn(room)
         return room
+
+    def _learn(self, room: _Room) -> None:
+        """What others have written to a room since we did."""
+        before = room.head
+        room.head, room.first, room.bytes, room.indexed = self._writer.execute(
+            "SELECT head, first, bytes, indexed FROM rooms WHERE id = ?", (room.id,)
+        ).fetchone()
+        room.recent = {key: value for key, value in room.recent.items() if value[0] > room.indexed}
+        self._remember_ids(room, max(before, room.indexed))
+        room.turn = self._turn
 
     def _load(self, name: str) -> _Room:
         found = self._writer.execute(
-            "SELECT id, name, head, first, bytes, indexed FROM rooms WHERE name = ?", (name,)
+            "SELECT id, head, first, bytes, indexed FROM rooms WHERE name = ?", (name,)
         ).fetchone()
         if found is None:
             made = self._writer.execute(
                 "INSERT INTO rooms (name, head, first, bytes, indexed) VALUES (?, 0, 1, 0, 0)", (name,)
             )
-            return _Room(made.lastrowid or 0, name, 0, 1, 0, 0)
-        room = _Room(*found)
+            return _Room(made.lastrowid or 0, name, 0, 1, 0, 0, self._turn)
+        room_id, head, first, size, indexed = found
+        room = _Room(room_id, name, head, first, size, indexed, self._turn)
+        self._remember_ids(room, room.indexed)
+        return room
+
+    def _remember_ids(self, room: _Room, after: int) -> None:
         behind = self._writer.execute(
             "SELECT sender, id, key, at FROM messages WHERE key BETWEEN ? AND ? AND id IS NOT NULL",
-            (room.key(room.indexed + 1), room.key(room.head)),
+            (room.key(after + 1), room.key(room.head)),
         )
-        room.recent = {(sender, message_id): (key & OFFSET_MASK, at) for sender, message_id, key, at in behind}
-        return room
+        for sender, message_id, key, at in behind:
+            room.recent[sender, message_id] = (key & OFFSET_MASK, at)
 
     def _find_ids(self, drafts: Sequence[Draft], rooms: dict[str, _Room]) -> dict[int, tuple[int, int]]:
         """Which of the drafts have an id that is in the tree: index of the draft → (offset, at)."""
@@ -343,8 +419,9 @@ class SqliteStore:
                 found[n] = (offset, at)
         return found
 
-    def _merge_ids(self, room: _Room) -> None:
+    def _merge_ids(self, name: str) -> None:
         with self._transaction():
+            room = self._room(name)
             bounds = (room.key(room.indexed + 1), room.key(room.head))
             self._writer.execute(_MERGE_IDS, (room.id, OFFSET_MASK, *bounds))
             room.indexed = room.head
@@ -387,6 +464,8 @@ class SqliteStore:
             self._cut(room, first)
 
     def _cut(self, room: _Room, first: int) -> None:
+        if first <= room.first:
+            return
         bounds = (room.key(room.first), room.key(first - 1))
         size = self._writer.execute(
             "SELECT sum(length(data)) FROM messages WHERE key BETWEEN ? AND ?", bounds
@@ -413,6 +492,7 @@ class SqliteStore:
     def _expire(self, name: str, oldest_ms: int) -> bool:
         """Cut what is too old, one bounded transaction; whether there may be more."""
         room = self._rooms.get(name) or self._load(name)
+        oldest = room.first
         expired = self._writer.execute(
             "SELECT at < ? FROM messages WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
             (oldest_ms, room.key(room.first), room.key(room.head), TRIM_ROWS),
@@ -426,7 +506,8 @@ class SqliteStore:
         if not count:
             return False
         with self._transaction():
-            self._cut(self._room(name), room.first + count)
+            room = self._room(name)  # others may have cut it meanwhile; what was too old still is
+            self._cut(room, max(room.first, oldest + count))
         return count == TRIM_ROWS
 
     def _forget_marks(self, oldest_ms: int) -> bool:
@@ -458,6 +539,18 @@ class SqliteStore:
     def _head(self, room: str) -> Head:
         found = self._reader.execute("SELECT first, head FROM rooms WHERE name = ?", (room,)).fetchone()
         return Head(self._epoch, *found) if found else Head(self._epoch, 1, 0)
+
+    def _heads(self, rooms: Sequence[str]) -> dict[str, int]:
+        heads: dict[str, int] = {}
+        for at in range(0, len(rooms), NAMES_PER_STATEMENT_MAX):
+            some = rooms[at : at + NAMES_PER_STATEMENT_MAX]
+            marks = ",".join("?" * len(some))
+            found = self._reader.execute(
+                f"SELECT name, head FROM rooms WHERE name IN ({marks})",  # noqa: S608 - question marks
+                some,
+            )
+            heads.update(found.fetchall())
+        return heads
 
     def _read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
         self._reader.execute("BEGIN")
