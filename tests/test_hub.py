@@ -1,11 +1,14 @@
 """The Python API."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 
 import trunkline
+from tests.support import WAIT_S
 from trunkline import (
     Gap,
     GapError,
@@ -18,10 +21,12 @@ from trunkline import (
     ShuttingDown,
     StoreUnavailable,
 )
+from trunkline import hub as module
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Start
 from trunkline.stores import MemoryStore
 from trunkline.stores.base import Page
+from trunkline.transports.stream import Stream
 
 
 async def first(hub: Hub, room: str, count: int, **start: object) -> list[Message]:
@@ -209,3 +214,42 @@ def test_public_names() -> None:
     for name in trunkline.__all__:
         assert hasattr(trunkline, name)
         assert f"`{name}" in text, f"{name} is not documented"
+
+
+async def test_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not ready when the log does not answer: then clients of a shared log are sent elsewhere (R29)."""
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    monkeypatch.setattr(module, "STALLED_S", 0.3)
+    hub = Hub(f"sqlite:///{tmp_path}/log.db?shared=1")
+    assert hub.unready == "not started"
+    transport = httpx.ASGITransport(app=hub.app)
+    async with hub, httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+
+        async def status(path: str) -> int:
+            return (await http.get(path)).status_code
+
+        assert (await status("/readyz"), await status("/livez")) == (200, 200)
+        moved: list[int] = []
+        stream = Stream(hub)
+        monkeypatch.setattr(Stream, "drain", lambda _, ms: moved.append(ms))
+        monkeypatch.setattr(Stream, "abort", lambda _: None)
+        stream.opened()
+        answers = asyncio.Event()
+        heads = hub.store.heads
+
+        async def stalled(rooms: Sequence[str]) -> dict[str, int]:
+            await answers.wait()
+            return await heads(rooms)
+
+        monkeypatch.setattr(hub.store, "heads", stalled)
+        async with asyncio.timeout(WAIT_S):
+            while not moved:
+                await asyncio.sleep(0.01)
+            assert (await status("/readyz"), await status("/livez")) == (503, 200)
+            assert "has not answered" in (await http.get("/readyz")).json()["status"]
+            answers.set()
+            while await status("/readyz") != 200:
+                await asyncio.sleep(0.01)
+        stream.closed()
+        await hub.drain()
+        assert (await http.get("/readyz")).json() == {"status": "draining"}

@@ -64,6 +64,10 @@ def serve(
     presence_grace: Annotated[
         float | None, typer.Option(help="Seconds that somebody may be gone before others are told. [default: 5]")
     ] = None,
+    drain_window: Annotated[
+        float | None,
+        typer.Option(help="Seconds over which clients come back after the server has stopped. [default: 1]"),
+    ] = None,
     allow_anonymous: Annotated[
         bool | None, typer.Option("--allow-anonymous", help="Listen beyond loopback without authentication.")
     ] = None,
@@ -97,6 +101,7 @@ def serve(
         "ping_interval": ping_interval,
         "ping_timeout": ping_timeout,
         "presence_grace": presence_grace,
+        "drain_window": drain_window,
         "allow_anonymous": allow_anonymous,
         "auth": auth,
         "auth_cookie": auth_cookie,

@@ -32,6 +32,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         durable: SQLite: survive power loss too, not only kill -9.
         ping_interval, ping_timeout: Seconds; the timeout is the shorter one.
         presence_grace: Seconds after somebody's last connection is gone, until the others are told.
+        drain_window: Seconds over which clients are told to come back when the server stops.
         allow_anonymous: Listen beyond loopback although nobody is asked who they are.
         auth: `jwt`: whoever comes must bring a token of one of the issuers; `none`: anybody may do anything.
         auth_cookie: Name of a cookie that may hold the token.
@@ -54,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ping_interval: float = 30.0
     ping_timeout: float = 10.0
     presence_grace: float = 5.0
+    drain_window: float = 1.0
     allow_anonymous: bool = False
     auth: Literal["none", "jwt"] = "none"
     auth_cookie: str | None = None
@@ -138,6 +140,8 @@ def _check(config: Config) -> None:
         )
     if not 0 <= config.presence_grace <= 3600:
         raise ConfigError(f"presence_grace is 0 to 3600 s, not {config.presence_grace:g}")
+    if not 0 <= config.drain_window <= 600:
+        raise ConfigError(f"drain_window is 0 to 600 s, not {config.drain_window:g}")
     if config.echo is not None and not re.fullmatch(r"/[A-Za-z0-9_.~/-]+", config.echo):
         raise ConfigError(f"echo is a path such as /echo, not {config.echo!r}")
     for name in ("limits", "retention", "tuning"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 import time
 from collections import deque
@@ -53,7 +54,9 @@ log = logging.getLogger("trunkline")
 READS_AT_ONCE = 8
 TRIM_INTERVAL_S = 5.0
 RETRY_READ_S = 1.0
+MOVE_AFTER_MS = 1000
 LOOK_S = 1.0  # how long a room may have moved without our having been told
+STALLED_S = 10.0  # without an answer of the log: then we are not ready
 READ_WAIT_S = 3600.0
 POLL_DEFAULT = Start("last", 50)
 OPENING_TAIL_MESSAGES = 256  # after a restart most readers come back for the last few: one read serves all of them
@@ -178,6 +181,8 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._answered_at = 0.0  # when the log answered last, on the loop's clock
+        self._appending_since: float | None = None
         self._commits = 0
         self._published = 0
         self._duplicates = 0
@@ -206,9 +211,9 @@ class Hub:
             self.spawn(self._append_for_ever())
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
+            self._answered_at, self._appending_since = self._loop.time(), None
             self.spawn(self._watch_for_ever())
-            if self.store.shared:
-                self.spawn(self._follow_for_ever())
+            self.spawn(self._look_for_ever())
 
     @property
     def started(self) -> bool:
@@ -226,10 +231,22 @@ class Hub:
         if self._loop is None:
             await self.start()
 
+    @property
+    def unready(self) -> str | None:
+        """Why nobody should be sent here now; None if there is no reason."""
+        if self._loop is None or self.draining:
+            return "draining" if self.draining else "not started"
+        since = self._answered_at if self._appending_since is None else min(self._answered_at, self._appending_since)
+        stalled_s = self._loop.time() - since
+        return f"the log has not answered for {stalled_s:.0f} s" if stalled_s > STALLED_S else None
+
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
         """Take no more messages, finish the acks, say goodbye to every stream and wait until they are gone.
 
         Idempotent: every call waits for the first one's end.
+
+        Args:
+            retry_after_ms: Clients are told to come back at different times up to this one.
         """
         if self._loop is None:
             return
@@ -249,7 +266,7 @@ class Hub:
             for wake in list(room.waiters):
                 wake()
         for connection in list(self.heartbeat):
-            connection.drain(retry_after_ms)
+            connection.drain(_spread(retry_after_ms))
         end = self._loop.time() + timeout_s
         while len(self.heartbeat) and self._loop.time() < end:  # noqa: ASYNC110 - each leaves in its own way
             await asyncio.sleep(0.01)
@@ -537,6 +554,7 @@ class Hub:
             await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
+            self._appending_since = asyncio.get_running_loop().time()
             try:
                 receipts = await self.store.append([waiting.draft for waiting in batch])
             except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
@@ -552,6 +570,7 @@ class Hub:
                     self._committed(batch, receipts)
                 except Exception:
                     log.exception("fan-out failed")  # and this task, on which everybody depends, goes on
+            self._appending_since = None
             self._settle(batch)
 
     def _settle(self, batch: list[_Waiting]) -> None:
@@ -705,17 +724,23 @@ class Hub:
             elif opening is not None:
                 opening.head = max(opening.head, head)
 
-    async def _follow_for_ever(self) -> None:
+    async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            await self._look_at_all()
+            try:
+                await self._look_at_all()
+            except Exception:
+                log.exception("looking at the log failed")  # and is tried again
 
     async def _look_at_all(self) -> None:
-        """Find out which rooms have moved without a word."""
+        """Find out which rooms have moved without a word; and whether the log answers at all."""
+        names = [name for name, room in self._rooms.items() if not room.idle] if self.store.shared else []
         try:
-            self._moved(await self.store.heads([name for name, room in self._rooms.items() if not room.idle]))
+            self._moved(await self.store.heads(names))
         except StoreUnavailable as error:
             log.warning("the log cannot be looked at: %s", error)
+        else:
+            self._answered_at = asyncio.get_running_loop().time()
 
     async def _follow(self, room: Room) -> None:
         try:
@@ -949,11 +974,18 @@ class Hub:
     async def _watch_for_ever(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            for second in (self.access.second, self.live.second):
+            for second in (self.access.second, self.live.second, self._move_clients):
                 try:
                     second()
                 except Exception:
                     log.exception("what is done every second failed")
+
+    def _move_clients(self) -> None:
+        """What we cannot read, others may: send our clients to them."""
+        if self.store.shared and len(self.heartbeat) and not self.draining and (why := self.unready) is not None:
+            log.error("%d clients are sent elsewhere: %s", len(self.heartbeat), why)
+            for connection in list(self.heartbeat):
+                connection.drain(_spread(MOVE_AFTER_MS))
 
     async def _trim_for_ever(self) -> None:
         while True:
@@ -974,6 +1006,11 @@ class Hub:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _spread(ms: int) -> int:
+    """A time up to this one: 10,000 clients must not come back as one."""
+    return round(ms * (0.1 + 0.9 * random.random()))  # noqa: S311 - jitter, no secret
 
 
 class _Revocation(msgspec.Struct, omit_defaults=True):

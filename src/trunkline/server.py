@@ -105,6 +105,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: Config, hub: Hub, announce: Callable[[str, str], None]) -> None:
         self.hub = hub
         self._announce = announce
+        self._drain_ms = round(config.drain_window * 1000)
         self._certificate = None
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
@@ -205,7 +206,7 @@ class Server(uvicorn.Server):
         if self._certificate is not None:
             self._listener.close()
         self._gate.close_young()
-        await self.hub.drain()
+        await self.hub.drain(retry_after_ms=self._drain_ms)
         for late in list(self.hub.heartbeat):  # who came between the signal and the closed door
             late.abort()
         # Requests that are still coming in, and answers that nobody reads, would hold us up: they get half the time.

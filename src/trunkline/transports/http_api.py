@@ -105,6 +105,8 @@ def build_app(hub: Hub) -> Starlette:
         Route("/disconnect", api.disconnect, methods=["POST"]),
         Route("/revoke", api.revoke, methods=["POST"]),
         Route("/healthz", api.health, methods=["GET"]),
+        Route("/livez", api.alive, methods=["GET"]),
+        Route("/readyz", api.ready, methods=["GET"]),
         WebSocketRoute("/rooms/{room}", api.websocket),
         WebSocketRoute("/connect", api.websocket),
     ]
@@ -489,6 +491,16 @@ class Api:
         else:
             answer |= self._hub.statistics()
         return _json(_encode(answer))
+
+    async def alive(self, _: Request) -> Response:
+        """`/livez`: this process answers. If it does not, start it again."""
+        return _json(_encode({"status": "ok"}))
+
+    async def ready(self, _: Request) -> Response:
+        """`/readyz`: whether clients should be sent here."""
+        await self._started()
+        why = self._hub.unready
+        return _json(_encode({"status": why or "ok"}), 503 if why else 200)
 
     async def websocket(self, socket: WebSocket) -> None:
         """`/rooms/{room}` and `/connect` as a WebSocket, for servers that leave it to ASGI."""
