@@ -16,7 +16,10 @@ const POLL_WAIT_S = 25;
 export const IDLE_MS = 20_000;
 const PAGE = 1000;
 const JOINS_AT_ONCE = 4; // a browser has six connections to a server, and this is not all it does
-const PLACES_MAX = 12_000; // characters of all rooms and positions: heads of requests are limited, ours and proxies'
+const ADDRESS_MAX = 12_000; // characters of what is asked for: heads of requests are limited, ours and proxies'
+
+// Refusals of a request for many rooms that one of them has earned.
+const OF_ONE_ROOM = new Set(["forbidden", "bad_room", "bad_position", "bad_json", "bad_command", "not_found", "too_deep", "too_large", "too_many_members"]);
 
 /** What event streams and polls have in common: rooms with positions, and requests. */
 class Requests {
@@ -46,6 +49,7 @@ class Requests {
     this.failures = 0;
     this.live = "";
     this.session = "";
+    this.terms = ""; // until when the token was said to be good
     Promise.resolve().then(() => this.run()).catch((error) => this.fail(error));
   }
 
@@ -59,19 +63,21 @@ class Requests {
     const ending = new AbortController();
     if (!farewell) this.open.add(ending);
     if (turn) this.turn = ending;
+    let streaming = false;
     const timer = timeoutMs ? setTimeout(() => ending.abort(), timeoutMs) : undefined;
     const init = { method: method ?? (body ? "POST" : "GET"), headers, cache: /** @type {const} */ ("no-store"), keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
     try {
       const response = await this.wire.fetch(address(this.wire.url, path, [["client", this.wire.clientId], ...query]), init).catch((error) => {
         throw { reason: "network", text: String(error), unreachable: !ending.signal.aborted };
       });
-      if (accept && response.ok) return response;
+      streaming = Boolean(accept && response.ok);
+      if (streaming) return response;
       const text = await response.text();
       if (response.ok) return new Response(text || "null");
       throw refusal(response, text);
     } finally {
       clearTimeout(timer);
-      if (!accept) this.open.delete(ending);
+      if (!streaming) this.open.delete(ending);
     }
   }
 
@@ -120,7 +126,7 @@ class Requests {
   async join(join) {
     const { room, start } = join;
     this.joins.delete(room);
-    if (String(start.since).includes(".")) {
+    if (/^\w+\.\d+$/.test(String(start.since))) {
       this.rooms.set(room, { ...join, position: String(start.since) });
       return;
     }
@@ -142,9 +148,15 @@ class Requests {
 
   /** One room that may not be read is no reason to lose the others. @param {string} room @param {any} error */
   lose(room, error) {
-    if (!["forbidden", "bad_room", "bad_position", "not_found", "too_many_rooms"].includes(error.reason)) throw error;
+    if (!OF_ONE_ROOM.has(error.reason) && error.reason !== "too_many_rooms") throw error;
     this.rooms.delete(room);
     this.event({ type: "error", about: "join", room, code: error.reason, message: error.text });
+  }
+
+  /** A room may be read, but who is there is not for us, or we not for them. @param {Joined} joined @param {any} error */
+  hide(joined, { reason, text }) {
+    joined.presence = false;
+    this.event({ type: "error", about: "presence", room: joined.room, code: reason, message: text }, joined);
   }
 
   /** Listen to all rooms again and again, from where they stand. @param {() => Promise<void>} listen */
@@ -157,14 +169,15 @@ class Requests {
       try {
         if (this.rooms.size) await listen();
         else {
-          await this.ask("healthz");
+          const who = await this.ask("whoami");
           this.welcome();
+          this.event({ ...who, type: "authenticated" });
           await this.sleep(IDLE_MS);
         }
       } catch (error) {
         const { reason } = /** @type {Down} */ (error);
         const last = [...this.rooms.keys()].pop();
-        if (reason === "forbidden") await this.check();
+        if (OF_ONE_ROOM.has(reason)) await this.check(error);
         else if (reason === "too_many_rooms" && last) this.lose(last, error);
         else if (!this.turned) throw error;
       }
@@ -180,38 +193,47 @@ class Requests {
     this.goodbyes.clear();
   }
 
-  /** Something may not be had any more: find out what, and go on without it. */
-  async check() {
+  /** Something of what was asked for together cannot be had: find out what, and go on without it. @param {any} error */
+  async check(error) {
+    let found = false;
     for (const joined of [...this.rooms.values()]) {
-      const path = `rooms/${joined.room}`;
       /** @param {[string, unknown][]} query */
-      const may = (...query) => this.ask(path, { query: [["limit", 1], ...query] }).catch((error) => error);
-      if (joined.presence && (await may(["presence", "watch"])).reason === "forbidden") {
-        joined.presence = false;
-        this.event({ type: "error", about: "presence", room: joined.room, code: "forbidden", message: "you may not see who is there" });
-      }
-      const refused = await may();
-      if (refused.reason) this.lose(joined.room, refused);
+      const why = (...query) => this.ask(`rooms/${joined.room}`, { query: [["limit", 1], ...query] }).then(() => undefined, (refused) => refused);
+      const refused = await why(["since", joined.position]);
+      const hidden = !refused && joined.presence ? await why(["presence", said(joined.presence)]) : undefined;
+      if (refused) this.lose(joined.room, refused);
+      else if (hidden && OF_ONE_ROOM.has(hidden.reason)) this.hide(joined, hidden);
+      else if (hidden) throw hidden;
+      found ||= Boolean(refused ?? hidden);
     }
+    if (!found) throw { reason: "network", text: error.text ?? error.reason }; // it has passed, or comes from elsewhere
   }
 
   /** What is asked for: every room from where it stands, and what others are to be told of us there.
    * @returns {[string, unknown][]} */
   query() {
-    let characters = 0;
+    let left = ADDRESS_MAX;
     /** @type {Map<string, string[]>} */
     const presences = new Map();
-    for (const { room, position, presence } of this.rooms.values()) {
-      characters += 2 * room.length + position.length;
-      if (characters > PLACES_MAX) this.lose(room, { reason: "too_many_rooms", text: "the names of all rooms together are too long" });
-      else if (presence) {
-        const said = typeof presence === "object" ? JSON.stringify(presence) : String(presence);
-        presences.set(said, [...(presences.get(said) ?? []), room]);
+    for (const joined of this.rooms.values()) {
+      const { room, position, presence } = joined;
+      left -= room.length + position.length + 2;
+      if (left < 0) {
+        this.lose(room, { reason: "too_many_rooms", text: "the names of all rooms together are too long" });
+        continue;
+      }
+      if (!presence) continue;
+      const what = said(presence);
+      const length = room.length + 1 + (presences.has(what) ? 0 : encodeURIComponent(what).length + 20);
+      if (length > left) this.hide(joined, { reason: "too_large", text: "what is told of us in all rooms together is too long" });
+      else {
+        left -= length;
+        presences.set(what, [...(presences.get(what) ?? []), room]);
       }
     }
     return [
       ["since", [...this.rooms.values()].map(({ room, position }) => `${room}=${position}`).join(",")],
-      ...[...presences].flatMap(([said, rooms]) => /** @type {[string, string][]} */ ([["presence", said], ["in", rooms.join(",")]])),
+      ...[...presences].flatMap(([what, rooms]) => /** @type {[string, string][]} */ ([["presence", what], ["in", rooms.join(",")]])),
     ];
   }
 
@@ -268,7 +290,7 @@ class Requests {
       const path = `rooms/${room}/${type === "seen" ? type : "signals"}`;
       this.ask(path, { body, farewell: type === "seen" }).then(
         (count) => count && this.event({ type: "unread", rooms: [count] }),
-        (error) => this.event({ type: "error", about: type, room, ...reasonOf(error) }),
+        (error) => this.refused(error, { about: type, room }),
       );
     }
   }
@@ -278,15 +300,24 @@ class Requests {
     try {
       this.event({ type: "ack", ...(await this.ask(`rooms/${room}`, { body: { id, data } })) });
     } catch (error) {
-      const reason = reasonOf(/** @type {Down} */ (error));
-      if (reason.code === "network") this.failures++;
-      this.event({ type: "error", about: "message", id, room, ...reason });
+      this.refused(error, { about: "message", id, room });
+    }
+  }
+
+  /** @param {any} error @param {{about: string, room: string, id?: string}} what */
+  refused(error, what) {
+    if (error.status === 401) this.fail(error); // nothing will come through before there is another token
+    else {
+      const reason = reasonOf(error);
+      if (what.id && reason.code === "network") this.failures++;
+      this.event({ type: "error", ...what, ...reason });
     }
   }
 
   /** @param {string} token */
   auth(token) {
     this.token = token;
+    this.terms = ""; // are to be told anew
     if (!this.session) this.turnOver(); // the next question brings it
     else {
       this.ask(`sessions/${this.session}/auth`, { method: "POST" }).then(
@@ -339,6 +370,7 @@ class EventStream extends Requests {
     if (fields.id) this.move(fields.id, reading);
     if (!fields.data || this.over) return;
     const body = JSON.parse(fields.data);
+    if (fields.event === "closed" && OF_ONE_ROOM.has(body.code)) throw { reason: body.code, text: body.message };
     if (fields.event === "closed") this.fail({ code: CLOSED[/** @type {string} */ (body.code)] ?? 4000, reason: body.code, text: body.message, retryAfterMs: body.retry_after_ms });
     else if (fields.event === "welcome") {
       this.session = body.session;
@@ -348,8 +380,6 @@ class EventStream extends Requests {
 }
 
 export class Poll extends Requests {
-  /** @type {number | null | undefined} */
-  expiresAt = undefined;
   member = "";
 
   run() {
@@ -364,8 +394,8 @@ export class Poll extends Requests {
       this.move(next, reading);
       this.live = live.next;
       this.member = live.member;
-      if (live.expires_at !== this.expiresAt) {
-        this.expiresAt = live.expires_at;
+      if (this.terms !== String(live.expires_at)) {
+        this.terms = String(live.expires_at);
         this.event({ type: "authenticated", user: live.user, member: live.member, expires_in_ms: live.expires_in_ms });
       }
       this.tell(gaps, messages, reading);
@@ -382,6 +412,11 @@ export class Poll extends Requests {
   }
 }
 
+/** As addresses have it. @param {JoinOptions["presence"]} presence */
+function said(presence) {
+  return typeof presence === "object" ? JSON.stringify(presence) : String(presence);
+}
+
 /** Whether others see us by this. @param {JoinOptions["presence"]} presence */
 function visible(presence) {
   return Boolean(presence) && presence !== "watch";
@@ -389,7 +424,7 @@ function visible(presence) {
 
 /** Why a request came to nothing. @param {Down} error @returns {{code: string, message: string, retry_after_ms?: number}} */
 function reasonOf({ status = 0, reason, text, retryAfterMs }) {
-  const passing = !status || status >= 500 || status === 429 || status === 401;
+  const passing = !status || status >= 500 || status === 429;
   return { code: passing ? "network" : reason, message: text ?? reason, ...(retryAfterMs ? { retry_after_ms: retryAfterMs } : {}) };
 }
 

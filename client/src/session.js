@@ -69,6 +69,7 @@ class Reading {
     this.seen = -1;
     this.joined = false; // on this connection
     this.told = true; // the connection knows what others are to be shown of us
+    this.refused = false; // the room, or who is there; asked for again with a new token, or when what we say is new
   }
 
   /** Where to go on. */
@@ -205,7 +206,7 @@ export class Session {
     this.owedLefts.clear();
     this.there = new Map(this.rooms);
     for (const reading of this.rooms.values()) {
-      reading.joined = false;
+      reading.joined = reading.refused = false;
       reading.told = true;
     }
     this.do({ do: "open", transport: this.transport, joins: [...this.rooms.keys()].map((room) => this.joinOf(room)) });
@@ -269,6 +270,8 @@ export class Session {
     // A stream that is opened anew has the same token: who opens often would never come to renew it.
     if (this.hasToken && left != null && this.now + left > this.endsAt + 1000) {
       this.endsAt = this.now + left;
+      for (const reading of this.rooms.values()) reading.told &&= !reading.refused;
+      this.flush();
       this.after(Math.min(2 ** 31 - 1, Math.max(1000, left - Math.min(REFRESH_MARGIN_MS, left / 2))), "refresh");
     }
   }
@@ -379,10 +382,11 @@ export class Session {
     }
     for (const [room, reading] of this.rooms) {
       const stays = this.there.has(room);
-      if (stays && reading.told) continue;
+      if (reading.told && (stays || reading.refused)) continue;
       if (!this.spend()) return;
       this.there.set(room, reading);
       reading.told = true;
+      reading.refused = false;
       const { start, presence } = this.joinOf(room);
       this.do({ do: "send", command: { type: "join", room, ...(stays ? {} : start), presence } });
     }
@@ -419,6 +423,7 @@ export class Session {
 
   /** @param {Draft} draft */
   publish(draft) {
+    if (this.outbox.has(keyOf(draft))) return; // the same again, on its way already
     if (this.state === "closed" || this.outbox.size >= this.outboxMax) {
       const message = this.state === "closed" ? "the client is closed" : `${this.outboxMax} messages wait already`;
       this.do({ do: "refused", error: { id: draft.id, room: draft.room, code: this.state === "closed" ? "closed" : "outbox_full", message } });
@@ -537,11 +542,17 @@ export class Session {
   refusedRoom(room, error) {
     const { about } = error;
     const mark = this.marks.get(room);
+    const reading = this.there.get(room);
+    const current = reading && this.rooms.get(room) === reading && !this.owedLefts.has(room);
+    if (current && !passes(error) && (!about || about === "join" || about === "presence")) {
+      reading.refused = true;
+      if (about !== "presence") this.there.delete(room); // we are not in there: coming again, we say from where
+    }
     if (about === "leave" && !passes(error)) this.left(room); // it was refused before we left it
     else if (about === "seen" && passes(error) && mark) {
       mark.sent = -1;
       this.pause(error);
-    } else if (passes(error) && (about === "leave" || about === "join" || (!about && this.rooms.get(room)?.joined === false))) {
+    } else if (passes(error) && (about === "leave" || about === "join" || (!about && reading?.joined === false))) {
       this.wait("lost", error.message); // we would be deaf there, or ghosts: begin again
     } else {
       if (about === "seen") this.marks.delete(room);
@@ -552,7 +563,8 @@ export class Session {
   /** @param {string} room @param {ServerEvent} event */
   tell(room, event) {
     const reading = this.rooms.get(room);
-    if (!reading || this.owedLefts.has(room)) return;
+    // Not what a room is told that was left and joined anew, as long as the connection does not know of that.
+    if (!reading || this.owedLefts.has(room) || this.there.get(room) !== reading) return;
     // From here on we can say where we were, although nothing has come yet: "the last 50" is another place later.
     if (event.type === "joined" && !reading.epoch) {
       const { since, last = 50 } = reading.options;
@@ -602,6 +614,7 @@ export class Session {
         else this.down({ reason: "silence", text: "nothing was heard from the server" });
         break;
       case "refresh":
+        this.endsAt = 0; // the application may say that the token is still good
         if (this.state === "online" && !this.wantsToken) {
           this.wantsToken = true;
           this.do({ do: "token" });

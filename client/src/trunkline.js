@@ -14,6 +14,8 @@ import { openWebSocket } from "./websocket.js";
 
 const WATCH_MS = 5000;
 const JUMP_MS = 10_000;
+/** @type {Limits} */
+const PRESENCE_LIMITS = { message_bytes: 1024, json_depth: 8, rooms: 0 }; // of every server
 const REMEMBER_MS = 3_600_000;
 /** What a room may be called. */
 export const ROOM_NAME = /^(?!\.{1,2}$)[\w.:~-]{1,255}$/;
@@ -121,8 +123,10 @@ export class Room extends Emitter {
     this.client.step({ type: "seen", room: this.name, offset });
   }
 
-  /** Say something else of ourselves, or nothing more. @param {JoinOptions["presence"]} presence */
+  /** Say something else of ourselves, or nothing more.
+   * @param {JoinOptions["presence"]} presence @throws {TrunklineError} `bad_command`, `too_large`, `too_deep` or `bad_json` */
   present(presence) {
+    checkOptions({ presence });
     this.client.step({ type: "join", room: this.name, options: { presence } });
   }
 
@@ -238,11 +242,13 @@ export class Client extends Emitter {
    * position) or `last` (how many of the newest; 50), and `presence` (true, an object that others see, or `"watch"`).
    * `keep`: so many messages stay in `history`.
    * @param {string} name @param {JoinOptions & {keep?: number}} [options]
-   * @throws {TrunklineError} `bad_room`: no room can have that name; `too_many_rooms`: one of the others is to be closed */
+   * @throws {TrunklineError} `bad_room`: no room can have that name; `too_many_rooms`: one of the others is to be closed;
+   *   `bad_position`: it cannot begin there; or what is said of us is too large (1 KiB), or no object */
   room(name, { keep = 0, ...options } = {}) {
     let room = this.rooms.get(name);
     if (!room) {
       if (!ROOM_NAME.test(name)) throw new TrunklineError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
+      checkOptions(options);
       if (this.rooms.size >= this.limits.rooms) throw new TrunklineError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
       room = new Room(this, name);
       this.rooms.set(name, room);
@@ -382,11 +388,11 @@ export class Client extends Emitter {
   /** One question at a time, however often it is asked. */
   ask() {
     this.asking ??= Promise.resolve().then(() => this.options.getToken?.())
+      .finally(() => { this.asking = undefined; }) // before it is acted on: that may come to asking again
       .then(
         (token) => this.step(token ? { type: "token", token } : { type: "no-token", final: true, text: "there is no token" }),
         (error) => this.step({ type: "no-token", final: error?.status === 401 || error?.status === 403, text: String(error?.message ?? error) }),
-      )
-      .finally(() => { this.asking = undefined; });
+      );
   }
 
   /** Whatever says that the network or we ourselves were away. */
@@ -448,16 +454,26 @@ export function connect(url, options) {
  * @param {any} data @param {Limits} limits @throws {TrunklineError} */
 function check(data, limits) {
   const text = JSON.stringify(data);
-  if (text === undefined || UNPAIRED.test(text)) {
-    throw new TrunklineError({ code: "bad_json", message: text ? "half a surrogate pair cannot be sent" : "data is a JSON value" });
-  }
+  /** @param {string} code @param {string} message */
+  const refuse = (code, message) => { throw new TrunklineError({ code, message }); };
+  if (text === undefined || UNPAIRED.test(text)) refuse("bad_json", text ? "half a surrogate pair cannot be sent" : "data is a JSON value");
   const bytes = new TextEncoder().encode(text).length;
-  if (bytes > limits.message_bytes) {
-    throw new TrunklineError({ code: "too_large", message: `data of ${bytes} bytes, at most ${limits.message_bytes} allowed` });
-  }
+  if (bytes > limits.message_bytes) refuse("too_large", `data of ${bytes} bytes, at most ${limits.message_bytes} allowed`);
   let depth = 0;
   for (const [bracket] of text.replace(/"(?:[^"\\]|\\.)*"/g, "").matchAll(/[[\]{}]/g)) {
     depth += bracket === "[" || bracket === "{" ? 1 : -1;
-    if (depth > limits.json_depth) throw new TrunklineError({ code: "too_deep", message: `data is nested deeper than ${limits.json_depth} levels` });
+    if (depth > limits.json_depth) refuse("too_deep", `data is nested deeper than ${limits.json_depth} levels`);
+  }
+}
+
+/** What of one room no server takes: on streams and polls it would be refused together with all others.
+ * @param {JoinOptions} options @throws {TrunklineError} */
+function checkOptions({ since = "now", last = 0, presence }) {
+  if (!/^(start|now|([a-z0-9]{1,16}\.)?(0|[1-9]\d{0,15}))$/.test(String(since)) || !(Number.isSafeInteger(last) && last >= 0)) {
+    throw new TrunklineError({ code: "bad_position", message: `one begins at start, now, an offset or a position, or with the last so many; not ${JSON.stringify({ since, last })}` });
+  }
+  if (typeof presence === "object" && presence && !Array.isArray(presence)) check(presence, PRESENCE_LIMITS);
+  else if (![undefined, null, true, false, "watch"].includes(/** @type {any} */ (presence))) {
+    throw new TrunklineError({ code: "bad_command", message: 'presence is true, "watch", or an object that others are shown' });
   }
 }

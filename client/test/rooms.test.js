@@ -142,6 +142,42 @@ onEach("what others see of us is said of each room, and ends with it", (transpor
   await until(async () => (await shown(ana)).length === 0);
 }));
 
+onEach("a room that is closed and opened again while much is to be sent is not told what the old one is", (transport) => online(transport, async (client) => {
+  const room = name();
+  await publish(room, 30);
+  const reading = client.room(room, { since: "now" });
+  await until(() => client.session.rooms.get(room)?.joined, () => client.state);
+  let going = true;
+  const others = (async () => { while (going) await publish(room, 1); })();
+  for (let n = 0; n < 140; n++) client.room("elsewhere").publish(n).catch(() => {});
+  /** @type {number[]} */
+  const got = [];
+  reading.close();
+  client.room(room, { since: "start" }).on("message", ({ offset }) => got.push(offset));
+  await until(() => got.length > 40, () => got);
+  going = false;
+  await others;
+  assert.deepEqual(got, upTo(got.length));
+}), ["websocket", "sse"]);
+
+onEach("what one room cannot have is no trouble for the others", (transport) => online(transport, async (client) => {
+  const refused = (/** @type {string} */ code) => (/** @type {any} */ error) => error.code === code;
+  assert.throws(() => client.room("a", { since: "foo.bar" }), refused("bad_position"));
+  assert.throws(() => client.room("a", { last: -1 }), refused("bad_position"));
+  assert.throws(() => client.room("a", { presence: /** @type {any} */ ("hello") }), refused("bad_command"));
+  assert.throws(() => client.room("a", { presence: { text: "x".repeat(1100) } }), refused("too_large"));
+  assert.throws(() => client.room("a", { presence: { deep: [[[[[[[[[]]]]]]]]] } }), refused("too_deep"));
+  assert.throws(() => client.room("a").present(/** @type {any} */ (1)), refused("bad_command"));
+  /** @type {Set<string>} */
+  const told = new Set();
+  for (let n = 0; n < 40; n++) {
+    const room = client.room(`wordy-${n}`, { since: "start", presence: { text: String.fromCodePoint(0x4e00 + n).repeat(300) } });
+    room.on("message", () => told.add(room.name));
+  }
+  for (let n = 0; n < 40; n++) await publish(`wordy-${n}`, 1);
+  await until(() => told.size === 40, () => [...told]);
+}));
+
 onEach("presence that is changed before the connection is up does not change where a room begins", async (transport) => {
   const room = name();
   await publish(room, 120);
@@ -249,6 +285,13 @@ test("a client has one connection at most, through 10,000 changes of the network
   assert(made > 500);
   client.close();
   assert.equal(alive.size, 0);
+});
+
+test("the same message twice is one, however full the outbox is", async () => {
+  const client = open("websocket", { outboxMax: 1 });
+  const room = client.room(name());
+  assert.deepEqual(await Promise.all([room.publish(1, { id: "same-id" }), room.publish(1, { id: "same-id" })]), [1, 1]);
+  client.close();
 });
 
 test("a history of one holds one", async () => {

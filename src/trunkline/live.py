@@ -138,29 +138,31 @@ class Live:
 
     # Presence.
 
-    def arrive(self, room: str, member: str, data: bytes) -> None:
-        """One more connection of a member.
+    def arrive(self, room: str, member: str, client: str, data: bytes) -> None:
+        """One more connection of a member, by one of their clients.
 
         Raises:
             RequestError: `too_many_members`.
         """
         live = self._of(room)
-        live.presence.arrive(member, data, now_ms())
+        live.presence.arrive(member, data, now_ms(), client)
         self._presence_changed(room, live)
 
-    def depart(self, room: str, member: str, *, at_once: bool = False, grace_s: float | None = None) -> None:
+    def depart(
+        self, room: str, member: str, client: str, *, at_once: bool = False, grace_s: float | None = None
+    ) -> None:
         """One connection less. After the last one, the others are told when the grace is over, or at once."""
         live = self._rooms.get(room)
         if live is not None:
             until = None if at_once else time.monotonic() + (self._grace_s if grace_s is None else grace_s)
-            live.presence.depart(member, until)
+            live.presence.depart(member, until, client)
             self._presence_changed(room, live)
 
-    def leave(self, room: str, member: str) -> None:
-        """Whoever polled does so no longer."""
+    def leave(self, room: str, member: str, client: str) -> None:
+        """A client that polled does so no longer."""
         live = self._rooms.get(room)
         if live is not None:
-            live.presence.leave(member)
+            live.presence.leave(member, client)
             self._presence_changed(room, live)
 
     def members(self, room: str) -> tuple[int, list[Member]]:

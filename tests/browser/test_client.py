@@ -116,11 +116,12 @@ async def test_a_token_that_ends(browser: Browser, tmp_path: Path) -> None:
     config = tmp_path / "trunkline.toml"
     config.write_text(f'auth = "jwt"\n[jwt]\nsecret = "{SECRET}"\n')
     with Server("--config", str(config), store=f"sqlite:///{tmp_path}/t.db") as server:
-        for transport in ("websocket", "sse", "longpoll"):
+
+        async def renew(transport: str) -> None:
             page = await browser.new_page()
             asked: list[str] = []
-            page.on("request", lambda request, asked=asked: asked.append(request.url))
-            page.on("websocket", lambda socket, asked=asked: asked.append(socket.url))
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("websocket", lambda socket: asked.append(socket.url))
             tokens = [token("ana", lifetime_s=4 * (n + 1)) for n in range(3)]
             await page.goto(f"{server.url}/healthz")
             await page.evaluate(
@@ -137,6 +138,8 @@ async def test_a_token_that_ends(browser: Browser, tmp_path: Path) -> None:
             assert await page.evaluate("changes") == [f"connecting {transport}", f"online {transport}"]
             assert not [url for url in asked if any(text in url for text in tokens)]
             await page.close()
+
+        await asyncio.gather(*[renew(transport) for transport in ("websocket", "sse", "longpoll")])
 
 
 async def test_one_connection_in_strict_mode(browser: Browser, server: Server) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.access.support import SECRET
 from tests.clients.support import LANGUAGES, Agent, Balancer, Meddler
 from tests.support import ROOT, WAIT_S, Server, publish
 from trunkline.client.session import Session
@@ -64,20 +66,49 @@ def test_the_same_exchanges(exchange: Path) -> None:
         assert json.loads(json.dumps(session.step(step["input"], step["at"]))) == step["effects"], step["input"]
 
 
-@pytest.mark.parametrize("tests", ["session", "rooms"])
-async def test_the_javascript_by_itself(server: Server, tests: str) -> None:
-    """The client's own tests, by node's runner."""
+async def node_tests(tests: str, **environment: str) -> None:
+    """By node's runner."""
     ended = await asyncio.to_thread(
         subprocess.run,
         ["node", "--test", f"client/test/{tests}.test.js"],
         cwd=ROOT,
-        env=os.environ | {"URL": server.url},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
         timeout=WAIT_S * 6,
     )
     assert ended.returncode == 0, ended.stdout[-4000:]
+
+
+@pytest.mark.parametrize("tests", ["session", "rooms"])
+async def test_the_javascript_by_itself(server: Server, tests: str) -> None:
+    """The client's own tests."""
+    await node_tests(tests, URL=server.url)
+
+
+async def test_the_javascript_with_tokens(tmp_path: Path) -> None:
+    """Tokens that end, and permissions that come and go, on living connections."""
+    config = tmp_path / "trunkline.toml"
+    config.write_text(f'auth = "jwt"\npresence_grace = 0.2\n[jwt]\nsecret = "{SECRET}"\n')
+    with Server("--config", str(config)) as server:
+        await node_tests("tokens", URL=server.url, SECRET=SECRET)
+
+
+async def test_a_room_that_is_full(tmp_path: Path, language: str, transport: str) -> None:
+    """Who cannot be shown any more reads all the same, and so are the other rooms read."""
+    few = "import trunkline.core.presence as p; p.MEMBERS_MAX = 1; from trunkline.cli import main; main()"
+    command = [sys.executable, "-c", few, "serve", "--port", "PORT", "--store", f"sqlite:///{tmp_path}/log.db"]
+    with Server(command=command) as server:
+        async with (
+            Agent(language, server.url, "a", "ana", "websocket") as ana,
+            Agent(language, server.url, "a", "ben", transport, 3) as ben,
+        ):
+            await ana.until(lambda agent: len(agent.offsets) == 3)
+            await ben.until(lambda agent: len(agent.offsets) == 3 and len(agent.all("stored")) == 3)
+            assert [error["about"] for error in ben.all("error") + ana.all("error")] == ["presence"]
+            await ben.end()
+            await ana.end()
 
 
 async def test_cut_and_killed(server: Server, language: str, transport: str) -> None:

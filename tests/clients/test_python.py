@@ -179,6 +179,55 @@ async def test_sizes_are_counted_as_they_are_sent(server: Server, transport: str
         assert (await anext(room)).offset == 1
 
 
+async def test_a_slow_loop_that_ends(
+    server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room that was closed is not read again by whoever still loops; a listener beside a loop is told once."""
+    monkeypatch.setattr(module, "QUEUE_MAX", 50)
+    await publish_many(http, server.url, "a", list(range(120)))
+    async with asyncio.timeout(WAIT_S), connect(server.url) as client:
+        room = client.room("a", since="start", presence=True)
+        await until(lambda: len(room._queue) == 50)
+        room.close()
+        again = client.room("a", since="now")
+        got: list[int] = []
+        again.on("message", lambda message: got.append(message.offset))
+        assert len([message async for message in room]) == 50
+        again.close()
+        both = client.room("a", since="start")
+        both.on("message", lambda message: got.append(message.offset))
+        loop = aiter(both)
+        await until(lambda: len(got) == 120)
+        assert [(await anext(loop)).offset for _ in range(120)] == list(range(1, 121))
+        assert got == list(range(1, 121))
+
+
+async def test_a_mistake_is_no_silence(
+    server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong inside, the session hears of it, and begins anew."""
+    for transport in TRANSPORTS:
+        async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
+            room = client.room("a", since="start")
+            await until(lambda client=client: client.state == "online")
+            receive, failed = room.receive, []
+
+            def fail(event: Any, receive: Any = receive, failed: Any = failed) -> None:
+                if event["type"] == "message" and not failed:
+                    failed.append(event)
+                    raise KeyError("a mistake")
+                receive(event)
+
+            monkeypatch.setattr(room, "receive", fail)
+            await publish_many(http, server.url, "a", [1])
+            await until(lambda failed=failed: failed)
+            await until(lambda client=client: client.state == "online")
+            offset = await room.publish(2)
+            while (await anext(room)).offset != offset:
+                pass
+    assert "the connection failed" in caplog.text
+
+
 async def test_what_no_server_takes(server: Server) -> None:
     deep: Any = []
     for _ in range(600):

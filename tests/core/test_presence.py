@@ -95,6 +95,25 @@ def test_a_poller_leaves_while_its_poll_is_still_there() -> None:
     assert "ana" in presence
 
 
+def test_each_client_for_itself() -> None:
+    """A tab that leaves takes away itself alone: not the phone that polls, nor the grace of another tab."""
+    presence = Presence()
+    presence.arrive("ana", b"{}", 1, "phone")
+    presence.depart("ana", 30.0, "phone")  # between two polls
+    presence.arrive("ana", b"{}", 1, "tab")
+    presence.depart("ana", None, "tab")
+    presence.leave("ana", "tab")
+    assert "ana" in presence
+    presence.arrive("ana", b"{}", 1, "other tab")
+    presence.leave("ana", "phone")
+    assert "ana" in presence
+    presence.depart("ana", 10.0, "other tab")
+    presence.expire(9.0)
+    assert "ana" in presence
+    presence.expire(10.0)
+    assert len(presence) == 0
+
+
 def test_there_is_an_end_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MEMBERS_MAX", 2)
     presence = Presence()
@@ -105,20 +124,24 @@ def test_there_is_an_end_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     presence.arrive("a", b"{}", 2)
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["arrive", "depart", "leave", "tell", "wait"]), st.sampled_from("abc")))
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["arrive", "depart", "leave", "tell", "wait"]), st.sampled_from("abc"), st.sampled_from("xy")
+    )
+)
 
 
 @given(STEPS)
-def test_whoever_follows_the_changes_knows_who_is_there(steps: list[tuple[str, str]]) -> None:
+def test_whoever_follows_the_changes_knows_who_is_there(steps: list[tuple[str, str, str]]) -> None:
     """A reader who adds `joined` and removes `left` has the same members as the room, after every telling."""
     presence, known, now = Presence(), set(), 0.0
-    for step, member in steps:
+    for step, member, by in steps:
         if step == "arrive":
-            presence.arrive(member, b"{}", 1)
+            presence.arrive(member, b"{}", 1, by)
         elif step == "depart":
-            presence.depart(member, now + 2)
+            presence.depart(member, now + 2, by)
         elif step == "leave":
-            presence.leave(member)
+            presence.leave(member, by)
         elif step == "wait":
             now += 1
             presence.expire(now)

@@ -22,7 +22,9 @@ from trunkline.client.json_text import Json, depth, dumps
 from trunkline.client.requests import POLL_WAIT_S, EventStreamDriver, PollDriver
 from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
+from trunkline.core.attendance import parse_presence
 from trunkline.core.message import check_room
+from trunkline.core.position import NOW, parse_start
 from trunkline.errors import RequestError
 
 log = logging.getLogger("trunkline.client")
@@ -93,6 +95,7 @@ class Room(_Emitter):
         self._queue: deque[Message] = deque()
         self._queued = True  # unless somebody listens, and nobody loops
         self._behind: Json | None = None  # too much waits: where to go on when it does not
+        self._emitted = -1
         self._moved = asyncio.Event()
         self._error: ClientError | None = None
         self._closed = False
@@ -123,8 +126,13 @@ class Room(_Emitter):
         self._client.step({"type": "seen", "room": self.name, "offset": offset})
 
     def present(self, presence: bool | str | Json) -> None:
-        """Say something else of ourselves, or nothing more."""
-        dumps(presence)
+        """Say something else of ourselves, or nothing more.
+
+        Raises:
+            ClientError: It is too large (1 KiB), or no object.
+            TypeError, ValueError: It is no JSON.
+        """
+        _check_options({"presence": presence})
         self._options["presence"] = presence
         self._client.step({"type": "join", "room": self.name, "options": {"presence": presence}})
 
@@ -157,7 +165,7 @@ class Room(_Emitter):
         while not self._queue:
             if self._behind is not None:
                 start, self._behind = self._behind, None
-                self._client.read_again(self.name, {**self._options, **start})
+                self._client.read_again(self, {**self._options, **start})
             if self._error is not None:
                 raise self._error
             if self._closed:
@@ -171,8 +179,10 @@ class Room(_Emitter):
         kind = event["type"]
         if kind == "message":
             message = _message(event)
-            self._emit("message", message)
-            if self._queued and self._behind is None:
+            if message.offset > self._emitted:  # not what is read again for a slow loop
+                self._emitted = message.offset
+                self._emit("message", message)
+            if self._queued and self._behind is None and not self._closed:
                 self._queue.append(message)
                 if len(self._queue) >= QUEUE_MAX:
                     self._behind = self._client.start_of(self.name)
@@ -186,6 +196,8 @@ class Room(_Emitter):
                 self.members[member["member"]] = member
             for member in event.get("left", ()):
                 self.members.pop(member, None)
+        elif kind == "gap":
+            self._emitted = int(event["next"].rpartition(".")[2])
         elif kind == "seen":
             for mark in event["marks"]:
                 self.marks[mark["member"]] = max(mark["offset"], self.marks.get(mark["member"], 0))
@@ -199,6 +211,7 @@ class Room(_Emitter):
     def end(self, error: ClientError | None = None) -> None:
         """Nothing follows; because of *error*, if it is not what the application wanted."""
         self._closed = True
+        self._behind = None
         self._error = self._error or error
         self._moved.set()
 
@@ -300,19 +313,20 @@ class Client(_Emitter):
             presence: True, or a dict that others are shown; `watch` to be told only.
 
         Raises:
-            ClientError: `closed`; or, as a RoomError, `bad_room` (no room can have that name) or `too_many_rooms`.
+            ClientError: `closed`; or, as a RoomError, `bad_room` (no room can have that name), `bad_position`,
+                `too_many_rooms`, or what is wrong with *presence*: too large (1 KiB), or no object.
             TypeError, ValueError: *presence* is no JSON.
         """
         room = self._rooms.get(name)
         if room is None:
             _check_room(name)
-            dumps(presence)
+            options = {"since": since, "last": last, "presence": presence}
+            options = {key: value for key, value in options.items() if value is not None}
+            _check_options(options)
             if self.state == "closed":
                 raise ClientError("closed", "the client is closed")
             if len(self._rooms) >= self._limits["rooms"]:
                 raise RoomError("too_many_rooms", f"at most {self._limits['rooms']} rooms at once; close one first")
-            options = {"since": since, "last": last, "presence": presence}
-            options = {key: value for key, value in options.items() if value is not None}
             room = self._rooms[name] = Room(self, name, options)
             self.step({"type": "join", "room": name, "options": options})
         return room
@@ -385,10 +399,11 @@ class Client(_Emitter):
         """Where a room is to be read on, after what was told."""
         return self._session.rooms[name].start
 
-    def read_again(self, name: str, options: Json) -> None:
-        """Read a room from another place."""
-        self.step({"type": "leave", "room": name})
-        self.step({"type": "join", "room": name, "options": options})
+    def read_again(self, room: Room, options: Json) -> None:
+        """Read a room from another place, if it is read at all."""
+        if self._rooms.get(room.name) is room:
+            self.step({"type": "leave", "room": room.name})
+            self.step({"type": "join", "room": room.name, "options": options})
 
     # Between the session and the world.
 
@@ -529,6 +544,15 @@ def _message(event: Json) -> Message:
 def _check_room(name: str) -> None:
     try:
         check_room(name)
+    except RequestError as error:
+        raise RoomError(error.code, str(error)) from None
+
+
+def _check_options(options: Json) -> None:
+    """What of one room no server takes: on streams and polls it would be refused together with all others."""
+    try:
+        parse_start(options.get("since"), options.get("last"), NOW)
+        parse_presence(dumps(options.get("presence", False)))
     except RequestError as error:
         raise RoomError(error.code, str(error)) from None
 

@@ -6,6 +6,9 @@ import asyncio
 import codecs
 import contextlib
 import json
+import logging
+import re
+import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -15,12 +18,14 @@ from trunkline.client.errors import Down
 from trunkline.client.json_text import Json, dumps
 from trunkline.client.websocket import Wire
 
+log = logging.getLogger("trunkline.client")
+
 TIMEOUT_S = 10.0
 POLL_WAIT_S = 25
 IDLE_S = 20.0
 PAGE = 1000
 JOINS_AT_ONCE = 4
-PLACES_MAX = 12_000  # characters of all rooms and positions: heads of requests are limited, ours and proxies'
+ADDRESS_MAX = 12_000  # characters of what is asked for: heads of requests are limited, ours and proxies'
 Pairs = Sequence[tuple[str, object]]
 T = TypeVar("T")
 
@@ -28,6 +33,17 @@ T = TypeVar("T")
 CLOSED = {
     "replaced": 4201, "disconnected": 4200, "unauthorized": 4100, "token_expired": 4101, "revoked": 4102,
 }  # fmt: skip
+
+
+# Refusals of a request for many rooms that one of them has earned.
+OF_ONE_ROOM = frozenset(
+    {
+        "forbidden", "bad_room", "bad_position", "bad_json", "bad_command", "not_found", "too_deep", "too_large",
+        "too_many_members",
+    }
+)  # fmt: skip
+
+_POSITION = re.compile(r"\w+\.\d+\Z")
 
 
 class _Turned(Exception):
@@ -60,8 +76,8 @@ class Requests:
         self._expires_at: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._farewells: set[asyncio.Task[None]] = set()  # what is still said after the end
-        self._spawn(self._run())
-        self._spawn(self._post_all())
+        self._spawn(self._unless_it_fails(self._run()))
+        self._spawn(self._unless_it_fails(self._post_all()))
 
     # What the session says.
 
@@ -163,7 +179,7 @@ class Requests:
         try:
             count = await self._ask(path, body=body)
         except Down as error:
-            self._event({"type": "error", "about": command["type"], "room": command["room"], **_reason(error)})
+            self._refused(error, about=command["type"], room=command["room"])
         else:
             if count is not None:
                 self._event({"type": "unread", "rooms": [count]})
@@ -191,9 +207,15 @@ class Requests:
             body = {"id": draft["id"], "data": draft["data"]}
             self._event({"type": "ack", **await self._ask(f"rooms/{room}", body=body)})
         except Down as error:
-            reason = _reason(error)
-            self._failures += reason["code"] == "network"
-            self._event({"type": "error", "about": "message", "id": draft["id"], "room": room, **reason})
+            self._refused(error, about="message", id=draft["id"], room=room)
+
+    def _refused(self, error: Down, **what: str) -> None:
+        if error.down.get("status") == 401:
+            self._fail(error)  # nothing will come through before there is another token
+            return
+        reason = _reason(error)
+        self._failures += "id" in what and reason["code"] == "network"
+        self._event({"type": "error", **what, **reason})
 
     # Listening.
 
@@ -211,8 +233,8 @@ class Requests:
                 except _Turned:
                     pass
                 except Down as error:
-                    if error.reason == "forbidden":
-                        await self._check()
+                    if error.reason in OF_ONE_ROOM:
+                        await self._check(error)
                     elif error.reason == "too_many_rooms" and self._rooms:
                         self._lose(next(reversed(self._rooms)), error)
                     else:
@@ -221,12 +243,21 @@ class Requests:
         except Down as error:
             self._fail(error)
 
+    async def _unless_it_fails(self, work: Awaitable[None]) -> None:
+        """A mistake of ours must not leave us deaf: the session begins anew."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("the connection failed")
+            self._fail(Down("internal", text=str(error) or type(error).__name__))
+
     async def _once(self, listen: Callable[[], Awaitable[None]]) -> None:
         if self._rooms:
             await listen()
         else:
-            await self._ask("healthz")
+            who = await self._ask("whoami")
             self._welcome()
+            self._event({**who, "type": "authenticated"})
             await self._sleep(IDLE_S)
 
     def _part(self) -> None:
@@ -280,7 +311,7 @@ class Requests:
     async def _join(self, join: Json) -> None:
         """A page of a room says where it stands, unless we know."""
         room, start = join["room"], join["start"]
-        if "." in str(start.get("since")):
+        if _POSITION.match(str(start.get("since"))):
             self._rooms[room] = {**join, "position": start["since"]}
             return
         self._joining[room] = join
@@ -301,41 +332,61 @@ class Requests:
 
     def _lose(self, room: str, error: Down) -> None:
         """One room that may not be read is no reason to lose the others."""
-        if error.reason not in ("forbidden", "bad_room", "bad_position", "not_found", "too_many_rooms"):
+        if error.reason not in OF_ONE_ROOM and error.reason != "too_many_rooms":
             raise error
         self._rooms.pop(room, None)
         text = error.down.get("text") or error.reason
         self._event({"type": "error", "about": "join", "room": room, "code": error.reason, "message": text})
 
-    async def _check(self) -> None:
-        """Something may not be had any more: find out what, and go on without it."""
+    def _hide(self, joined: Json, error: Down) -> None:
+        """A room may be read, but who is there is not for us, or we not for them."""
+        joined["presence"] = False
+        refusal = {"room": joined["room"], "code": error.reason, "message": error.down.get("text") or error.reason}
+        self._event({"type": "error", "about": "presence", **refusal}, joined)
+
+    async def _check(self, error: Down) -> None:
+        """Something of what was asked for together cannot be had: find out what, and go on without it."""
+        found = False
         for joined in list(self._rooms.values()):
-            room = joined["room"]
-            if joined["presence"]:
-                try:
-                    await self._ask(f"rooms/{room}", query=[("limit", 1), ("presence", "watch")])
-                except Down as error:
-                    if error.reason == "forbidden":
-                        joined["presence"] = False
-                        text = "you may not see who is there"
-                        refusal = {"about": "presence", "room": room, "code": "forbidden", "message": text}
-                        self._event({"type": "error", **refusal})
-            try:
-                await self._ask(f"rooms/{room}", query=[("limit", 1)])
-            except Down as error:
-                self._lose(room, error)
+            refused = await self._why(joined["room"], ("since", joined["position"]))
+            hidden = None
+            if refused is None and joined["presence"]:
+                hidden = await self._why(joined["room"], ("presence", _said(joined["presence"])))
+            if refused is not None:
+                self._lose(joined["room"], refused)
+            elif hidden is not None and hidden.reason in OF_ONE_ROOM:
+                self._hide(joined, hidden)
+            elif hidden is not None:
+                raise hidden
+            found = found or refused is not None or hidden is not None
+        if not found:  # it has passed, or comes from elsewhere
+            raise Down("network", text=error.down.get("text") or error.reason)
+
+    async def _why(self, room: str, *query: tuple[str, object]) -> Down | None:
+        """Why a room cannot be had; None if it can."""
+        try:
+            await self._ask(f"rooms/{room}", query=[("limit", 1), *query])
+        except Down as error:
+            return error
+        return None
 
     def _query(self) -> list[tuple[str, object]]:
         """What is asked for: every room from where it stands, and what others are to be told of us there."""
-        characters = 0
+        left = ADDRESS_MAX
         presences: dict[str, list[str]] = {}
         for room, joined in list(self._rooms.items()):
-            characters += 2 * len(room) + len(joined["position"])
-            presence = joined["presence"]
-            if characters > PLACES_MAX:
+            left -= len(room) + len(joined["position"]) + 2
+            if left < 0:
                 self._lose(room, Down("too_many_rooms", text="the names of all rooms together are too long"))
-            elif presence:
-                said = presence if isinstance(presence, str) else dumps(presence).decode()
+                continue
+            if not joined["presence"]:
+                continue
+            said = _said(joined["presence"])
+            length = len(room) + 1 + (0 if said in presences else len(urllib.parse.quote(said)) + 20)
+            if length > left:
+                self._hide(joined, Down("too_large", text="what is told of us in all rooms together is too long"))
+            else:
+                left -= length
                 presences.setdefault(said, []).append(room)
         pairs: list[tuple[str, object]] = [
             ("since", ",".join(f"{room}={joined['position']}" for room, joined in self._rooms.items()))
@@ -426,6 +477,8 @@ class EventStreamDriver(Requests):
             return
         body = json.loads(fields["data"])
         kind = fields.get("event", "message")
+        if kind == "closed" and body["code"] in OF_ONE_ROOM:
+            raise Down(body["code"], text=body["message"])
         if kind == "closed":
             code, after_ms = CLOSED.get(body["code"], 4000), body.get("retry_after_ms") or 0
             self._fail(Down(body["code"], code=code, text=body["message"], retryAfterMs=after_ms))
@@ -468,6 +521,11 @@ class PollDriver(Requests):
             await self._sleep(self._wire.poll_ms / 1000)
 
 
+def _said(presence: Any) -> str:
+    """As addresses have it."""
+    return presence if isinstance(presence, str) else dumps(presence).decode()
+
+
 def _visible(presence: Any) -> bool:
     """Whether others see us by this."""
     return bool(presence) and presence != "watch"
@@ -476,7 +534,7 @@ def _visible(presence: Any) -> bool:
 def _reason(error: Down) -> Json:
     """Why a request came to nothing, as the session is told."""
     status, after_ms = error.down.get("status", 0), error.down.get("retryAfterMs")
-    passing = not status or status >= 500 or status in (401, 429)
+    passing = not status or status >= 500 or status == 429
     reason = {"code": "network" if passing else error.reason, "message": error.down.get("text") or error.reason}
     return {**reason, "retry_after_ms": after_ms} if after_ms else reason
 

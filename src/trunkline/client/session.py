@@ -65,6 +65,7 @@ class _Reading:
         self.seen = -1
         self.joined = False  # on this connection
         self.told = True  # the connection knows what others are to be shown of us
+        self.refused = False  # the room, or who is there; asked for again with a new token, or when what we say is new
 
     @property
     def start(self) -> Json:
@@ -222,7 +223,7 @@ class Session:
         self._owed_lefts.clear()
         self._there = dict(self.rooms)
         for reading in self.rooms.values():
-            reading.joined = False
+            reading.joined = reading.refused = False
             reading.told = True
         self._do("open", transport=self.transport, joins=[self._join_of(room) for room in self.rooms])
 
@@ -285,6 +286,9 @@ class Session:
         # A stream that is opened anew has the same token: who opens often would never come to renew it.
         if self._has_token and left is not None and self._now + left > self._ends_at + 1000:
             self._ends_at = self._now + left
+            for reading in self.rooms.values():
+                reading.told = reading.told and not reading.refused
+            self._flush()
             self._after(min(2**31 - 1, max(1000, left - min(REFRESH_MARGIN_MS, left / 2))), "refresh")
 
     # Losing the connection.
@@ -399,12 +403,13 @@ class Session:
             self._send("leave", room=room)
         for room, reading in self.rooms.items():
             stays = room in self._there
-            if stays and reading.told:
+            if reading.told and (stays or reading.refused):
                 continue
             if not self._spend():
                 return
             self._there[room] = reading
             reading.told = True
+            reading.refused = False
             join = self._join_of(room)
             self._send("join", room=room, **({} if stays else join["start"]), presence=join["presence"])
 
@@ -436,6 +441,8 @@ class Session:
     # Writing.
 
     def _publish(self, draft: Json) -> None:
+        if (draft["room"], draft["id"]) in self.outbox:
+            return  # the same again, on its way already
         closed = self.state == "closed"
         if closed or len(self.outbox) >= self._outbox_max:
             message = "the client is closed" if closed else f"{self._outbox_max} messages wait already"
@@ -546,7 +553,12 @@ class Session:
 
     def _refused_room(self, room: str, error: Json) -> None:
         about, passes = error.get("about"), _passes(error)
-        reading, mark = self.rooms.get(room), self._marks.get(room)
+        reading, mark = self._there.get(room), self._marks.get(room)
+        current = reading is not None and self.rooms.get(room) is reading and room not in self._owed_lefts
+        if reading is not None and current and not passes and about in (None, "join", "presence"):
+            reading.refused = True
+            if about != "presence":
+                del self._there[room]  # we are not in there: coming again, we say from where
         if about == "leave" and not passes:
             self._left(room)  # it was refused before we left it
         elif about == "seen" and passes and mark is not None:
@@ -557,12 +569,13 @@ class Session:
         else:
             if about == "seen":
                 self._marks.pop(room, None)
-            if reading is not None and (about == "presence" or not passes):
+            if room in self.rooms and (about == "presence" or not passes):
                 self._do("tell", room=room, event=error)
 
     def _tell(self, room: str, event: Json) -> None:
         reading = self.rooms.get(room)
-        if reading is None or room in self._owed_lefts:
+        # Not what a room is told that was left and joined anew, as long as the connection does not know of that.
+        if reading is None or room in self._owed_lefts or self._there.get(room) is not reading:
             return
         kind = event["type"]
         if kind == "joined":
@@ -612,6 +625,7 @@ class Session:
             else:
                 self._down({"reason": "silence", "text": "nothing was heard from the server"})
         elif name == "refresh":
+            self._ends_at = 0.0  # the application may say that the token is still good
             if self.state == "online" and not self._wants_token:
                 self._wants_token = True
                 self._do("token")

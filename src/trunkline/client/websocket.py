@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,8 @@ import aiohttp
 from yarl import URL
 
 from trunkline.client.json_text import Json, dumps
+
+log = logging.getLogger("trunkline.client")
 
 
 class Wire(NamedTuple):
@@ -84,6 +87,9 @@ class WebSocketDriver:
             self._ended({"reason": "network", "text": str(error), "unreachable": True})
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._ended({"reason": "network", "text": str(error) or type(error).__name__})
+        except Exception as error:
+            log.exception("the connection failed")  # a mistake of ours must not leave us deaf
+            self._ended({"reason": "internal", "text": str(error) or type(error).__name__})
 
     async def _until_closed(self, work: Any) -> Any:
         """The outcome of this, or None if the driver is closed before."""

@@ -1,8 +1,9 @@
 """Who is in a room.
 
-Everybody holds their place once per connection. When the last hold is let go, the place is kept for a grace time, so
-that a connection that breaks and comes back says nothing to anybody; then, or at once if they left on purpose, they
-are gone. Readers are told the difference since they were told last, so a storm of joins is a few large events.
+A member may be there by several clients: tabs, a phone. Each client holds the place once per connection. When it lets
+go of the last one, its hold is kept for a grace time, so that a connection that breaks and comes back says nothing to
+anybody; then, or at once if it left on purpose, it ends, and with the last client the member is gone. Readers are told
+the difference since they were told last, so a storm of joins is a few large events.
 """
 
 from __future__ import annotations
@@ -40,14 +41,23 @@ class Changes(NamedTuple):
     """Those of `joined` who were not there."""
 
 
+class _Hold:
+    """By one client."""
+
+    __slots__ = ("connections", "leaving", "until")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.leaving = False  # it has said so, and a connection has still to end
+        self.until = 0.0  # once there is no connection
+
+
 class _Place:
-    __slots__ = ("holds", "leaving", "member", "until")
+    __slots__ = ("holds", "member")
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        self.holds = 1
-        self.leaving = False  # they have said so, and a connection of theirs has still to end
-        self.until: float | None = None
+        self.holds: dict[str, _Hold] = {}
 
 
 class Presence:
@@ -55,7 +65,7 @@ class Presence:
 
     def __init__(self) -> None:
         self._places: dict[str, _Place] = {}
-        self._ending: set[str] = set()  # nobody holds them
+        self._ending: set[tuple[str, str]] = set()  # (member, client) without a connection
         self._changed: dict[str, bool] = {}  # member → whether they were there when that was told last
 
     def __len__(self) -> int:
@@ -74,8 +84,11 @@ class Presence:
         places = iter(self._places.values())
         return [place.member for place, _ in zip(places, range(TOLD_MAX), strict=False)]
 
-    def arrive(self, member: str, data: bytes, at: int) -> None:
+    def arrive(self, member: str, data: bytes, at: int, client: str = "") -> None:
         """One more connection of theirs.
+
+        Args:
+            client: By which of their clients.
 
         Raises:
             RequestError: `too_many_members`.
@@ -85,43 +98,44 @@ class Presence:
             if len(self._places) >= MEMBERS_MAX:
                 raise RequestError("too_many_members", f"at most {MEMBERS_MAX} members of one room are told of", 5000)
             self._changed.setdefault(member, False)
-            self._places[member] = _Place(Member(member, at, msgspec.Raw(data)))
-            return
-        place.holds += 1
-        place.leaving = False
-        place.until = None
-        self._ending.discard(member)
-        if bytes(place.member.data) != data:
+            place = self._places[member] = _Place(Member(member, at, msgspec.Raw(data)))
+        elif bytes(place.member.data) != data:
             self._changed.setdefault(member, True)
             place.member = Member(member, place.member.at, msgspec.Raw(data))
+        hold = place.holds.get(client)
+        if hold is None:
+            hold = place.holds[client] = _Hold()
+        hold.connections += 1
+        hold.leaving = False
+        self._ending.discard((member, client))
 
-    def depart(self, member: str, until: float | None) -> None:
-        """One connection less; after the last one they are gone at *until*, or at once if that is None."""
+    def depart(self, member: str, until: float | None, client: str = "") -> None:
+        """One connection less; after a client's last one its hold ends at *until*, or at once if that is None."""
         place = self._places.get(member)
-        if place is None:
+        hold = place.holds.get(client) if place is not None else None
+        if hold is None or not hold.connections:
             return
-        place.holds = max(0, place.holds - 1)
-        if place.holds:
+        hold.connections -= 1
+        if hold.connections:
             return
-        if until is None or place.leaving:
-            self._remove(member)
+        if until is None or hold.leaving:
+            self._end(member, client)
         else:
-            place.until = until
-            self._ending.add(member)
+            hold.until = until
+            self._ending.add((member, client))
 
-    def leave(self, member: str) -> None:
-        """They do not wait for a grace to be over. Whoever is held by a connection stays until that ends."""
-        if member in self._ending:
-            self._remove(member)
-        elif member in self._places:
-            self._places[member].leaving = True
+    def leave(self, member: str, client: str = "") -> None:
+        """A client does not wait for a grace to be over. If a connection holds it, it stays until that ends."""
+        if (member, client) in self._ending:
+            self._end(member, client)
+        elif member in self._places and client in self._places[member].holds:
+            self._places[member].holds[client].leaving = True
 
     def expire(self, now: float) -> None:
         """Let go of those whose grace is over."""
-        for member in list(self._ending):
-            until = self._places[member].until
-            if until is not None and until <= now:
-                self._remove(member)
+        for member, client in list(self._ending):
+            if self._places[member].holds[client].until <= now:
+                self._end(member, client)
 
     def take_changes(self) -> Changes:
         """What is different since this was called last."""
@@ -130,7 +144,10 @@ class Presence:
         left = [member for member, was_there in changed.items() if was_there and member not in self._places]
         return Changes(joined, left, [member for member in joined if not changed[member.member]])
 
-    def _remove(self, member: str) -> None:
-        del self._places[member]
-        self._ending.discard(member)
-        self._changed.setdefault(member, True)
+    def _end(self, member: str, client: str) -> None:
+        self._ending.discard((member, client))
+        holds = self._places[member].holds
+        del holds[client]
+        if not holds:
+            del self._places[member]
+            self._changed.setdefault(member, True)

@@ -178,6 +178,9 @@ class Conversation(Stream):
         self.unattend(room)
         self._refuse(error, room=room)
 
+    def blind(self, room: str, error: TrunklineError) -> None:
+        self._refuse(error, "presence", room)
+
     # What it says.
 
     def receive(self, text: bytes) -> None:

@@ -104,6 +104,7 @@ def build_app(hub: Hub) -> Starlette:
         Route("/sessions/{session}/auth", api.renew, methods=["POST"]),
         Route("/disconnect", api.disconnect, methods=["POST"]),
         Route("/revoke", api.revoke, methods=["POST"]),
+        Route("/whoami", api.whoami, methods=["GET"]),
         Route("/healthz", api.health, methods=["GET"]),
         Route("/livez", api.alive, methods=["GET"]),
         Route("/readyz", api.ready, methods=["GET"]),
@@ -422,8 +423,8 @@ class Api:
         room = check_room(request.path_params["room"])
         guest = await self._guest(request, "presence", [room])
         if request.method == "DELETE":
-            member = lasting_member(guest.grant, _attendance(request))
-            self._hub.live.leave(room, member)
+            attendance = _attendance(request)
+            self._hub.live.leave(room, lasting_member(guest.grant, attendance), attendance.client_id or "")
             return Response(status_code=204)
         return _json(envelope.members_body(room, *self._hub.live.members(room)))
 
@@ -491,6 +492,15 @@ class Api:
         else:
             answer |= self._hub.statistics()
         return _json(_encode(answer))
+
+    async def whoami(self, request: Request) -> Response:
+        """`/whoami`: whom the server takes this for, for clients that have no stream to be told by."""
+        hub = self._hub
+        await self._started()
+        guest = await self._guest(request, "read", [])
+        member = member_of(guest.grant, _attendance(request).client_id or guest.session)
+        heartbeat = (hub.ping_interval_s, hub.ping_timeout_s)
+        return _json(envelope.welcome_body(guest.session, guest.grant, member, now_ms(), *heartbeat, hub.limits))
 
     async def alive(self, _: Request) -> Response:
         """`/livez`: this process answers. If it does not, start it again."""
@@ -635,12 +645,12 @@ class _Poller:
         for room in rooms:
             data = self._attendance.within(room).data
             if data is not None:
-                self._live.arrive(room, self._member, data)
+                self._live.arrive(room, self._member, self._attendance.client_id or "", data)
                 self._rooms.append(room)
 
     def depart(self) -> None:
         for room in self._rooms:
-            self._live.depart(room, self._member, grace_s=LEASE_S)
+            self._live.depart(room, self._member, self._attendance.client_id or "", grace_s=LEASE_S)
 
     def behind(self, rooms: list[str]) -> bool:
         """Whether there is something to tell now."""

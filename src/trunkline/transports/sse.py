@@ -139,6 +139,9 @@ class EventStream(Stream):
     def deny(self, cursor: Cursor, error: TrunklineError) -> None:
         self.dismiss(error)  # a stream's rooms are in its URL: what comes back without this room is another stream
 
+    def blind(self, room: str, error: TrunklineError) -> None:
+        self.dismiss(error)  # so is what it wants to be told of them
+
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.send(sse.gap_event(gap, self._moved(gap.room, gap.next)))
 

@@ -84,8 +84,10 @@ class Stream:
         for room in self._watched:
             try:
                 await self.hub.access.check(self.grant, "presence", room)
-            except TrunklineError:
-                self.unattend(room)
+            except TrunklineError as error:
+                if room in self._watched:
+                    self.unattend(room)
+                    self.blind(room, error)
 
     # Who is there.
 
@@ -96,6 +98,10 @@ class Stream:
             self.session = self.hub.session_id()
         return member_of(self.grant, self.attendance.client_id or self.session)
 
+    @property
+    def _client_id(self) -> str:
+        return self.attendance.client_id or self.session
+
     def attend(self, room: str, attendance: Attendance) -> None:
         """Take part in a room that is being read, as *attendance* says, from now on.
 
@@ -104,12 +110,12 @@ class Stream:
         """
         live, before = self.hub.live, self._present
         if attendance.data is not None:
-            live.arrive(room, self.member, attendance.data)
+            live.arrive(room, self.member, self._client_id, attendance.data)
             self._present = (*(name for name in before if name != room), room)
         elif room in before:
             self._present = tuple(name for name in before if name != room)
         if room in before:  # what it held, now that it holds its place anew
-            live.depart(room, self.member, at_once=True)
+            live.depart(room, self.member, self._client_id, at_once=True)
         if attendance.watch:
             if room not in self._watched:
                 self._watched += (room,)
@@ -119,7 +125,7 @@ class Stream:
         """Take part no longer. Harmless if it did not."""
         if room in self._present:
             self._present = tuple(name for name in self._present if name != room)
-            self.hub.live.depart(room, self.member, at_once=at_once)
+            self.hub.live.depart(room, self.member, self._client_id, at_once=at_once)
         if room in self._watched:
             self._watched = tuple(name for name in self._watched if name != room)
             self.hub.live.unwatch(room, self)
@@ -165,6 +171,10 @@ class Stream:
 
     def deny(self, cursor: Cursor, error: TrunklineError) -> None:
         """It may not read this room any more."""
+        raise NotImplementedError
+
+    def blind(self, room: str, error: TrunklineError) -> None:
+        """It may not be told any more who is there."""
         raise NotImplementedError
 
     def opened(self) -> None:
