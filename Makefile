@@ -11,6 +11,7 @@ run: $(VENV)/installed
 test: $(VENV)/developing
 	tools/browser
 	tools/node
+	tools/proxies
 	$(BIN)/python -m pytest
 
 check: $(VENV)/developing
