@@ -556,7 +556,8 @@ export class Session {
       this.wait("lost", error.message); // we would be deaf there, or ghosts: begin again
     } else {
       if (about === "seen") this.marks.delete(room);
-      if (this.rooms.has(room) && (about === "presence" || !passes(error))) this.do({ do: "tell", room, event: error });
+      const known = current || (this.rooms.has(room) && (about === "signal" || about === "seen")); // not of an earlier joining
+      if (known && (about === "presence" || !passes(error))) this.do({ do: "tell", room, event: error });
     }
   }
 

@@ -1,13 +1,20 @@
 // A client as a process, for tests: reads a room from its start, publishes, and says what it sees, one JSON line each.
 //   node agent.mjs URL ROOM NAME TRANSPORTS COUNT   (ends when its standard input does)
+// With SPEED=10 its clock goes ten times as fast.
 import { connect } from "../src/trunkline.js";
 import { WebSocket } from "ws";
+
+const speed = Number(process.env.SPEED ?? 1);
+if (speed !== 1) {
+  const [{ setTimeout: later, Date: { now } }, began] = [globalThis, Date.now()];
+  globalThis.setTimeout = /** @type {any} */ ((/** @type {any} */ call, ms = 0) => later(call, ms / speed));
+  Date.now = () => began + (now() - began) * speed;
+}
 
 const [url = "", room = "", name = "", transports = "", count = "0"] = process.argv.slice(2);
 const say = (/** @type {object} */ what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 const client = connect(url, {
   WebSocket: /** @type {any} */ (WebSocket), pollMs: 50, transports: /** @type {any} */ (transports.split(",")),
-  ...(process.env.TOKENS ? { getToken: async () => (await fetch(String(process.env.TOKENS))).text() } : {}),
 });
 client.on("state", (change) => say({ state: change.state, reason: change.reason, transport: change.transport }));
 const reading = client.room(room, { since: "start", presence: name !== "quiet" });

@@ -24,10 +24,10 @@ class Agent:
     """One client of either language, reading a room from its start and publishing *count* messages."""
 
     def __init__(
-        self, language: str, url: str, room: str, name: str, transports: str, count: int = 0, tokens: str = ""
+        self, language: str, url: str, room: str, name: str, transports: str, count: int = 0, speed: int = 1
     ) -> None:
         self._command = [*LANGUAGES[language], url, room, name, transports, str(count)]
-        self._environment = os.environ | ({"TOKENS": tokens} if tokens else {})
+        self._environment = os.environ | {"SPEED": str(speed)}
         self.name = name
         self.said: list[dict[str, Any]] = []
         self.at: list[float] = []

@@ -210,11 +210,11 @@ async def test_cut_again_and_again(server: Server, language: str) -> None:
 
 
 async def test_a_link_that_goes_silent(server: Server, http: aiohttp.ClientSession) -> None:
-    """Nothing is reset, nothing arrives: the clients find out in 30 s, and come back when they can (R17)."""
+    """Nothing is reset, nothing arrives: the clients find out in 30 s (here 3), and come back when they can (R17)."""
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(Meddler(server.port))
         agents = [
-            await stack.enter_async_context(Agent(language, proxy.url, "a", language, "websocket"))
+            await stack.enter_async_context(Agent(language, proxy.url, "a", language, "websocket", speed=10))
             for language in LANGUAGES
         ]
         for agent in agents:

@@ -569,7 +569,9 @@ class Session:
         else:
             if about == "seen":
                 self._marks.pop(room, None)
-            if room in self.rooms and (about == "presence" or not passes):
+            # Not of an earlier joining.
+            known = current or (room in self.rooms and about in ("signal", "seen"))
+            if known and (about == "presence" or not passes):
                 self._do("tell", room=room, event=error)
 
     def _tell(self, room: str, event: Json) -> None:
