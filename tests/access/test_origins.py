@@ -57,9 +57,10 @@ async def test_what_listed_pages_may_read(server: Server, http: aiohttp.ClientSe
         assert response.headers["Access-Control-Allow-Origin"] == ORIGIN  # the page may read why
 
 
-async def test_preflight(server: Server, http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_preflight(server: Server, http: aiohttp.ClientSession, method: str) -> None:
     for origin, status in ((ORIGIN, 200), ("https://evil.com", 400)):
-        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        headers = {"Origin": origin, "Access-Control-Request-Method": method}
         headers["Access-Control-Request-Headers"] = "authorization,content-type,idempotency-key"
         async with http.options(f"{server.url}/rooms/a", headers=headers) as response:
             assert response.status == status
