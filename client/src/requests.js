@@ -4,6 +4,7 @@
 /** @import { Down, Join, JoinOptions, Refusal, ServerEvent, Transport } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
 import { address } from "./address.js";
+import { POSITION } from "./session.js";
 
 /**
  * @typedef {Join & {position: string}} Joined
@@ -126,7 +127,7 @@ class Requests {
   async join(join) {
     const { room, start } = join;
     this.joins.delete(room);
-    if (/^\w+\.\d+$/.test(String(start.since))) {
+    if (POSITION.test(String(start.since))) {
       this.rooms.set(room, { ...join, position: String(start.since) });
       return;
     }

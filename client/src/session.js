@@ -38,6 +38,7 @@ const PACE_MS = 25; // servers take 50 commands a second and 200 at once: we sta
 const BURST = 100;
 const REFRESH_MARGIN_MS = 30_000;
 const REFUSED_TOKENS_MAX = 2;
+export const POSITION = /^(\w+)\.(\d+)$/;
 const FATAL_STATUS = new Set([400, 403, 404, 405, 409, 421, 426]);
 const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"]);
 
@@ -62,7 +63,7 @@ class Reading {
   /** @param {JoinOptions} options */
   constructor(options) {
     this.options = options;
-    const [, epoch = "", offset = -1] = /^(\w+)\.(\d+)$/.exec(String(options.since)) ?? [];
+    const [, epoch = "", offset = -1] = POSITION.exec(String(options.since)) ?? [];
     this.epoch = epoch;
     this.joinedEpoch = epoch;
     this.offset = Number(offset);

@@ -3,24 +3,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { connect } from "../src/trunkline.js";
+import { until } from "./until.js";
 
 /** @import { Client } from "../src/trunkline.js" */
 /** @import { Message, Transport } from "../src/types.js" */
 
 const url = String(process.env.URL);
 const ALL = /** @type {Transport[]} */ (["websocket", "sse", "longpoll", "shortpoll"]);
-const WAIT_MS = 10_000;
 
 /** @param {Transport} transport @param {object} [options] */
 function open(transport, options) {
   return connect(url, { transports: [transport], WebSocket: /** @type {any} */ (WebSocket), pollMs: 50, ...options });
-}
-
-/** Wait for a fact. @param {() => unknown} fact @param {() => unknown} [shown] what is shown if it never comes true */
-async function until(fact, shown = () => fact) {
-  for (const end = Date.now() + WAIT_MS; !(await fact()); await new Promise((resolve) => setTimeout(resolve, 10))) {
-    if (Date.now() > end) assert.fail(`in vain: ${JSON.stringify(shown())}`);
-  }
 }
 
 /** @param {string} path @returns {Promise<any>} */

@@ -4,11 +4,11 @@ import { createHmac } from "node:crypto";
 import { describe, test } from "node:test";
 import { WebSocket } from "ws";
 import { connect } from "../src/trunkline.js";
+import { until } from "./until.js";
 
 /** @import { Transport } from "../src/types.js" */
 
 const url = String(process.env.URL);
-const WAIT_MS = 20_000;
 const EVERYWHERE = { read: ["*"], write: ["*"], presence: ["*"], signal: ["*"] };
 
 /** @param {string} user @param {number} seconds @param {object} [rooms] */
@@ -22,13 +22,6 @@ function token(user, seconds, rooms) {
 /** @param {Transport} transport @param {() => string} getToken */
 function open(transport, getToken) {
   return connect(url, { transports: [transport], WebSocket: /** @type {any} */ (WebSocket), pollMs: 50, getToken });
-}
-
-/** Wait for a fact. @param {() => unknown} fact @param {() => unknown} [shown] what is shown if it never comes true */
-async function until(fact, shown = () => fact) {
-  for (const end = Date.now() + WAIT_MS; !(await fact()); await new Promise((resolve) => setTimeout(resolve, 10))) {
-    if (Date.now() > end) assert.fail(`in vain: ${JSON.stringify(shown())}`);
-  }
 }
 
 describe("tokens", { concurrency: 8 }, () => {

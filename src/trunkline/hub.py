@@ -856,12 +856,11 @@ class Hub:
         """
         moved = asyncio.Event()
         wake = moved.set
-        lives = [room.name for room in rooms] if watching is not None else []
+        lives = {room.name: watching(room.name) for room in rooms} if watching is not None else {}
         for room in rooms:
             room.waiters.add(wake)
-        for name in lives:
-            assert watching is not None
-            self.live.waiters(name)[wake] = watching(name)
+        for name, watches in lives.items():
+            self.live.waiters(name)[wake] = watches
         try:
             if not self.draining:
                 async with asyncio.timeout(wait_s):

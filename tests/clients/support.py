@@ -10,10 +10,12 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from tests.support import ROOT, WAIT_S, Proxy
 
+ALL = "websocket,sse,longpoll,shortpoll"
 LANGUAGES = {
     "javascript": ["node", str(ROOT / "client/test/agent.mjs")],
     "python": [sys.executable, "-X", "dev", "-m", "tests.clients.agent"],
@@ -160,3 +162,39 @@ class Balancer(Meddler):
     @target.setter
     def target(self, _: int) -> None:
         """There is not one."""
+
+
+async def everybody(stack: AsyncExitStack, url: str, count: int) -> tuple[list[Agent], dict[str, int]]:
+    """A client of each language on each transport, all in one room, and how many messages each will publish."""
+    ways = [(language, transport) for language in LANGUAGES for transport in ALL.split(",")]
+    counts = {f"{language}-{transport}": count for language, transport in ways}
+    agents = [
+        await stack.enter_async_context(Agent(language, url, "a", f"{language}-{transport}", transport, count))
+        for language, transport in ways
+    ]
+    for agent in agents:
+        await agent.until(lambda agent: agent.messages)
+    return agents, counts
+
+
+async def finish(agents: list[Agent], counts: dict[str, int]) -> None:
+    """Until all have seen as many as were to be published, and know that theirs are stored; then end them."""
+    total = sum(counts.values())
+    for agent in agents:
+        await agent.until(
+            lambda agent: len(agent.offsets) >= total and len(agent.all("stored")) == counts.get(agent.name, 0), 40
+        )
+    for agent in agents:
+        await agent.end()
+
+
+def check(agents: list[Agent], counts: dict[str, int]) -> None:
+    """All saw every message once, in the order of offsets, and each publisher's in the order of writing."""
+    total = sum(counts.values())
+    for agent in agents:
+        assert agent.offsets == list(range(1, total + 1))
+        assert agent.all("gap") == []
+        assert agent.messages == agents[0].messages
+        assert sorted(agent.all("stored")) == list(range(1, counts.get(agent.name, 0) + 1))
+    for name, count in counts.items():
+        assert [n for who, n in agents[0].messages if who == name] == list(range(1, count + 1))

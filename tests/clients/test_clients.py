@@ -14,11 +14,9 @@ import aiohttp
 import pytest
 
 from tests.access.support import SECRET
-from tests.clients.support import LANGUAGES, Agent, Balancer, Meddler
+from tests.clients.support import ALL, LANGUAGES, Agent, Balancer, Meddler, check, everybody, finish
 from tests.support import ROOT, WAIT_S, Server, publish
 from trunkline.client.session import Session
-
-ALL = "websocket,sse,longpoll,shortpoll"
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -35,18 +33,6 @@ def transport(request: pytest.FixtureRequest) -> str:
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     with Server("--presence-grace", "1", store=f"sqlite:///{tmp_path}/log.db") as running:
         yield running
-
-
-def check(agents: list[Agent], counts: dict[str, int]) -> None:
-    """All saw every message once, in the order of offsets, and each publisher's in the order of writing."""
-    total = sum(counts.values())
-    for agent in agents:
-        assert agent.offsets == list(range(1, total + 1))
-        assert agent.all("gap") == []
-        assert agent.messages == agents[0].messages
-        assert sorted(agent.all("stored")) == list(range(1, counts.get(agent.name, 0) + 1))
-    for name, count in counts.items():
-        assert [n for who, n in agents[0].messages if who == name] == list(range(1, count + 1))
 
 
 @pytest.mark.parametrize("exchange", sorted((ROOT / "conformance").glob("*.json")), ids=lambda path: path.stem)
@@ -140,12 +126,7 @@ async def test_cut_and_killed(server: Server, language: str, transport: str) -> 
             else:
                 proxy.delay_s = rng.random() * 0.02
                 proxy.cut(rng)
-        for agent in agents:
-            await agent.until(
-                lambda agent: len(agent.offsets) >= 120 and len(agent.all("stored")) == counts.get(agent.name, 0), 40
-            )
-        for agent in agents:
-            await agent.end()
+        await finish(agents, counts)
     check(agents, counts)
 
 
@@ -156,27 +137,13 @@ async def test_any_node_serves_any_client(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         nodes = [stack.enter_context(Server(store=store)) for _ in range(3)]
         proxy = await stack.enter_async_context(Balancer([node.port for node in nodes]))
-        ways = [(language, transport) for language in LANGUAGES for transport in ALL.split(",")]
-        counts = {f"{language}-{transport}": 40 for language, transport in ways}
-        agents = [
-            await stack.enter_async_context(
-                Agent(language, proxy.url, "a", f"{language}-{transport}", transport, counts[f"{language}-{transport}"])
-            )
-            for language, transport in ways
-        ]
-        for agent in agents:
-            await agent.until(lambda agent: agent.messages)
+        agents, counts = await everybody(stack, proxy.url, 40)
         for node in (*nodes, *nodes):
             node.kill()
             await asyncio.sleep(0.2)
             node.start()
             proxy.cut(rng)
-        for agent in agents:
-            await agent.until(
-                lambda agent: len(agent.offsets) >= 320 and len(agent.all("stored")) == counts[agent.name], 40
-            )
-        for agent in agents:
-            await agent.end()
+        await finish(agents, counts)
     check(agents, counts)
 
 

@@ -6,27 +6,15 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
-from tests.clients.support import LANGUAGES, Agent
-from tests.clients.test_clients import check
+from tests.clients.support import check, everybody, finish
 from tests.deploy.conftest import IDLE_S, House
 from tests.support import WAIT_S, events, publish
-
-TRANSPORTS = ("websocket", "sse", "longpoll", "shortpoll")
 
 
 async def test_any_node_through_a_proxy(front: House) -> None:
     """Every client on every transport, while nodes are killed and restarted in turn, and the proxy reloads: no loss."""
     async with AsyncExitStack() as stack:
-        ways = [(language, transport) for language in LANGUAGES for transport in TRANSPORTS]
-        counts = {f"{language}-{transport}": 30 for language, transport in ways}
-        agents = [
-            await stack.enter_async_context(
-                Agent(language, front.front.url, "a", f"{language}-{transport}", transport, 30)
-            )
-            for language, transport in ways
-        ]
-        for agent in agents:
-            await agent.until(lambda agent: agent.messages)
+        agents, counts = await everybody(stack, front.front.url, 30)
         for node in front.nodes:
             node.kill()
             await asyncio.sleep(0.3)
@@ -35,12 +23,7 @@ async def test_any_node_through_a_proxy(front: House) -> None:
             assert (await asyncio.to_thread(node.stop))[0] == 0
             node.start()
         front.front.reload()
-        for agent in agents:
-            await agent.until(
-                lambda agent: len(agent.offsets) >= 240 and len(agent.all("stored")) == counts[agent.name], 40
-            )
-        for agent in agents:
-            await agent.end()
+        await finish(agents, counts)
     check(agents, counts)
 
 

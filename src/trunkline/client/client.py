@@ -18,12 +18,12 @@ import msgspec
 from yarl import URL
 
 from trunkline.client.errors import ClientError, RoomError
-from trunkline.client.json_text import Json, depth, dumps
+from trunkline.client.json_text import Json, dumps
 from trunkline.client.requests import POLL_WAIT_S, EventStreamDriver, PollDriver
 from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
 from trunkline.core.attendance import parse_presence
-from trunkline.core.message import check_room
+from trunkline.core.message import check_room, deeper_than
 from trunkline.core.position import NOW, parse_start
 from trunkline.errors import RequestError
 
@@ -337,7 +337,7 @@ class Client(_Emitter):
         text, limits = dumps(data), self._limits
         if len(text) > limits["message_bytes"]:
             raise ClientError("too_large", f"data of {len(text)} bytes, at most {limits['message_bytes']} allowed")
-        if depth(text) > limits["json_depth"]:
+        if deeper_than(text, limits["json_depth"]):
             raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
         message_id = id or secrets.token_hex(16)
         ack = self._acks.get((room, message_id))

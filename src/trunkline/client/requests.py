@@ -7,7 +7,6 @@ import codecs
 import contextlib
 import json
 import logging
-import re
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import aiohttp
 
 from trunkline.client.errors import Down
 from trunkline.client.json_text import Json, dumps
+from trunkline.client.session import POSITION
 from trunkline.client.websocket import Wire
 
 log = logging.getLogger("trunkline.client")
@@ -42,8 +42,6 @@ OF_ONE_ROOM = frozenset(
         "too_many_members",
     }
 )  # fmt: skip
-
-_POSITION = re.compile(r"\w+\.\d+\Z")
 
 
 class _Turned(Exception):
@@ -311,7 +309,7 @@ class Requests:
     async def _join(self, join: Json) -> None:
         """A page of a room says where it stands, unless we know."""
         room, start = join["room"], join["start"]
-        if _POSITION.match(str(start.get("since"))):
+        if POSITION.match(str(start.get("since"))):
             self._rooms[room] = {**join, "position": start["since"]}
             return
         self._joining[room] = join
@@ -432,14 +430,10 @@ class Requests:
             self._wire.down(error.down)
 
     def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _start(work, self._tasks)
 
     def _farewell(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        _start(work, self._farewells)
 
 
 class EventStreamDriver(Requests):
@@ -519,6 +513,12 @@ class PollDriver(Requests):
                 self._event({"type": kind, **one}, reading.get(one["room"]))
         if not self._wait_s and len(answer["messages"]) < PAGE:
             await self._sleep(self._wire.poll_ms / 1000)
+
+
+def _start(work: Any, tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _said(presence: Any) -> str:

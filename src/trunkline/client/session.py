@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from trunkline.client.json_text import Json
+from trunkline.errors import Then, after_close
 
 # Each state's ways out. What is not here cannot happen.
 TRANSITIONS: dict[str, dict[str, str]] = {
@@ -44,14 +45,7 @@ FATAL_STATUS = frozenset({400, 403, 404, 405, 409, 421, 426})
 TEMPORARY = frozenset({"store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"})
 
 
-_POSITION = re.compile(r"(\w+)\.(\d+)\Z")
-
-
-def after_close(code: int) -> str:
-    """What a client does after a close code; also for codes that do not exist yet."""
-    if code in (1002, 1003, 1007, 1009, 1010) or 4200 <= code < 5000:
-        return "give up"
-    return "refresh" if 4100 <= code < 4200 else "retry"
+POSITION = re.compile(r"(\w+)\.(\d+)\Z")
 
 
 class _Reading:
@@ -59,7 +53,7 @@ class _Reading:
 
     def __init__(self, options: Json) -> None:
         self.options = options
-        position = _POSITION.match(str(options.get("since")))
+        position = POSITION.match(str(options.get("since")))
         self.epoch = self.joined_epoch = position[1] if position else ""
         self.offset = int(position[2]) if position else -1
         self.seen = -1
@@ -301,16 +295,16 @@ class Session:
         if not status:
             then = after_close(code)
         elif status == 401:
-            then = "refresh"
+            then = Then.REFRESH
         else:
-            then = "give up" if status in FATAL_STATUS else "retry"
+            then = Then.GIVE_UP if status in FATAL_STATUS else Then.RETRY
         self._retry_after_ms = max(self._retry_after_ms, down.get("retryAfterMs") or 0)
-        if then == "refresh" and self._has_token:
+        if then is Then.REFRESH and self._has_token:
             self._refused_tokens += 1
-        if then == "give up" or (
-            then == "refresh" and (not self._has_token or self._refused_tokens > REFUSED_TOKENS_MAX)
+        if then is Then.GIVE_UP or (
+            then is Then.REFRESH and (not self._has_token or self._refused_tokens > REFUSED_TOKENS_MAX)
         ):
-            self._close("refused", text, "unauthorized" if then == "refresh" else reason)
+            self._close("refused", text, "unauthorized" if then is Then.REFRESH else reason)
             return
         more = self._index + 1 < len(self._transports)
         if self.state == "online":
@@ -327,7 +321,7 @@ class Session:
             return
         # Would another transport come further? Not if nothing can, nor if the server itself said no, nor at the first
         # failures of one that has worked here: servers restart more often than networks change.
-        hopeless = unreachable or status in (429, 503) or then == "refresh"
+        hopeless = unreachable or status in (429, 503) or then is Then.REFRESH
         patient = self._known and self._index == self._home and self._failures < PATIENCE and reason != "timeout"
         if not hopeless and not patient and more:
             self._index += 1

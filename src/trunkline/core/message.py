@@ -115,8 +115,7 @@ def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
     """
     if len(text) > bytes_max:
         raise RequestError("too_large", f"data of {len(text)} bytes, at most {bytes_max} allowed")
-    # No text can be deeper than it has opening brackets, so nearly all are settled by counting.
-    if text.count(b"[") + text.count(b"{") > depth_max and _depth(text) > depth_max:
+    if deeper_than(text, depth_max):
         raise RequestError("too_deep", f"data is nested more than {depth_max} levels deep")
     try:
         msgspec.json.decode(text)
@@ -124,6 +123,12 @@ def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
         return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError("bad_json", f"data is not JSON: {error}") from None
+
+
+def deeper_than(text: bytes, levels: int) -> bool:
+    """Whether a JSON text is nested deeper than that."""
+    # No text can be deeper than it has opening brackets, so nearly all are settled by counting.
+    return text.count(b"[") + text.count(b"{") > levels and _depth(text) > levels
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')

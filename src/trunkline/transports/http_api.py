@@ -42,6 +42,7 @@ from trunkline.hub import POLL_DEFAULT, Hub
 from trunkline.live import LEASE_S, Live, now_ms
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.conversation import Conversation
+from trunkline.transports.stream import welcome_body
 from trunkline.wire import envelope, poll, sse
 from trunkline.wire.request import RequestHead, wants_events
 
@@ -495,12 +496,10 @@ class Api:
 
     async def whoami(self, request: Request) -> Response:
         """`/whoami`: whom the server takes this for, for clients that have no stream to be told by."""
-        hub = self._hub
         await self._started()
         guest = await self._guest(request, "read", [])
         member = member_of(guest.grant, _attendance(request).client_id or guest.session)
-        heartbeat = (hub.ping_interval_s, hub.ping_timeout_s)
-        return _json(envelope.welcome_body(guest.session, guest.grant, member, now_ms(), *heartbeat, hub.limits))
+        return _json(welcome_body(self._hub, guest.session, guest.grant, member))
 
     async def alive(self, _: Request) -> Response:
         """`/livez`: this process answers. If it does not, start it again."""

@@ -18,6 +18,12 @@ from trunkline.wire import envelope
 LINGER_S = 2.0  # how long a peer that must go has to take the reason
 
 
+def welcome_body(hub: Hub, session: str, grant: Grant, member: str) -> bytes:
+    """Who somebody is taken for, and what this hub expects of them."""
+    heartbeat = (hub.ping_interval_s, hub.ping_timeout_s)
+    return envelope.welcome_body(session, grant, member, now_ms(), *heartbeat, hub.limits)
+
+
 class Stream:
     """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""
 
@@ -132,10 +138,7 @@ class Stream:
 
     def welcome_body(self) -> bytes:
         """Who it is taken for, and what is expected of it."""
-        hub = self.hub
-        return envelope.welcome_body(
-            self.session, self.grant, self.member, now_ms(), hub.ping_interval_s, hub.ping_timeout_s, hub.limits
-        )
+        return welcome_body(self.hub, self.session, self.grant, self.member)
 
     async def _tell_all(self, room: str) -> None:
         try:
