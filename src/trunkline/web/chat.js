@@ -50,6 +50,9 @@ class Chat {
     this.talks = new Map();
     /** What we wrote and have not read yet, by id. @type {Map<string, {room: string, text: string, refused: string}>} */
     this.mine = new Map();
+    this.more = part("button", "quiet", "");
+    this.more.addEventListener("click", () => this.earlier());
+    part("li", "note", "").append(this.more);
     /** Names that members were seen with. @type {Map<string, string>} */
     this.names = new Map();
     /** @type {number | undefined} */
@@ -230,13 +233,6 @@ class Chat {
     const fromEnd = page.messages.scrollHeight - page.messages.scrollTop;
     const before = page.messages.querySelector("[data-offset]");
     const rows = talk.entries.map((entry) => ("reason" in entry ? part("li", "note gap", gapText(entry)) : this.row(entry)));
-    if (firstOf(talk) > 1) {
-      const button = part("button", "quiet", talk.loading ? "Loading…" : "Earlier messages");
-      button.addEventListener("click", () => this.earlier());
-      const row = part("li", "note", "");
-      row.append(button);
-      rows.unshift(row);
-    }
     for (const [id, { room, text, refused }] of this.mine) {
       if (room !== this.active) continue;
       const [kind, fate] = refused ? ["refused", `refused: ${refused}`] : this.change.state === "online" ? ["sending", "sending…"] : ["sending", "waiting for the network"];
@@ -245,7 +241,13 @@ class Chat {
     if (talk.error) rows.push(part("li", "note gap", talk.error));
     else if (!rows.length) rows.push(talk.joined ? part("li", "note empty", "Nothing here yet. Say hello.") : part("li", "note loading", "Loading…"));
     const top = page.messages.scrollTop;
-    page.messages.replaceChildren(...rows);
+    this.more.textContent = talk.loading ? "Loading…" : "Earlier messages";
+    const row = /** @type {HTMLElement} */ (this.more.parentElement);
+    // The button stays where it is while the rest is drawn anew: it may have the focus, or be under a finger.
+    if (firstOf(talk) <= 1) row.remove();
+    else if (!row.parentElement) page.messages.prepend(row);
+    for (const old of [...page.messages.children]) if (old !== row) old.remove();
+    page.messages.append(...rows);
     // What is put in front moves what is read; what comes behind does not.
     const moved = before && page.messages.querySelector("[data-offset]")?.getAttribute("data-offset") !== before.getAttribute("data-offset");
     page.messages.scrollTop = !stay ? page.messages.scrollHeight : moved ? page.messages.scrollHeight - fromEnd : top;
