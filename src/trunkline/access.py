@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from trunkline.auth import JwtAuth, Tickets
+from trunkline.auth import JwtAuth, Tickets, ticket_refused
 from trunkline.core.door import LOOPBACK, Door
 from trunkline.core.grant import ANYBODY, Action, Grant
 from trunkline.core.guests import Guest, Guests
@@ -87,6 +87,7 @@ class Access:
         self.refusals: Counter[str] = Counter()  # by error code
         self.authenticate: Authenticate | None = None
         self.authorize: Authorize | None = None
+        self.redeem_elsewhere: Callable[[str, bytes], Awaitable[Grant | None]] | None = None
         self._auth = auth
         self._visitors: OrderedDict[Visitor, float] = OrderedDict()
         self._publishes = Rate(limits.publishes_per_user_s, limits.publishes_per_user_burst)
@@ -135,6 +136,8 @@ class Access:
         if not self.required:
             return ANYBODY
         if brought.ticket is not None:
+            if self.redeem_elsewhere is not None and not self.tickets.is_ours(brought.ticket):
+                return None
             return self.current(self.tickets.redeem(brought.ticket, time.monotonic()))
         if self.authenticate is not None:
             return None
@@ -149,6 +152,12 @@ class Access:
         grant = self.grant_now(brought)
         if grant is not None:
             return grant
+        if brought.ticket is not None:
+            assert self.redeem_elsewhere is not None
+            found = await self.redeem_elsewhere(*self.tickets.address(brought.ticket))
+            if found is None:
+                raise ticket_refused()
+            return self.current(found)
         if self.authenticate is not None:
             said = await self._ask(self.authenticate, brought)
             if said is not None:
@@ -238,6 +247,15 @@ class Access:
         if guest.grant.user is not None and self.guests.count(guest.grant.user) >= most:
             raise RequestError("too_many_connections", f"at most {most} connections of one user", 5000)
         self.guests.arrive(guest)
+
+    def renew(self, session: str, grant: Grant) -> bool:
+        """A newer token for a stream; False if there is none of that name and user. Others' are as good as none."""
+        found = self.guests.find(session)
+        if found is None or found.grant.user is None or found.grant.user != grant.user:
+            return False
+        self.guests.renew(found, grant)
+        found.regranted(grant)
+        return True
 
     def second(self) -> None:
         """Called about once a second: send away whose time is over."""

@@ -386,10 +386,12 @@ TICKETS_PER_USER_MAX = 50  # the oldest goes: whoever asks for so many does not 
 class Tickets:
     """Single-use passes for those who cannot send a header and do not want a token in a URL.
 
-    A ticket is kept as its hash: whoever could read our memory by some mistake would find nothing to use.
+    A ticket is kept as its hash: whoever could read our memory by some mistake would find nothing to use. It names the
+    node that made it, because only that one knows whether it was used.
     """
 
     def __init__(self) -> None:
+        self.node = ""
         self._grants: OrderedDict[bytes, tuple[float, Grant]] = OrderedDict()
         self._by_user: dict[str | None, OrderedDict[bytes, None]] = {}
 
@@ -412,7 +414,7 @@ class Tickets:
             self._forget(next(iter(mine)))
         if len(self._grants) >= TICKETS_MAX:
             raise RequestError("rate_limited", "too many tickets are waiting to be used", 1000)
-        ticket = secrets.token_urlsafe(32)
+        ticket = secrets.token_urlsafe(32) if not self.node else f"{self.node}.{secrets.token_urlsafe(32)}"
         self._grants[_hash(ticket)] = (now + TICKET_S, grant)
         self._by_user.setdefault(grant.user, OrderedDict())[_hash(ticket)] = None
         return ticket
@@ -432,10 +434,28 @@ class Tickets:
         Raises:
             RequestError: `unauthorized`: it was used, it is too old, or it never was one.
         """
-        until, grant = self._forget(_hash(ticket))
-        if grant is None or until < now:
-            raise RequestError("unauthorized", "the ticket was used already, or is older than 30 s: get a new one")
+        grant = self.take(_hash(ticket), now)
+        if grant is None:
+            raise ticket_refused()
         return grant
+
+    def take(self, key: bytes, now: float) -> Grant | None:
+        """The same for a ticket's hash; None if it is worth nothing."""
+        until, grant = self._forget(key)
+        return grant if until >= now else None
+
+    def is_ours(self, ticket: str) -> bool:
+        """Whether no other node could have made it."""
+        return ticket.partition(".")[0] == self.node or "." not in ticket
+
+    def address(self, ticket: str) -> tuple[str, bytes]:
+        """The node to ask for it, and what to ask for."""
+        return ticket.partition(".")[0], _hash(ticket)
+
+
+def ticket_refused() -> RequestError:
+    """The answer to whoever brings a ticket that is worth nothing."""
+    return RequestError("unauthorized", "the ticket was used already, or is older than 30 s: get a new one")
 
 
 def _hash(ticket: str) -> bytes:

@@ -28,7 +28,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
 # No flag: what stands on a command line can be seen by everybody on the machine.
 TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
-OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE)  # no settings of the server
+WORKER_VARIABLE = "TRUNKLINE_WORKER"
+OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -56,6 +57,9 @@ def serve(
     ] = None,
     durable: Annotated[
         bool | None, typer.Option("--durable", help="SQLite: survive power loss too, not only kill -9.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="So many processes, with one log between them. [default: 1]")
     ] = None,
     ping_interval: Annotated[float | None, typer.Option(help="Seconds between pings. [default: 30]")] = None,
     ping_timeout: Annotated[
@@ -92,12 +96,14 @@ def serve(
 ) -> None:
     """Serve rooms, and the chat and the transport lab as pages."""
     from trunkline.server import serve as run  # noqa: PLC0415 - the other commands need no server
+    from trunkline.workers import command, supervise, work  # noqa: PLC0415
 
     flags: dict[str, Any] = {
         "host": host,
         "port": port,
         "store": store,
         "durable": durable,
+        "workers": workers,
         "ping_interval": ping_interval,
         "ping_timeout": ping_timeout,
         "presence_grace": presence_grace,
@@ -114,7 +120,16 @@ def serve(
         "echo": echo,
     }
     settings = load(config, _environment(), flags)
-    run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
+    if WORKER_VARIABLE in os.environ:
+        work(settings, os.environ[WORKER_VARIABLE])
+    elif settings.workers > 1:
+        raise typer.Exit(supervise(settings, command(), _announce_all))
+    else:
+        run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
+
+
+def _announce_all(url: str, data: str, workers: int) -> None:
+    out.print(f"Trunkline on {url}, {workers} workers, data in {data}")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from trunkline.errors import ConfigError
 from trunkline.wire.origin import is_loopback
 
 PREFIX = "TRUNKLINE_"
+WORKERS_MAX = 256
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +31,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         host, port: Where to listen; port 0 takes a free one.
         store: `sqlite:///PATH` or `memory:`.
         durable: SQLite: survive power loss too, not only kill -9.
+        workers: So many processes behind one address, with one log.
         ping_interval, ping_timeout: Seconds; the timeout is the shorter one.
         presence_grace: Seconds after somebody's last connection is gone, until the others are told.
         drain_window: Seconds over which clients are told to come back when the server stops.
@@ -52,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: int = 8000
     store: str = "sqlite:///trunkline.db"
     durable: bool = False
+    workers: int = 1
     ping_interval: float = 30.0
     ping_timeout: float = 10.0
     presence_grace: float = 5.0
@@ -133,6 +136,13 @@ def _split(name: str, value: Any) -> Any:
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is not between 0 and 65535")
+    if not 1 <= config.workers <= WORKERS_MAX:
+        raise ConfigError(f"workers is 1 to {WORKERS_MAX}, not {config.workers}")
+    if config.workers > 1 and config.store == "memory:":
+        raise ConfigError(
+            f"store memory: lives in one process, and {config.workers} workers would have a log each;"
+            " use sqlite:///PATH, or --workers 1"
+        )
     if not 0 < config.ping_timeout < config.ping_interval:
         raise ConfigError(
             f"ping_timeout ({config.ping_timeout:g}) must be more than 0 and less than ping_interval"

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import count
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 from starlette.applications import Starlette
@@ -40,12 +40,14 @@ from trunkline.core.heartbeat import Heartbeat
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.mark import Unread
 from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
-from trunkline.core.position import NOW, Gap, Start, overtaken, parse_since, parse_start, resolve
+from trunkline.core.peers import Disconnect, Fence, Order, Recheck, Redeem, Renew, Revoked, Signalled
+from trunkline.core.position import NOW, Gap, Position, Start, overtaken, parse_since, parse_start, resolve
 from trunkline.core.presence import Member
 from trunkline.core.room import Room
-from trunkline.core.signal import check_signal
+from trunkline.core.signal import Signal, check_signal
 from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
 from trunkline.live import Live, PresenceHook, now_ms
+from trunkline.nodes import Answers, Nodes
 from trunkline.stores import Store, open_store
 from trunkline.wire.poll import Page
 
@@ -158,12 +160,18 @@ class Hub:
         )
         self.heartbeat: Heartbeat[Connection] = Heartbeat(ping_interval_s, ping_timeout_s)
         self.draining = False
-        self._name = secrets.token_hex(4)
+        self._name = store.bus.name if store.bus is not None else secrets.token_hex(4)
         self._session_numbers = count(1)
         self._fanout = Fanout(self.tuning)
         self._rooms: dict[str, Room] = {}
         self.live = Live(self._name, store, self._rooms.get, presence_grace_s, self.tuning)
-        self._fenced: dict[tuple[str | None, str], Fenced] = {}
+        self.nodes: Nodes | None = None
+        if store.bus is not None:
+            self.nodes = self.live.nodes = Nodes(store.bus, _Neighbour(self), self.spawn, presence_grace_s)
+            self.access.tickets.node = self._name
+            self.access.redeem_elsewhere = self._redeem_elsewhere
+        self._fenced: dict[tuple[str | None, str], tuple[int, Fenced]] = {}
+        self._revoked_to = Position("", 0)
         self._opening: dict[str, _Opening] = {}
         self._forget_at = self.tuning.idle_rooms_max
         self._closed = False
@@ -182,6 +190,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._answered_at = 0.0  # when the log answered last, on the loop's clock
+        self._uncertain = False  # rooms may have moved without our following
         self._appending_since: float | None = None
         self._commits = 0
         self._published = 0
@@ -203,7 +212,8 @@ class Hub:
                 return
             self.store.moved = self._moved
             await self.store.start()
-            await self._load_revocations()
+            await self.store.follow(_REVOCATIONS)
+            await self.load_revocations()
             self._loop = asyncio.get_running_loop()
             self._closed = False
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
@@ -214,6 +224,8 @@ class Hub:
             self._answered_at, self._appending_since = self._loop.time(), None
             self.spawn(self._watch_for_ever())
             self.spawn(self._look_for_ever())
+            if self.nodes is not None:
+                self.spawn(self.nodes.beat_for_ever())
 
     @property
     def started(self) -> bool:
@@ -292,6 +304,8 @@ class Hub:
                 opening.room.exception()
         self._opening.clear()
         await self.live.close()
+        if self.nodes is not None:
+            self.nodes.bye()
         await self.store.close()
         self._rooms.clear()
         self._loop = None
@@ -397,27 +411,19 @@ class Hub:
         self.access.authorize = hook
         return hook
 
-    def recheck(self, user: str) -> int:
-        """Ask again whether this user may read what they read; returns of how many connections."""
-        guests = self.access.guests.of(user)
-        for guest in guests:
-            guest.recheck()
-        return len(guests)
+    async def recheck(self, user: str) -> Reached:
+        """Ask again whether this user may read what they read, on all nodes."""
+        return await self._everywhere(Recheck(user))
 
-    def disconnect(self, user: str) -> int:
-        """End all connections of this user, on all transports; returns how many. Their tokens stay good."""
-        guests = self.access.guests.of(user)
-        for guest in guests:
-            guest.dismiss(RequestError("disconnected", "the application has ended this connection"))
-        return len(guests)
+    async def disconnect(self, user: str) -> Reached:
+        """End all connections of this user, on all transports and nodes. Their tokens stay good."""
+        return await self._everywhere(Disconnect(user))
 
-    async def revoke(self, *, user: str | None = None, token_id: str | None = None) -> int:
+    async def revoke(self, *, user: str | None = None, token_id: str | None = None) -> Reached:
         """Refuse a token from now on, or all that a user was issued until now, and end the connections they made.
 
-        It is kept in the log, so a restart does not forget it, for as long as retention keeps messages.
-
-        Returns:
-            How many connections were ended.
+        It is kept in the log, so a restart does not forget it, for as long as retention keeps messages; and a node
+        that could not be reached learns of it there.
 
         Raises:
             StoreUnavailable, ShuttingDown: It is not revoked; try again.
@@ -426,7 +432,53 @@ class Hub:
         await self.ensure_started()
         await self.append(_REVOCATIONS, None, None, msgspec.json.encode(entry))
         self._revoke(entry)
-        return self.access.dismiss_refused()
+        return await self._everywhere(Revoked())
+
+    async def _everywhere(self, order: Order) -> Reached:
+        here = await self.asked(order)
+        others = Answers([], []) if self.nodes is None else await self.nodes.ask(order)
+        if others.missing:
+            log.warning("nodes %s did not answer: %s", ", ".join(others.missing), type(order).__name__)
+        counts = [answer for answer in [here, *others.all] if isinstance(answer, int)]
+        return Reached(sum(counts), others.missing)
+
+    async def asked(self, order: Order) -> int | Grant | None:
+        """Carry out what an administrator wants everywhere, or another node of this one."""
+        access = self.access
+        match order:
+            case Disconnect(user):
+                guests = access.guests.of(user)
+                for guest in guests:
+                    guest.dismiss(RequestError("disconnected", "the application has ended this connection"))
+                return len(guests)
+            case Recheck(user):
+                guests = access.guests.of(user)
+                for guest in guests:
+                    guest.recheck()
+                return len(guests)
+            case Revoked():
+                await self.load_revocations()
+                return access.dismiss_refused()
+            case Redeem(ticket):
+                return access.tickets.take(ticket, time.monotonic())
+            case Renew(session, grant):
+                return access.renew(session, grant)
+
+    async def renew(self, session: str, grant: Grant) -> bool:
+        """A newer token for a stream, on whichever node it is; False if there is none of that user."""
+        if self.access.renew(session, grant):
+            return True
+        node = session.partition("-")[0]
+        if self.nodes is None or node not in self.nodes:
+            return False
+        answers = await self.nodes.ask(Renew(session, grant), node)
+        return any(bool(answer) for answer in answers.all)
+
+    async def _redeem_elsewhere(self, node: str, ticket: bytes) -> Grant | None:
+        if self.nodes is None or node not in self.nodes:
+            return None
+        answers = await self.nodes.ask(Redeem(ticket), node)
+        return next((answer for answer in answers.all if isinstance(answer, Grant)), None)
 
     def _revoke(self, entry: _Revocation) -> None:
         if entry.user is not None:
@@ -434,9 +486,14 @@ class Hub:
         if entry.token_id is not None:
             self.access.revocations.revoke_token(entry.token_id, entry.at)
 
-    async def _load_revocations(self) -> None:
-        _, first, head = await self.store.head(_REVOCATIONS)
-        after = first - 1
+    async def load_revocations(self) -> None:
+        """Learn what was revoked since this was done last.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+        """
+        epoch, first, head, _ = await self.store.head(_REVOCATIONS)
+        after = max(first - 1, self._revoked_to.offset) if self._revoked_to.epoch == epoch else first - 1
         while after < head:
             page = await self.store.read(_REVOCATIONS, after, 1000, self.tuning.tail_bytes_max)
             if not page.messages:
@@ -444,6 +501,16 @@ class Hub:
             for message in page.messages:
                 self._revoke(msgspec.json.decode(message.json, type=_Revocation))
             after = page.messages[-1].offset
+        self._revoked_to = Position(epoch, after)
+
+    async def _follow_revocations(self, *, after_s: float = 0.0) -> None:
+        try:
+            await asyncio.sleep(after_s)
+            await self.load_revocations()
+            self.access.dismiss_refused()
+        except StoreUnavailable as error:
+            log.warning("revocations cannot be followed now: %s", error)
+            self._uncertain = True
 
     # What is true now.
 
@@ -556,7 +623,7 @@ class Hub:
             batch, self._waiting = self._waiting, []
             self._appending_since = asyncio.get_running_loop().time()
             try:
-                receipts = await self.store.append([waiting.draft for waiting in batch])
+                outcomes = await self.store.append([waiting.draft for waiting in batch])
             except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
                 log.error("append of %d messages failed: %s", len(batch), error)
                 if not isinstance(error, StoreUnavailable):
@@ -567,7 +634,7 @@ class Hub:
                 raise
             else:
                 try:
-                    self._committed(batch, receipts)
+                    self._committed(batch, outcomes)
                 except Exception:
                     log.exception("fan-out failed")  # and this task, on which everybody depends, goes on
             self._appending_since = None
@@ -587,29 +654,41 @@ class Hub:
         self._refuse(batch, error)
         self._settle(batch)
 
-    def _committed(self, batch: list[_Waiting], receipts: list[Receipt]) -> None:
-        new: dict[str, list[Message]] = {}
+    def _committed(self, batch: list[_Waiting], outcomes: list[Receipt | StoreUnavailable]) -> None:
+        new: dict[tuple[str, str], list[Message]] = {}
         rooms, opening = self._rooms, self._opening
-        for waiting, receipt in zip(batch, receipts, strict=True):
+        for waiting, outcome in zip(batch, outcomes, strict=True):
             draft = waiting.draft
-            if receipt.duplicate:
+            if isinstance(outcome, StoreUnavailable):
+                self._answer(waiting, None, outcome)
+                continue
+            self._published += 1
+            if outcome.duplicate:
                 self._duplicates += 1
-            elif (draft.room in rooms and receipt.offset > rooms[draft.room].head) or draft.room in opening:
+            elif draft.room in opening or (
+                (room := rooms.get(draft.room)) is not None
+                and (outcome.offset > room.head or outcome.epoch != room.epoch)
+            ):
                 json = msgspec.Raw(draft.json)
-                message = Message(draft.room, receipt.offset, receipt.id, draft.sender, draft.at, json)
-                new.setdefault(draft.room, []).append(message)
-            try:
-                waiting.answer(draft, receipt, None)
-            except Exception:
-                log.exception("a publisher could not be answered")
+                message = Message(draft.room, outcome.offset, outcome.id, draft.sender, draft.at, json)
+                new.setdefault((draft.room, outcome.epoch), []).append(message)
+            self._answer(waiting, outcome, None)
         self._commits += 1
-        self._published += len(batch)
-        for name, messages in new.items():
-            if name in rooms:
-                self._fanout.appended(rooms[name], messages)
+        for (name, epoch), messages in new.items():
+            room = rooms.get(name)
+            if room is None:
+                opening[name].late.extend((epoch, message) for message in messages)
+            elif room.epoch == epoch:
+                self._fanout.appended(room, messages)
             else:
-                opening[name].late.extend(messages)
+                self.spawn(self._follow(room))
         self._run()
+
+    def _answer(self, waiting: _Waiting, receipt: Receipt | None, error: StoreUnavailable | None) -> None:
+        try:
+            waiting.answer(waiting.draft, receipt, error)
+        except Exception:
+            log.exception("a publisher could not be answered")
 
     def session_id(self) -> str:
         """A short name for a connection, for logs and `welcome`: nobody else's, and no secret."""
@@ -620,20 +699,30 @@ class Hub:
     def fence(self, stream: Fenced) -> None:
         """A client has at most one stream: a new one of the same user and `client` id ends the one before."""
         client_id = stream.attendance.client_id
-        if client_id is not None:
-            key = (stream.grant.user, client_id)
-            before, self._fenced[key] = self._fenced.get(key), stream
-            if before is not None and before is not stream:
-                before.dismiss(RequestError("replaced", "another connection of the same client has taken over"))
+        if client_id is None:
+            return
+        user = stream.grant.user
+        self.replace(user, client_id, stream)
+        clock = 0
+        if self.nodes is not None:
+            clock = self.nodes.tick()
+            self.nodes.say(Fence, user=user, client=client_id)
+        self._fenced[user, client_id] = (clock, stream)
 
-    def stream_of(self, grant: Grant, attendance: Attendance) -> Reader | None:
-        """The stream of whoever sent a request, if they have one and both say which client they are of."""
-        return self._fenced.get((grant.user, attendance.client_id or ""))
+    def replace(self, user: str | None, client_id: str, by: Fenced | None, clock: int | None = None) -> None:
+        """End the stream of this client, if it is another one and (if that is said) older."""
+        at, before = self._fenced.get((user, client_id), (0, None))
+        if before is not None and before is not by and (clock is None or clock > at):
+            before.dismiss(RequestError("replaced", "another connection of the same client has taken over"))
+
+    def stream_of(self, user: str | None, client_id: str | None) -> Reader | None:
+        """The stream of whoever sent a request, if they have one here and both say which client they are of."""
+        return self._fenced.get((user, client_id or ""), (0, None))[1]
 
     def unfence(self, stream: Fenced) -> None:
         """The stream has ended. Harmless if it was replaced, or never had a `client` id."""
         client_id = stream.attendance.client_id
-        if client_id is not None and self._fenced.get((stream.grant.user, client_id)) is stream:
+        if client_id is not None and self.stream_of(stream.grant.user, client_id) is stream:
             del self._fenced[stream.grant.user, client_id]
 
     def room(self, name: str) -> Room | None:
@@ -683,26 +772,29 @@ class Hub:
 
     async def _open(self, name: str, opening: _Opening) -> None:
         try:
-            epoch, first, head = await self.store.head(name)
+            await self.store.follow(name)
+            epoch, first, head, lineage = await self.store.head(name)
             after = max(first - 1, head - OPENING_TAIL_MESSAGES)
             page = await self.store.read(name, after, head - after, self.tuning.tail_bytes_max)
         except Exception as error:  # noqa: BLE001 - whoever waits for the room gets the answer
             del self._opening[name]
+            self.store.unfollow(name)
             if not isinstance(error, StoreUnavailable):
                 error = StoreUnavailable(f"the log failed: {error}")
             opening.room.set_exception(error)
             opening.room.exception()  # it may be that nobody waits any more
             return
         del self._opening[name]
-        room = Room(name, epoch, first, head)
-        if page.messages and page.messages[-1].offset == head:  # not so if they are too large to be a tail
+        room = Room(name, epoch, first, head, lineage)
+        # Not so if they are too large to be a tail, or of another life.
+        if page.messages and page.messages[-1].offset == head and page.epoch == epoch:
             room.head = page.messages[0].offset - 1
             self._fanout.appended(room, page.messages)
-        late = [message for message in opening.late if message.offset > room.head]
+        late = [message for life, message in opening.late if life == epoch and message.offset > room.head]
         if late:
             self._fanout.appended(room, late)
         self._rooms[name] = room
-        if opening.head > room.head:
+        if opening.head > room.head or page.epoch != epoch:
             self.spawn(self._follow(room))
         if len(self._rooms) > self._forget_at:
             self._forget_idle_rooms()
@@ -712,41 +804,65 @@ class Hub:
 
     def _moved(self, heads: Mapping[str, int] | None) -> None:
         if heads is None:
-            self.spawn(self._look_at_all())
+            self.spawn(self._look())
             return
+        if _REVOCATIONS in heads:  # whoever revokes asks us, too, and counts; this is for those who cannot ask
+            self.spawn(self._follow_revocations(after_s=LOOK_S / 2))
         for name, head in heads.items():
             room, opening = self._rooms.get(name), self._opening.get(name)
             if room is not None and head > room.head:
                 if room.idle:
-                    del self._rooms[name]
+                    self._forget(name)
                 else:
                     self.spawn(self._follow(room))
             elif opening is not None:
                 opening.head = max(opening.head, head)
 
+    async def _look(self) -> None:
+        try:
+            await self._look_at_all()
+        except StoreUnavailable as error:
+            log.warning("the log cannot be looked at: %s", error)
+
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                await self._look_at_all()
+                certain = await self.store.certain()
+                if self._uncertain or not certain:
+                    await self._look_at_all()
+                self._answered_at = asyncio.get_running_loop().time()
+            except StoreUnavailable as error:
+                log.warning("the log cannot be looked at: %s", error)
             except Exception:
                 log.exception("looking at the log failed")  # and is tried again
 
     async def _look_at_all(self) -> None:
-        """Find out which rooms have moved without a word; and whether the log answers at all."""
+        """Find out which rooms have moved without a word.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+        """
         names = [name for name, room in self._rooms.items() if not room.idle] if self.store.shared else []
+        if self.store.shared:
+            self.spawn(self._follow_revocations())
+        self._uncertain = False  # unless something fails from here on
         try:
-            self._moved(await self.store.heads(names))
-        except StoreUnavailable as error:
-            log.warning("the log cannot be looked at: %s", error)
-        else:
-            self._answered_at = asyncio.get_running_loop().time()
+            heads = await self.store.heads(names)
+        except BaseException:
+            self._uncertain = True
+            raise
+        for name, position in heads.items():
+            room = self._rooms.get(name)
+            if room is not None and (position.offset > room.head or position.epoch != room.epoch):
+                self.spawn(self._follow(room))
 
     async def _follow(self, room: Room) -> None:
         try:
             await self._catch_up(room)
         except StoreUnavailable as error:
-            log.warning("%s cannot be followed now: %s", room.name, error)  # it is looked at again within a second
+            log.warning("%s cannot be followed now: %s", room.name, error)
+            self._uncertain = True  # it is looked at again within a second
 
     async def _catch_up(self, room: Room) -> None:
         """Read what others have appended, until there is nothing more.
@@ -757,22 +873,41 @@ class Hub:
         tuning = self.tuning
         while True:
             page = await self.store.read(room.name, room.head, tuning.tail_messages_max, tuning.piece_bytes_max)
+            if page.epoch != room.epoch:
+                await self._turn(room)
+                continue
             new = [message for message in page.messages if message.offset > room.head]
             if not new:
                 return
             self._fanout.appended(room, new)
             self._run()
 
+    async def _turn(self, room: Room) -> None:
+        """The log goes on under another epoch.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+        """
+        epoch, first, head, lineage = await self.store.head(room.name)
+        if epoch != room.epoch:
+            log.warning("%s goes on in another epoch, %s, from %d on", room.name, epoch, head)
+            self._fanout.turned(room, epoch, first, head, lineage)
+            self._run()
+
     def _forget_idle_rooms(self) -> None:
         most = self.tuning.idle_rooms_max
         idle = [name for name, room in self._rooms.items() if room.idle]
         for name in idle[: max(0, len(idle) - most // 2 - 1)]:
-            del self._rooms[name]
+            self._forget(name)
         self._forget_at = max(most, 2 * (len(self._rooms) - most // 2))
+
+    def _forget(self, name: str) -> None:
+        del self._rooms[name]
+        self.store.unfollow(name)
 
     def join(self, reader: Reader, room: Room, start: Start) -> tuple[Cursor, Gap | None]:
         """Make the reader's cursor, and tell what gap comes first; `attach` begins the delivery."""
-        offset, gap = resolve(start, room.name, room.epoch, room.first, room.head)
+        offset, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
         self._fanout.gaps += gap is not None
         cursor = Cursor(reader, room, offset)
         cursor.fresh = start.kind in ("start", "last")
@@ -832,13 +967,21 @@ class Hub:
         """
         await self.ensure_started()
         room = await self.open(check_room(name))
-        after, gap = resolve(start, name, room.epoch, room.first, room.head)
+        after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
         if wait_s > 0 and gap is None and after >= room.head:
+            epoch = room.epoch
             await self.wait_for([room], wait_s)
+            if epoch != room.epoch:
+                start = Start("after", after, epoch)
+                after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
         messages: list[Message] = []
         head = room.head  # it may move while the store is read; what comes then is for the next page
         if after < head and limit > 0:
-            messages = await self._messages(room, after, head, limit, bytes_max or self.limits.poll_bytes_max)
+            found = await self._messages(room, after, head, limit, bytes_max or self.limits.poll_bytes_max)
+            if found is None:
+                await self._turn(room)
+                return await self.page_at(name, start, limit=limit, bytes_max=bytes_max, wait_s=wait_s)
+            messages = found
             earliest = messages[0].offset if messages else head + 1
             if start.kind == "after":
                 gap = overtaken(gap, name, room.epoch, after, earliest)
@@ -873,10 +1016,14 @@ class Hub:
             for name in lives:
                 self.live.waiters(name).pop(wake, None)
 
-    async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message]:
+    async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message] | None:
+        """What there is of them; None if the log goes on under another epoch."""
         messages = room.since(after, limit, bytes_max)
         if messages is None:
+            epoch = room.epoch
             page = await self.store.read(room.name, after, limit, bytes_max)
+            if not page.epoch == room.epoch == epoch:
+                return None
             room.first = max(room.first, page.first)
             messages = [message for message in page.messages if message.offset <= head]
         return messages
@@ -954,7 +1101,11 @@ class Hub:
             await asyncio.sleep(RETRY_READ_S)
             self._fanout.unread(cursor)
         else:
-            self._fanout.fetched(cursor, page.first, page.messages)
+            if page.epoch == room.epoch:
+                self._fanout.fetched(cursor, page.first, page.messages)
+            else:
+                await self._follow(room)
+                self._fanout.unread(cursor)
         finally:
             self._reading -= 1
         self._schedule()
@@ -1007,6 +1158,38 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
 
+class Reached(NamedTuple):
+    """What something that was to be done everywhere has reached.
+
+    Attributes:
+        connections: How many, on the nodes that have answered.
+        missing_nodes: Those that have not, within a second.
+    """
+
+    connections: int
+    missing_nodes: list[str]
+
+
+class _Neighbour:
+    """What other nodes say, carried out."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self.changed = hub.live.changed
+        self.own = hub.live.own
+        self.elsewhere = hub.live.elsewhere
+        self.away = hub.live.away
+        self.marked = hub.live.marked
+        self.asked = hub.asked
+
+    def signalled(self, told: Signalled) -> None:
+        signal = Signal(told.room, told.name, told.user, told.member, now_ms(), msgspec.Raw(told.json))
+        self._hub.live.signalled(signal, self._hub.stream_of(told.user, told.client))
+
+    def fenced(self, user: str | None, client: str, clock: int) -> None:
+        self._hub.replace(user, client, None, clock)
+
+
 def _spread(ms: int) -> int:
     """A time up to this one: 10,000 clients must not come back as one."""
     return round(ms * (0.1 + 0.9 * random.random()))  # noqa: S311 - jitter, no secret
@@ -1027,5 +1210,5 @@ class _Opening:
 
     def __init__(self, room: asyncio.Future[Room]) -> None:
         self.room = room
-        self.late: list[Message] = []
+        self.late: list[tuple[str, Message]] = []  # with their epochs
         self.head = 0  # as far as another process said

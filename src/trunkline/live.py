@@ -13,6 +13,8 @@ Who is full is skipped. A signal is lost to them; a watcher is given everything 
 Polls have no connection to be told on. They bring the version that they know (`live=`), and get what is newer: the
 signals of the last seconds, the marks that moved, and, if it has changed, everybody who is there. A version is this
 hub's own; one of another hub, of before a restart, or of before the room was remembered is as good as none.
+
+The other nodes of the log (`nodes.py`) are told of the same things at the same pace, and tell of theirs.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from trunkline.core.cursor import Reader
 from trunkline.core.limits import Tuning
 from trunkline.core.mark import MARKS_TOLD_MAX, Mark, Unread, unread
 from trunkline.core.notice import Kind, Notice
+from trunkline.core.peers import Away, Change
 from trunkline.core.presence import TOLD_MAX, Member, Presence
 from trunkline.core.room import Room
 from trunkline.core.signal import Newest, Signal, Signals
 from trunkline.errors import Overloaded, StoreUnavailable, TrunklineError
+from trunkline.nodes import Nodes
 from trunkline.stores import Store
 from trunkline.wire import envelope
 from trunkline.wire.poll import LivePage
@@ -53,13 +57,14 @@ class _RoomLive:
     """What is known of one room."""
 
     __slots__ = (
-        "born", "fresh", "kept_signals", "marks", "moved", "pins", "polled_until", "presence", "presence_at",
+        "born", "fresh", "kept_signals", "lost", "marks", "moved", "pins", "polled_until", "presence", "presence_at",
         "signalled", "signals", "waiters", "watchers",
     )  # fmt: skip
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, *, alone: bool) -> None:
         self.born = version  # what happened before is not known here
-        self.presence = Presence()
+        self.presence = Presence(alone=alone)
+        self.lost: set[str] = set()  # members of nodes that have ended
         self.presence_at = version  # the version at which it changed last
         self.signalled = version  # that of the newest signal
         self.polled_until = 0.0  # whoever polls is believed to come back until then
@@ -75,8 +80,8 @@ class _RoomLive:
     @property
     def idle(self) -> bool:
         return not (
-            len(self.presence) or self.presence.changed or self.kept_signals or self.signals or self.fresh
-            or self.watchers or self.waiters or self.pins
+            len(self.presence) or self.presence.changed or self.presence.untold or self.kept_signals or self.signals
+            or self.fresh or self.watchers or self.waiters or self.pins
         )  # fmt: skip
 
 
@@ -86,11 +91,15 @@ class Live:
     Args:
         name: The hub's, so that versions of another one are recognised.
         room: Finds a room that is open.
+
+    Attributes:
+        nodes: The others of the same log, if there are any.
     """
 
     def __init__(
         self, name: str, store: Store, room: Callable[[str], Room | None], grace_s: float, tuning: Tuning
     ) -> None:
+        self.nodes: Nodes | None = None
         self._name = name
         self._store = store
         self._room = room
@@ -121,15 +130,29 @@ class Live:
     # Signals.
 
     def signal(
-        self, room: str, name: str, sender: str | None, member: str, json: bytes, origin: Reader | None = None
+        self,
+        room: str,
+        name: str,
+        sender: str | None,
+        member: str,
+        json: bytes,
+        origin: Reader | None = None,
+        client: str = "",
     ) -> None:
-        """Somebody signals something; *origin*, their own connection, is not told."""
+        """Somebody signals something; *origin*, their own connection, is not told, nor another one of *client*."""
+        signal = Signal(room, name, sender, member, now_ms(), msgspec.Raw(json))
+        self.signalled(signal, origin)
+        if self.nodes is not None:
+            self.nodes.signalled(signal, client)
+
+    def signalled(self, signal: Signal, origin: Reader | None) -> None:
+        """The same, by whichever node."""
+        room = signal.room
         live = self._rooms.get(room)
         if live is None:
             if self._room(room) is None or len(self._rooms) >= ROOMS_MAX:
                 return  # nobody is there to be told
             live = self._of(room)
-        signal = Signal(room, name, sender, member, now_ms(), msgspec.Raw(json))
         live.signals.put(signal, (signal, origin))
         live.signalled = self._move(room, live)
         now = time.monotonic()
@@ -146,6 +169,7 @@ class Live:
         """
         live = self._of(room)
         live.presence.arrive(member, data, now_ms(), client)
+        live.lost.discard(member)
         self._presence_changed(room, live)
 
     def depart(
@@ -160,10 +184,47 @@ class Live:
 
     def leave(self, room: str, member: str, client: str) -> None:
         """A client that polled does so no longer."""
+        self.away(room, member, client)
+        if self.nodes is not None:
+            self.nodes.say(Away, room=room, member=member, client=client)
+
+    def away(self, room: str, member: str, client: str) -> None:
+        """The same, whichever node was told so."""
         live = self._rooms.get(room)
         if live is not None:
             live.presence.leave(member, client)
             self._presence_changed(room, live)
+
+    def elsewhere(self, room: str, clients: Iterable[tuple[str, str]]) -> None:
+        """Clients have come to another node: nobody waits for them here."""
+        live = self._rooms.get(room)
+        if live is not None:
+            for member, client in clients:
+                live.presence.elsewhere(member, client)
+            self._presence_changed(room, live)
+
+    def changed(self, change: Change, until: float | None) -> None:
+        """Who is there through another node. Who is gone may come back by another one until then."""
+        live = self._rooms.get(change.room)
+        if live is None:
+            if not change.here:
+                return
+            live = self._of(change.room)
+        for member in change.here:
+            live.presence.hold(member, change.node)
+            live.lost.discard(member.member)
+        for name in change.gone:
+            live.presence.release(name, until, change.node)
+        if until is not None:
+            live.lost.update(change.gone)
+        self._presence_changed(change.room, live)
+
+    def own(self) -> Iterator[tuple[str, list[Member]]]:
+        """Everybody who is there through this node, by room."""
+        for room, live in list(self._rooms.items()):
+            members = live.presence.own()
+            if members:
+                yield room, members
 
     def members(self, room: str) -> tuple[int, list[Member]]:
         """How many are there, and the first of them."""
@@ -225,12 +286,20 @@ class Live:
                         if not stored.done():
                             stored.set_exception(error)
                 else:
-                    for mark, stored in batch:
-                        self._marked(mark)
+                    marks = [mark for mark, _ in batch]
+                    self.marked(marks)
+                    if self.nodes is not None:
+                        self.nodes.marked(marks)
+                    for _, stored in batch:
                         if not stored.done():
                             stored.set_result(None)
         finally:
             self._marking = False
+
+    def marked(self, marks: Iterable[Mark]) -> None:
+        """These are stored, by whichever node."""
+        for mark in marks:
+            self._marked(mark)
 
     def _marked(self, mark: Mark) -> None:
         live = self._rooms.get(mark.room)
@@ -263,7 +332,7 @@ class Live:
         counts = []
         for name in rooms:
             room = None if self._store.shared else self._room(name)
-            first, head = (room.first, room.head) if room is not None else (await self._store.head(name))[1:]
+            first, head = (room.first, room.head) if room is not None else (await self._store.head(name))[1:3]
             counts.append(unread(name, first, head, seen.get(name, 0)))
         return counts
 
@@ -308,7 +377,7 @@ class Live:
         for name, live in list(self._rooms.items()):
             live.kept_signals.expire(now)
             live.presence.expire(now)
-            if live.presence.changed:
+            if live.presence.changed or live.presence.untold:
                 self._presence_changed(name, live)
             elif live.idle and now >= live.polled_until:
                 del self._rooms[name]
@@ -323,7 +392,7 @@ class Live:
     def _of(self, room: str) -> _RoomLive:
         live = self._rooms.get(room)
         if live is None:
-            live = self._rooms[room] = _RoomLive(self._version)
+            live = self._rooms[room] = _RoomLive(self._version, alone=self.nodes is None)
         return live
 
     def _move(self, room: str, live: _RoomLive) -> int:
@@ -339,6 +408,8 @@ class Live:
     def _presence_changed(self, room: str, live: _RoomLive) -> None:
         if live.presence.changed:
             live.presence_at = self._move(room, live)
+        elif live.presence.untold:
+            self._move(room, live)
 
     def _tell(self) -> None:
         """Write a slice of what is to be told; then the event loop has its turn."""
@@ -390,6 +461,9 @@ class Live:
             yield
 
     def _spread_presence(self, name: str, live: _RoomLive) -> Iterator[None]:
+        own = live.presence.take_own()
+        if self.nodes is not None and any(own):
+            self.nodes.present(name, own)
         changes, fresh, live.fresh = live.presence.take_changes(), live.fresh, {}
         events: list[tuple[Kind, bytes]] = []
         count = len(live.presence)
@@ -400,8 +474,14 @@ class Live:
         if fresh:
             events.append(("seen", envelope.seen_body(name, list(fresh.values()))))
         if self.on_presence is not None:
-            for member, came in [*((m.member, True) for m in changes.new), *((m, False) for m in changes.left)]:
-                self._call_hook(name, member, came)
+            for member in changes.new:
+                if live.presence.is_own(member.member):  # each node tells its application of its own
+                    self._call_hook(name, member.member, came=True)
+            for gone in changes.left:
+                orphan = gone in live.lost and self.nodes is not None and self.nodes.eldest
+                if self.nodes is None or gone in own.gone or orphan:
+                    self._call_hook(name, gone, came=False)
+        live.lost.difference_update(changes.left)
         if not events:
             return
         notice = Notice(events)
@@ -421,7 +501,7 @@ class Live:
         except Exception:
             log.exception("a reader could not be told")
 
-    def _call_hook(self, room: str, member: str, came: bool) -> None:
+    def _call_hook(self, room: str, member: str, *, came: bool) -> None:
         assert self.on_presence is not None
         try:
             answer = self.on_presence(room, member, came)

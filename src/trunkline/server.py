@@ -43,7 +43,7 @@ def build_hub(config: Config) -> Hub:
     """A hub as a Config describes it."""
     limits = msgspec.structs.replace(config.limits, connections_max=connections_max(config.limits.connections_max))
     return Hub(
-        open_store(config.store, config.retention, durable=config.durable),
+        open_store(config.store, config.retention, durable=config.durable, shared=config.workers > 1),
         limits=limits,
         tuning=config.tuning,
         ping_interval_s=config.ping_interval,
@@ -102,7 +102,9 @@ def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn with our edge in front, and our way of stopping."""
 
-    def __init__(self, config: Config, hub: Hub, announce: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, config: Config, hub: Hub, announce: Callable[[str, str], None], listener: socket.socket | None = None
+    ) -> None:
         self.hub = hub
         self._announce = announce
         self._drain_ms = round(config.drain_window * 1000)
@@ -110,7 +112,7 @@ class Server(uvicorn.Server):
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
         self._gate = Gate(hub, echo=config.echo, deflate=config.deflate)
-        self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+        self._listener = listener or listen(config.host, config.port, config.ping_interval + config.ping_timeout)
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
 
         def protocol(**arguments: Any) -> Edge:
@@ -238,7 +240,10 @@ def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None 
     Raises:
         ConfigError: A setting cannot be used: the address is taken, the store cannot be opened.
     """
-    hub = hub or build_hub(config)
-    server = Server(config, hub, announce)
+    run(Server(config, hub or build_hub(config), announce))
+
+
+def run(server: Server) -> None:
+    """Run a server until SIGTERM or Ctrl-C."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve_for_ever())

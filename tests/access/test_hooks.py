@@ -116,7 +116,7 @@ async def test_what_by_a_hook(http: aiohttp.ClientSession) -> None:
                 async with stream_of(http, f"{url}/rooms/a", token("ana")) as stream:
                     await anext(stream)
                     members.discard("ana")
-                    assert hub.recheck("ana") == 2
+                    assert await hub.recheck("ana") == (2, [])
                     last = [event async for event in stream][-1]
                     assert '"code":"forbidden"' in last["data"]
                 event = await socket.receive_json()

@@ -220,7 +220,7 @@ async def test_disconnect_and_revoke(server: Server, http: aiohttp.ClientSession
                 assert response.status == 403
             admin = bearer(token("admin", rooms=ADMIN))
             async with http.post(f"{server.url}/{path}", json=order, headers=admin) as response:
-                assert await response.json() == {"connections": 3}
+                assert await response.json() == {"connections": 3, "missing_nodes": []}
             last = [event async for event in stream][-1]
         assert (last["event"], f'"code":"{code}"' in last["data"]) == ("closed", True)
         assert (await closed(socket))[1] == number

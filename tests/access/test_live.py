@@ -116,7 +116,7 @@ async def test_taken_back(http: aiohttp.ClientSession) -> None:
             ):
                 await until(ana, "presence")
                 allowed.remove("ana")
-                hub.recheck("ana")
+                await hub.recheck("ana")
                 async with asyncio.timeout(WAIT_S):
                     while hub.members("a"):
                         await asyncio.sleep(0.01)

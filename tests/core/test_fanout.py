@@ -20,6 +20,7 @@ class Reader:
         self.offsets: list[int] = []
         self.batches: list[Batch] = []
         self.gaps: list[Gap] = []
+        self.turns: list[str] = []
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         assert not self.full
@@ -29,6 +30,9 @@ class Reader:
 
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.gaps.append(gap)
+
+    def turn(self, cursor: Cursor) -> None:
+        self.turns.append(cursor.epoch)
 
 
 def messages(first: int, last: int) -> list[Message]:

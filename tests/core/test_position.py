@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.core.position import Gap, Position, Start, parse_positions, parse_start, resolve, trimmed
+from trunkline.core.position import Former, Gap, Position, Start, parse_positions, parse_start, resolve, trimmed
 from trunkline.errors import RequestError
 
 NOW = Start("now")
@@ -84,6 +84,25 @@ def test_resolve(start: Start, first: int, head: int, after: int, gap: tuple[int
     """Exactly the missing messages, or a gap that names what is lost and where it goes on."""
     expected = Gap("r", "e", *gap) if gap else None  # type: ignore[arg-type]
     assert resolve(start, "r", "e", first, head) == (after, expected)
+
+
+@pytest.mark.parametrize(
+    ("start", "first", "after", "gap"),
+    [
+        (Start("after", 40, "old"), 1, 40, None),  # still known: it goes on as if nothing had happened
+        (Start("after", 44, "old"), 1, 44, None),
+        (Start("after", 46, "old"), 1, 44, (45, 46, "epoch", "e.44")),  # read what the log has lost
+        (Start("after", 46, "old"), 50, 49, (45, 49, "epoch", "e.49")),  # and what came instead is trimmed already
+        (Start("after", 30, "old"), 40, 39, (31, 39, "trimmed", "e.39")),
+        (Start("after", 31, "older"), 1, 30, (31, 31, "epoch", "e.30")),
+        (Start("after", 3, "unheard"), 1, 0, (1, 0, "epoch", "e.0")),
+    ],
+)
+def test_a_life_that_goes_on(start: Start, first: int, after: int, gap: tuple[int, int, str, str] | None) -> None:
+    """A log that lost its end goes on where it is still known; only who has read further is told."""
+    lineage = (Former("older", 30), Former("old", 44))
+    expected = Gap("r", "e", *gap) if gap else None  # type: ignore[arg-type]
+    assert resolve(start, "r", "e", first, 60, lineage) == (after, expected)
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.sampled_from([None, "e", "old"]), st.integers(0, 60))

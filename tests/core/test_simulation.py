@@ -38,7 +38,9 @@ def test_same_seed_same_world() -> None:
     assert [r.position for r in one.readers] == [r.position for r in other.readers]
 
 
-@pytest.mark.parametrize("broken", ["skips a gap", "forgets a drained reader", "repeats a piece", "loses a batch"])
+@pytest.mark.parametrize(
+    "broken", ["skips a gap", "forgets a drained reader", "repeats a piece", "loses a batch", "stays behind"]
+)
 def test_the_world_finds_what_is_broken(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulation that cannot fail is worth nothing: each of these mistakes is found."""
     give, appended = Fanout._give, Fanout.appended
@@ -57,6 +59,8 @@ def test_the_world_finds_what_is_broken(broken: str, monkeypatch: pytest.MonkeyP
             cursor.offset -= 1
 
         monkeypatch.setattr(Fanout, "_give", repeat)
+    elif broken == "stays behind":
+        monkeypatch.setattr(Fanout, "_follow", lambda self, cursor: setattr(cursor, "epoch", cursor.room.epoch))
     else:
 
         def lose(self: Fanout, room: Room, messages: list[world.Message]) -> None:

@@ -8,7 +8,8 @@ How it works:
 3. Readers follow by stream (a cursor) or by poll. What fan-out delivers lies in the link until the link lets it
    through; a cut loses all that lies in it. A reader's state is its position and nothing else.
 4. Each turn does one randomly chosen thing: publish, commit, one fan-out step, answer a store read, pass something
-   through a link, cut, reconnect, fill or drain a socket, trim, crash, or (rarely) lose the whole log.
+   through a link, cut, reconnect, fill or drain a socket, trim, crash, fail over to a log that lacks the last messages,
+   or (rarely) lose the whole log.
 5. Every reader checks every message as it comes: the next offset of its epoch, or one that a gap led to, with the
    content that the log has there. At the end the world calms down, and every reader must reach the head.
 """
@@ -24,7 +25,7 @@ from trunkline.core.cursor import Cursor
 from trunkline.core.fanout import Batch, Fanout
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
-from trunkline.core.position import Gap, Start, overtaken, parse_since, resolve
+from trunkline.core.position import Former, Gap, Lineage, Start, overtaken, parse_since, resolve
 from trunkline.core.room import Room
 
 TUNING = Tuning(tail_messages_max=8, piece_messages_max=3, cohort_max=2)
@@ -37,6 +38,7 @@ class Log:
     messages: list[Message] = field(default_factory=list)
     first: int = 1
     ids: dict[str, int] = field(default_factory=dict)
+    lineage: Lineage = ()
 
     @property
     def head(self) -> int:
@@ -79,6 +81,9 @@ class Reader:
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.link.append(gap)
 
+    def turn(self, cursor: Cursor) -> None:
+        """The next message says it."""
+
     # The client.
 
     def start(self) -> Start:
@@ -93,6 +98,9 @@ class Reader:
         assert message == truth, f"{self.name} got {message}, the log has {truth}"
         if self.position:
             at = parse_since(self.position)
+            for former in self.world.logs[epoch].lineage:
+                if former.epoch == at.epoch and at.number <= former.offset:
+                    at = Start("after", at.number, epoch)
             assert (at.epoch, at.number + 1) == (epoch, message.offset), f"{self.name} at {self.position} got {message}"
         self.position = f"{epoch}.{message.offset}"
         self.seen += 1
@@ -122,8 +130,8 @@ class World:
         for reader in self.readers:
             self.cut(reader)
         self.fanout = Fanout(TUNING)
-        self.room = Room("r", self.log.epoch, self.log.first, self.log.head)
-        self.reading: list[tuple[Cursor, int, list[Message]]] = []
+        self.room = Room("r", self.log.epoch, self.log.first, self.log.head, self.log.lineage)
+        self.reading: list[tuple[str, Cursor, int, list[Message]]] = []
 
     def cut(self, reader: Reader) -> None:
         reader.link.clear()
@@ -134,7 +142,7 @@ class World:
 
     def connect(self, reader: Reader) -> None:
         room = self.room
-        offset, gap = resolve(reader.start(), "r", room.epoch, room.first, room.head)
+        offset, gap = resolve(reader.start(), "r", room.epoch, room.first, room.head, room.lineage)
         reader.cursor = Cursor(reader, room, offset)
         if gap is not None:
             reader.lose(reader.cursor, gap)
@@ -143,7 +151,7 @@ class World:
     def poll(self, reader: Reader) -> None:
         """A poll whose answer may be lost: only then is nothing received."""
         room = self.room
-        after, gap = resolve(reader.start(), "r", room.epoch, room.first, room.head)
+        after, gap = resolve(reader.start(), "r", room.epoch, room.first, room.head, room.lineage)
         messages = room.since(after, 3, 1 << 20) if after < room.head else []
         if messages is None:
             messages = [m for m in self.log.read(after, 3) if m.offset <= room.head]
@@ -191,13 +199,28 @@ class World:
             unacked.clear()
         self.restart()
 
+    def fail_over(self) -> None:
+        """Another machine goes on with the log, and lacks what was committed last. No connection is cut."""
+        known = max(self.log.first - 1, self.log.head - self.rng.randrange(4))
+        before = self.log
+        lineage = [Former(epoch, min(offset, known)) for epoch, offset in before.lineage]
+        self.log = Log(
+            f"e{len(self.logs)}",
+            before.messages[:known],
+            before.first,
+            {message_id: offset for message_id, offset in before.ids.items() if offset <= known},
+            (*lineage, Former(before.epoch, known)),
+        )
+        self.logs[self.log.epoch] = self.log
+        self.fanout.turned(self.room, self.log.epoch, self.log.first, self.log.head, self.log.lineage)
+
     def answer_read(self) -> None:
         # What was there when it was asked for: trimming and appending go on until the answer is here.
         for cursor in self.fanout.take_reads():
-            self.reading.append((cursor, self.log.first, self.log.read(cursor.offset, 3)))
+            self.reading.append((self.log.epoch, cursor, self.log.first, self.log.read(cursor.offset, 3)))
         if self.reading and self.rng.random() < 0.6:
-            cursor, first, messages = self.reading.pop(self.rng.randrange(len(self.reading)))
-            if self.rng.random() < 0.2:
+            epoch, cursor, first, messages = self.reading.pop(self.rng.randrange(len(self.reading)))
+            if self.rng.random() < 0.2 or epoch != self.room.epoch:
                 self.fanout.unread(cursor)
             else:
                 self.fanout.fetched(cursor, first, messages)
@@ -214,8 +237,8 @@ class World:
     def turn(self) -> None:
         reader = self.rng.choice(self.readers)
         match self.rng.choices(
-            ["publish", "commit", "step", "read", "link", "cut", "connect", "trim", "crash", "lose"],
-            [20, 12, 30, 12, 20, 3, 8, 0.7, 0.4, 0.1],
+            ["publish", "commit", "step", "read", "link", "cut", "connect", "trim", "crash", "fail over", "lose"],
+            [20, 12, 30, 12, 20, 3, 8, 0.7, 0.4, 0.4, 0.1],
         )[0]:
             case "publish":
                 self.publish()
@@ -237,6 +260,8 @@ class World:
                 self.trim()
             case "crash":
                 self.restart()
+            case "fail over":
+                self.fail_over()
             case "lose":
                 self.lose_log()
 

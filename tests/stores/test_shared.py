@@ -13,6 +13,7 @@ from trunkline import Hub
 from trunkline.core.limits import Retention
 from trunkline.core.mark import Mark
 from trunkline.core.message import Draft
+from trunkline.core.position import Position
 from trunkline.errors import ConfigError
 from trunkline.stores import SqliteStore, open_store
 from trunkline.stores import sqlite as module
@@ -40,7 +41,7 @@ async def test_each_offset_once(stores: list[SqliteStore]) -> None:
     assert sorted(receipt.offset for [receipt] in receipts) == list(range(1, 41))
     for store in stores:
         assert [message.offset for message in (await store.read("a", 0, 100, 1 << 20)).messages] == list(range(1, 41))
-        assert (await store.heads(["a", "b"])) == {"a": 40}
+        assert (await store.heads(["a", "b"])) == {"a": Position(receipts[0][0].epoch, 40)}
 
 
 @pytest.mark.parametrize("merge_ids", [2, 16_384])
@@ -93,7 +94,7 @@ async def test_whoever_does_not_listen_is_no_trouble(stores: list[SqliteStore]) 
     wake._socket = None
     await asyncio.sleep(0)
     await stores[0].append([draft("a", 1)])
-    assert wake._name not in [path.name for path in wake._folder.iterdir()]
+    assert wake.name not in [path.name for path in wake._folder.iterdir()]
 
 
 async def test_marks(stores: list[SqliteStore]) -> None:

@@ -158,7 +158,7 @@ async def test_nothing_acknowledged_is_lost_on_kill_9(tmp_path: Path) -> None:
         process.stdout.close()
         acked = max([acked, *(int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n"))])
         store = await opened(path)
-        _, first, head = await store.head("r")
+        _, first, head, _ = await store.head("r")
         assert first == 1
         assert head >= acked
         offsets = []

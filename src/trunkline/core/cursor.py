@@ -74,6 +74,9 @@ class Reader(Protocol):
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         """Send the gap."""
 
+    def turn(self, cursor: Cursor) -> None:
+        """The log goes on under another epoch; the reader has lost nothing."""
+
     def miss(self, room: str) -> None:
         """A notice of this room was not sent because the socket was full."""
 
@@ -84,11 +87,12 @@ class Reader(Protocol):
 class Cursor:
     """A reader's place. Made by the hub when a reader joins, moved by fan-out only."""
 
-    __slots__ = ("_offset", "cohort", "fresh", "reader", "room", "state")
+    __slots__ = ("_offset", "cohort", "epoch", "fresh", "reader", "room", "state")
 
     def __init__(self, reader: Reader, room: Room, offset: int) -> None:
         self.reader = reader
         self.room = room
+        self.epoch = room.epoch  # in which the reader's offset counts
         self.state = State.QUEUED
         # True until the first delivery of a reader that asked for "the earliest" or "the last K": if retention moves
         # that on meanwhile, it has lost nothing that it asked for.

@@ -30,7 +30,7 @@ from trunkline.core.cursor import Cursor, Event, State
 from trunkline.core.encoded import Encoded
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
-from trunkline.core.position import trimmed
+from trunkline.core.position import Lineage, Start, resolve, trimmed
 from trunkline.core.room import Cohort, Room
 
 
@@ -52,7 +52,7 @@ class Fanout:
         self._tuning = tuning
         self._work: deque[Room | Cursor] = deque()
         self._reads: list[Cursor] = []
-        self._recent: tuple[Room | None, int, int, Batch | None] = (None, 0, 0, None)
+        self._recent: tuple[Room | None, str, int, int, Batch | None] = (None, "", 0, 0, None)
         self.broken: list[tuple[Cursor, Exception]] = []  # readers that raised; the caller ends them
         self.delivered = 0  # messages × readers
         self.gaps = 0
@@ -71,10 +71,14 @@ class Fanout:
         if not room.dirty and room.cohorts:
             room.dirty = True
             self._work.append(room)
-        if room.waiters:
-            waiters, room.waiters = room.waiters, set()
-            for wake in waiters:
-                wake()
+        _wake(room)
+
+    def turned(self, room: Room, epoch: str, first: int, head: int, lineage: Lineage) -> None:
+        """The log goes on under another epoch; each reader is told when it has its next turn."""
+        room.go_on(epoch, first, head, lineage)
+        for cohort in tuple(room.cohorts):
+            self._overtake(room, cohort)
+        _wake(room)
 
     def attach(self, cursor: Cursor) -> None:
         """A reader joined; it is to have everything after its offset."""
@@ -121,6 +125,9 @@ class Fanout:
             return
         cursor.apply(Event.FETCHED)
         room = cursor.room
+        if cursor.epoch != room.epoch:  # what was read is of a life that is over
+            self._work.append(cursor)
+            return
         # The store may be ahead of what this worker was told; the rest comes by the ordinary way.
         messages = [m for m in messages if m.offset <= room.head]
         first = min(first, room.head + 1)
@@ -199,6 +206,7 @@ class Fanout:
             cursor.apply(Event.FULL)
             self.stalls += 1
             return
+        self._follow(cursor)
         self._skip_trimmed(cursor)
         if cursor.offset >= room.head:
             self._go_live(cursor)
@@ -214,6 +222,23 @@ class Fanout:
             self._go_live(cursor)
         else:
             self._work.append(cursor)
+
+    def _follow(self, cursor: Cursor) -> None:
+        """Go on in the epoch that the room is in."""
+        room = cursor.room
+        if cursor.epoch == room.epoch:
+            return
+        start = Start("after", cursor.offset, cursor.epoch)
+        cursor.epoch = room.epoch
+        cursor.offset, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
+        try:
+            if gap is None:
+                cursor.reader.turn(cursor)
+            else:
+                self.gaps += 1
+                cursor.reader.lose(cursor, gap)
+        except Exception as error:  # noqa: BLE001
+            self.broken.append((cursor, error))
 
     def _skip_trimmed(self, cursor: Cursor) -> None:
         room = cursor.room
@@ -244,9 +269,16 @@ class Fanout:
 
     def _batch(self, room: Room, messages: list[Message]) -> Batch:
         """The batch of these messages; the latest one is kept, since the next cohort mostly wants the same."""
-        key = (room, messages[0].offset, messages[-1].offset)
-        if self._recent[:3] != key:
+        key = (room, room.epoch, messages[0].offset, messages[-1].offset)
+        if self._recent[:4] != key:
             self._recent = (*key, Batch(room.epoch, messages))
-        batch = self._recent[3]
+        batch = self._recent[4]
         assert batch is not None
         return batch
+
+
+def _wake(room: Room) -> None:
+    if room.waiters:
+        waiters, room.waiters = room.waiters, set()
+        for wake in waiters:
+            wake()

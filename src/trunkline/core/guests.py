@@ -29,6 +29,9 @@ class Guest(Protocol):
     def recheck(self) -> None:
         """What it may do has changed."""
 
+    def regranted(self, grant: Grant) -> None:
+        """A newer token of the same user counts from now on; what it may do may have changed."""
+
 
 G = TypeVar("G", bound=Guest)
 

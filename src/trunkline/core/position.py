@@ -4,6 +4,9 @@ Why an offset alone is not enough: a reader has 1, 2 and 3. The log is lost, a n
 reader is back it holds other messages 1 to 5. "After 3" would answer 4 and 5, and the reader would never learn that
 1 to 3 of the new log exist, nor that the old log's 4 is gone. So a position carries the epoch, the name of this life
 of the log, and a reader from another life is told with a gap.
+
+A log need not be lost as a whole: the machine that takes over from one that died may lack its last messages. Then the
+new life goes on where the former one is still known (`Former`), and only whoever has read further is told.
 """
 
 from __future__ import annotations
@@ -32,6 +35,14 @@ class Position(NamedTuple):
         return f"{self.epoch}.{self.offset}"
 
 
+class Former(NamedTuple):
+    """A former epoch, and the offset up to which its messages are those of the present one."""
+
+    epoch: str
+    offset: int
+
+
+Lineage = tuple[Former, ...]
 Reason = Literal["trimmed", "epoch", "future", "slow"]
 
 
@@ -40,9 +51,11 @@ class Gap(msgspec.Struct, frozen=True):
 
     Attributes:
         epoch: The log's epoch now.
-        first, last: The lost offsets, `from` and `to` on the wire, both inclusive. With the reason `epoch` they are
-            those of the present log that are gone (none, `last` = 0, if it is complete); of the former log everything
-            after the reader's position is lost.
+        first, last: The lost offsets, `from` and `to` on the wire, both inclusive. With the reason `epoch` there are
+            two cases. The log goes on from where the reader's life of it is still known: they are those that the
+            reader has, or has missed, and the log has not; the same offsets come again, with other messages. Or it
+            is another log: they are those of it that are gone (none, `last` = 0, if it is complete), and of the
+            former log everything after the reader's position is lost.
         reason: `trimmed`: retention removed them while the reader was away. `slow`: the same while it was connected
             and did not read. `epoch`: the position is of another life of the log. `future`: the log ends before it.
         next: The position to go on from; the next message that arrives is the first after it.
@@ -152,12 +165,15 @@ def parse_joins(
     return [(name, starts.get(name, default)) for name in check_rooms(named or tuple(starts), rooms_max)]
 
 
-def resolve(start: Start, room: str, epoch: str, first: int, head: int) -> tuple[int, Gap | None]:
+def resolve(
+    start: Start, room: str, epoch: str, first: int, head: int, lineage: Lineage = ()
+) -> tuple[int, Gap | None]:
     """The offset after which reading goes on, and the gap in front of it, if any.
 
     Args:
         first: The earliest retained offset; head + 1 if nothing is retained.
         head: The newest offset; 0 if there never was a message.
+        lineage: Former epochs that the present one goes on from.
     """
     match start.kind:
         case "now":
@@ -167,7 +183,12 @@ def resolve(start: Start, room: str, epoch: str, first: int, head: int) -> tuple
         case "last":
             return max(first - 1, head - start.number), None
     if start.epoch is not None and start.epoch != epoch:
-        return first - 1, Gap(room, epoch, 1, first - 1, "epoch", f"{epoch}.{first - 1}")
+        known = next((former.offset for former in lineage if former.epoch == start.epoch), None)
+        if known is None:
+            return first - 1, Gap(room, epoch, 1, first - 1, "epoch", f"{epoch}.{first - 1}")
+        if start.number > known:
+            after = max(known, first - 1)
+            return after, Gap(room, epoch, known + 1, max(start.number, after), "epoch", f"{epoch}.{after}")
     if start.number > head:
         return head, Gap(room, epoch, head + 1, start.number, "future", f"{epoch}.{head}")
     if start.number < first - 1:

@@ -4,6 +4,9 @@ A member may be there by several clients: tabs, a phone. Each client holds the p
 go of the last one, its hold is kept for a grace time, so that a connection that breaks and comes back says nothing to
 anybody; then, or at once if it left on purpose, it ends, and with the last client the member is gone. Readers are told
 the difference since they were told last, so a storm of joins is a few large events.
+
+Where several nodes serve one log, each holds the places of those who are connected to it, tells the others
+(`take_own`), and holds for each of them, as if it were one more client, what that one has told (`hold`, `release`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from trunkline.errors import RequestError
 
 MEMBERS_MAX = 10_000  # of one room; a stadium wants a counter, not a list
 TOLD_MAX = 1000  # members in one event or answer; `count` says how many there are
+NODE = "@"  # in front of a node's name where a client's would be; no client's name begins so
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +45,20 @@ class Changes(NamedTuple):
     """Those of `joined` who were not there."""
 
 
+class Own(NamedTuple):
+    """What the other nodes are to know, since they were told last.
+
+    Attributes:
+        here: Who is here now, through this node.
+        gone: Who is not any more.
+        clients: (member, client) that have come to this node: another one need not wait for them.
+    """
+
+    here: list[Member]
+    gone: list[str]
+    clients: list[tuple[str, str]]
+
+
 class _Hold:
     """By one client."""
 
@@ -61,9 +79,16 @@ class _Place:
 
 
 class Presence:
-    """The members of one room. Times are seconds of one clock, whichever the caller has."""
+    """The members of one room. Times are seconds of one clock, whichever the caller has.
 
-    def __init__(self) -> None:
+    Args:
+        alone: There are no other nodes.
+    """
+
+    def __init__(self, *, alone: bool = True) -> None:
+        self._alone = alone
+        self._own: dict[str, None] = {}  # of whom other nodes have to be told
+        self._arrived: dict[tuple[str, str], None] = {}
         self._places: dict[str, _Place] = {}
         self._ending: set[tuple[str, str]] = set()  # (member, client) without a connection
         self._changed: dict[str, bool] = {}  # member → whether they were there when that was told last
@@ -79,6 +104,11 @@ class Presence:
         """Whether there is something to tell."""
         return bool(self._changed)
 
+    @property
+    def untold(self) -> bool:
+        """Whether there is something to tell the other nodes."""
+        return bool(self._own or self._arrived)
+
     def members(self) -> list[Member]:
         """Who is there, the first TOLD_MAX of them, in the order in which they came."""
         places = iter(self._places.values())
@@ -93,18 +123,9 @@ class Presence:
         Raises:
             RequestError: `too_many_members`.
         """
-        place = self._places.get(member)
-        if place is None:
-            if len(self._places) >= MEMBERS_MAX:
-                raise RequestError("too_many_members", f"at most {MEMBERS_MAX} members of one room are told of", 5000)
-            self._changed.setdefault(member, False)
-            place = self._places[member] = _Place(Member(member, at, msgspec.Raw(data)))
-        elif bytes(place.member.data) != data:
-            self._changed.setdefault(member, True)
-            place.member = Member(member, place.member.at, msgspec.Raw(data))
-        hold = place.holds.get(client)
-        if hold is None:
-            hold = place.holds[client] = _Hold()
+        if member not in self._places and len(self._places) >= MEMBERS_MAX:
+            raise RequestError("too_many_members", f"at most {MEMBERS_MAX} members of one room are told of", 5000)
+        hold = self._hold(member, data, at, client)
         hold.connections += 1
         hold.leaving = False
         self._ending.discard((member, client))
@@ -131,6 +152,37 @@ class Presence:
         elif member in self._places and client in self._places[member].holds:
             self._places[member].holds[client].leaving = True
 
+    def hold(self, member: Member, node: str) -> None:
+        """Another node says that somebody is there through it."""
+        client = NODE + node
+        if member.member in self._places or len(self._places) < MEMBERS_MAX:
+            self._hold(member.member, bytes(member.data), member.at, client).connections = 1
+            self._ending.discard((member.member, client))
+
+    def release(self, member: str, until: float | None, node: str) -> None:
+        """It says that they are not any more; or it is gone, and they may come back by another one until then."""
+        self.depart(member, until, NODE + node)
+
+    def elsewhere(self, member: str, client: str) -> None:
+        """A client has come to another node: nobody waits for it here."""
+        if (member, client) in self._ending:
+            self._end(member, client)
+
+    def is_own(self, member: str) -> bool:
+        """Whether they are there through this node."""
+        return _is_own(self._places.get(member))
+
+    def own(self) -> list[Member]:
+        """Everybody who is there through this node."""
+        return [place.member for place in self._places.values() if _is_own(place)]
+
+    def take_own(self) -> Own:
+        """What is different for the other nodes since this was called last."""
+        changed, self._own = self._own, {}
+        arrived, self._arrived = self._arrived, {}
+        here = [self._places[member].member for member in changed if self.is_own(member)]
+        return Own(here, [member for member in changed if not self.is_own(member)], list(arrived))
+
     def expire(self, now: float) -> None:
         """Let go of those whose grace is over."""
         for member, client in list(self._ending):
@@ -144,10 +196,37 @@ class Presence:
         left = [member for member, was_there in changed.items() if was_there and member not in self._places]
         return Changes(joined, left, [member for member in joined if not changed[member.member]])
 
+    def _hold(self, member: str, data: bytes, at: int, client: str) -> _Hold:
+        place = self._places.get(member)
+        if place is None:
+            self._changed.setdefault(member, False)
+            place = self._places[member] = _Place(Member(member, at, msgspec.Raw(data)))
+        elif bytes(place.member.data) != data:
+            self._changed.setdefault(member, True)
+            place.member = Member(member, place.member.at, msgspec.Raw(data))
+            self._tell_own(member, client)
+        hold = place.holds.get(client)
+        if hold is None:
+            hold = place.holds[client] = _Hold()
+            self._tell_own(member, client)
+        return hold
+
+    def _tell_own(self, member: str, client: str) -> None:
+        if not self._alone and not client.startswith(NODE):
+            self._own[member] = None
+            self._arrived[member, client] = None
+
     def _end(self, member: str, client: str) -> None:
         self._ending.discard((member, client))
+        self._arrived.pop((member, client), None)
+        if not self._alone and not client.startswith(NODE):
+            self._own[member] = None
         holds = self._places[member].holds
         del holds[client]
         if not holds:
             del self._places[member]
             self._changed.setdefault(member, True)
+
+
+def _is_own(place: _Place | None) -> bool:
+    return place is not None and any(not client.startswith(NODE) for client in place.holds)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from trunkline.core.cursor import Cursor
 from trunkline.core.message import Message
+from trunkline.core.position import Lineage
 
 # What a message costs in memory beside its data: the object, its id and sender. For the tail's byte bound.
 MESSAGE_OVERHEAD_BYTES = 200
@@ -40,6 +41,7 @@ class Room:
         "filling",
         "first",
         "head",
+        "lineage",
         "name",
         "pins",
         "readers",
@@ -49,9 +51,10 @@ class Room:
         "waiters",
     )
 
-    def __init__(self, name: str, epoch: str, first: int, head: int) -> None:
+    def __init__(self, name: str, epoch: str, first: int, head: int, lineage: Lineage = ()) -> None:
         self.name = name
         self.epoch = epoch
+        self.lineage = lineage
         self.first = first  # the earliest retained offset; head + 1 if nothing is retained
         self.head = head
         self.tail: list[Message] = []
@@ -84,6 +87,12 @@ class Room:
             if len(self.tail) > BURST * messages_max or self.tail_bytes > BURST * bytes_max:
                 needed = self.head
             self._shrink(messages_max, bytes_max, needed)
+
+    def go_on(self, epoch: str, first: int, head: int, lineage: Lineage) -> None:
+        """The log goes on under another epoch. Its end may be another one than was known."""
+        self.epoch, self.first, self.head, self.lineage = epoch, first, head, lineage
+        self.tail.clear()
+        self.tail_bytes = 0
 
     def _shrink(self, messages_max: int, bytes_max: int, needed: int) -> None:
         # To three quarters, so that the list is cut once in a while and not at every message.

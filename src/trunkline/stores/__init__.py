@@ -11,13 +11,14 @@ from trunkline.stores.sqlite import SqliteStore
 SQLITE = "sqlite:///"
 
 
-def open_store(url: str, retention: Retention, *, durable: bool = False) -> Store:
+def open_store(url: str, retention: Retention, *, durable: bool = False, shared: bool = False) -> Store:
     """The store that a URL names; it is opened by its `start`.
 
     Args:
         url: `memory:` or `sqlite:///PATH`, where PATH may be relative (three slashes) or absolute (four); with
             `?shared=1` other processes of this machine may use the file, too.
         durable: SQLite only: survive a power loss too, at the price of one disk flush per commit.
+        shared: SQLite only: as if the URL said so.
 
     Raises:
         ConfigError: The URL names no store that there is.
@@ -28,7 +29,7 @@ def open_store(url: str, retention: Retention, *, durable: bool = False) -> Stor
         path, _, query = url.removeprefix(SQLITE).partition("?")
         if query not in ("", "shared=0", "shared=1"):
             raise ConfigError(f"store {url!r}: behind the ? there may be shared=1, not {query!r}")
-        return SqliteStore(path, retention, durable=durable, shared=query == "shared=1")
+        return SqliteStore(path, retention, durable=durable, shared=shared or query == "shared=1")
     raise ConfigError(f"store {url!r} is none of memory: and sqlite:///PATH")
 
 

@@ -13,8 +13,10 @@ import msgspec
 from trunkline.core.limits import Retention
 from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.position import Position
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
-from trunkline.stores.base import Head, Moved, Page
+from trunkline.errors import StoreUnavailable
+from trunkline.stores.base import Bus, Head, Moved, Page
 
 
 class _Log:
@@ -43,6 +45,7 @@ class MemoryStore:
 
     location = "memory (forgotten at the end of the process)"
     shared = False
+    bus: Bus | None = None
     moved: Moved | None = None
 
     def __init__(self, retention: Retention, *, epoch: str | None = None) -> None:
@@ -57,7 +60,16 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to let go of."""
 
-    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    async def follow(self, room: str) -> None:
+        """Nobody else appends."""
+
+    def unfollow(self, room: str) -> None:
+        """Nobody else appends."""
+
+    async def certain(self) -> bool:
+        return True
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
         return [self._append(draft) for draft in drafts]
 
     def _append(self, draft: Draft) -> Receipt:
@@ -83,18 +95,18 @@ class MemoryStore:
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
         log = self._logs.get(room)
         if log is None:
-            return Page(1, [])
+            return Page(self._epoch, 1, [])
         begin = max(after + 1, log.first)
         end = min(begin + messages_max, log.head + 1)
         wanted = [log.messages[offset][0] for offset in range(begin, end)]
-        return Page(log.first, clip(wanted, bytes_max))
+        return Page(self._epoch, log.first, clip(wanted, bytes_max))
 
     async def head(self, room: str) -> Head:
         log = self._logs.get(room)
         return Head(self._epoch, 1, 0) if log is None else Head(self._epoch, log.first, log.head)
 
-    async def heads(self, rooms: Sequence[str]) -> dict[str, int]:
-        return {room: self._logs[room].head for room in rooms if room in self._logs}
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
+        return {room: Position(self._epoch, self._logs[room].head) for room in rooms if room in self._logs}
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         for mark in marks:

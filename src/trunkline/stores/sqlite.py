@@ -49,10 +49,11 @@ import msgspec
 from trunkline.core.limits import Retention
 from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.position import Position
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import Head, Moved, Page
-from trunkline.stores.wake import DATAGRAM_BYTES_MAX, Wake
+from trunkline.stores.base import Bus, Head, Moved, Page
+from trunkline.stores.wake import Wake
 from trunkline.stores.worker import Worker
 
 log = logging.getLogger("trunkline")
@@ -122,6 +123,8 @@ class SqliteStore:
         self.shared = shared
         self.moved: Moved | None = None
         self._path = Path(path)
+        self._wake = Wake(Path(f"{self._path}-wake"), self._woken) if shared else None
+        self.bus: Bus | None = self._wake
         self._retention = retention
         self._durable = durable
         self._write_thread: Worker | None = None
@@ -135,7 +138,7 @@ class SqliteStore:
         self._turn = 0  # grows whenever others have written
         self._data_version = 0  # SQLite's, as it was in our last turn
         self._turns: IO[str] | None = None
-        self._wake: Wake | None = None
+        self._seen_version = 0  # SQLite's, as it was when we last looked whether others have written
 
     @property
     def location(self) -> str:
@@ -146,8 +149,7 @@ class SqliteStore:
         self._read_thread = Worker("trunkline-read")
         try:
             await self._write_thread.call(self._open)
-            if self.shared:
-                self._wake = Wake(Path(f"{self._path}-wake"), self._woken)
+            if self._wake is not None:
                 self._wake.start()
         except OSError as error:
             await self.close()
@@ -159,21 +161,31 @@ class SqliteStore:
     async def close(self) -> None:
         if self._wake is not None:
             self._wake.close()
-            self._wake = None
         for thread in (self._read_thread, self._write_thread):
             if thread is not None:
                 await thread.close()
         self._read_thread = self._write_thread = None
         self._opened.close()
 
-    async def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    async def follow(self, room: str) -> None:
+        """All are told of all rooms."""
+
+    def unfollow(self, room: str) -> None:
+        """All are told of all rooms."""
+
+    async def certain(self) -> bool:
+        seen = self._seen_version
+        self._seen_version = await self._on(self._read_thread, self._version)
+        return not self.shared or self._seen_version == seen
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
         receipts = await self._on(self._write_thread, lambda: self._append(drafts))
         if self._wake is not None:
             heads = {receipt.room: receipt.offset for receipt in receipts if not receipt.duplicate}
             hint = "\n".join(f"{room} {head}" for room, head in heads.items()).encode()
             if heads:
-                self._wake.send(hint if len(hint) <= DATAGRAM_BYTES_MAX else b"")
-        return receipts
+                self._wake.hint(hint)
+        return [*receipts]
 
     def _woken(self, hint: bytes) -> None:
         if self.moved is not None:
@@ -186,7 +198,7 @@ class SqliteStore:
     async def head(self, room: str) -> Head:
         return await self._on(self._read_thread, lambda: self._head(room))
 
-    async def heads(self, rooms: Sequence[str]) -> dict[str, int]:
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
         return await self._on(self._read_thread, lambda: self._heads(rooms))
 
     async def mark(self, marks: Sequence[Mark]) -> None:
@@ -540,8 +552,12 @@ class SqliteStore:
         found = self._reader.execute("SELECT first, head FROM rooms WHERE name = ?", (room,)).fetchone()
         return Head(self._epoch, *found) if found else Head(self._epoch, 1, 0)
 
-    def _heads(self, rooms: Sequence[str]) -> dict[str, int]:
-        heads: dict[str, int] = {}
+    def _version(self) -> int:
+        (version,) = self._reader.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _heads(self, rooms: Sequence[str]) -> dict[str, Position]:
+        heads: dict[str, Position] = {}
         for at in range(0, len(rooms), NAMES_PER_STATEMENT_MAX):
             some = rooms[at : at + NAMES_PER_STATEMENT_MAX]
             marks = ",".join("?" * len(some))
@@ -549,7 +565,7 @@ class SqliteStore:
                 f"SELECT name, head FROM rooms WHERE name IN ({marks})",  # noqa: S608 - question marks
                 some,
             )
-            heads.update(found.fetchall())
+            heads.update({room: Position(self._epoch, head) for room, head in found.fetchall()})
         return heads
 
     def _read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
@@ -557,14 +573,15 @@ class SqliteStore:
         try:
             found = self._reader.execute("SELECT id, head, first FROM rooms WHERE name = ?", (room,)).fetchone()
             if found is None:
-                return Page(1, [])
+                return Page(self._epoch, 1, [])
             room_id, head, first = found
             low = room_id << OFFSET_BITS | max(after + 1, first)
             rows = self._reader.execute(
                 "SELECT key, id, sender, at, data FROM messages WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
                 (low, room_id << OFFSET_BITS | head, messages_max),
             )
-            return Page(first, clip([self._message(room, *row) for row in _until(rows, bytes_max)], bytes_max))
+            found = [self._message(room, *row) for row in _until(rows, bytes_max)]
+            return Page(self._epoch, first, clip(found, bytes_max))
         finally:
             self._reader.execute("COMMIT")
 

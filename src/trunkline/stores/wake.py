@@ -1,8 +1,8 @@
-"""Processes of one machine that wake one another: datagrams, one per process and commit.
+"""Processes of one machine that wake one another, and talk beside the log: datagrams.
 
-Each process has a socket in a folder that all of them know. What is sent is a hint, never the truth: nothing waits for
-it, it may be lost, and whoever is told looks at the log. Whoever has more hints than it can read is given one more, an
-empty one, when it can. A socket whose process is gone is removed by whoever notices.
+Each process has a socket in a folder that all of them know. A hint that the log has moved is never the truth: nothing
+waits for it, it may be lost, and whoever is told looks at the log. Whoever has more hints than it can read is given one
+more, an empty one, when it can. A socket whose process is gone is removed by whoever notices.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 
 log = logging.getLogger("trunkline")
 
-DATAGRAM_BYTES_MAX = 32 * 1024
+DATAGRAM_BYTES_MAX = 64 * 1024
+HINT, SAID = b"h", b"s"
 PEERS_S = 1.0  # how long we may not know of a new process; it looks at the log by itself meanwhile
 AGAIN_S = 0.01
 
@@ -31,13 +32,14 @@ class Wake:
 
     Args:
         folder: Made if it is not there; for our user alone.
-        woken: Called on the event loop with each datagram.
+        woken: Called on the event loop with each hint; one that is empty says that any room may have moved.
     """
 
     def __init__(self, folder: Path, woken: Callable[[bytes], None]) -> None:
+        self.name = secrets.token_hex(4)
+        self.said: Callable[[bytes], None] | None = None
         self._folder = folder
         self._woken = woken
-        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._peers: list[str] = []
         self._untold: set[str] = set()
         self._looked_at = float("-inf")
@@ -57,39 +59,51 @@ class Wake:
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
             raise PermissionError(f"{self._folder} is not ours alone")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(self._address(self._name))
+        self._socket.bind(self._address(self.name))
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
 
-    def send(self, data: bytes) -> None:
-        """Tell the others, as far as they listen."""
+    def hint(self, data: bytes) -> None:
+        """Tell the others that the log has moved; those that cannot be told now, as soon as they can."""
+        data = HINT + (data if len(data) < DATAGRAM_BYTES_MAX else b"")
+        for peer in self._others():
+            self._hint(peer, data)
+
+    def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
+        return min((self._send(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
+
+    def _others(self) -> list[str]:
         now = time.monotonic()
         if now > self._looked_at + PEERS_S:
             self._looked_at = now
-            self._peers = [path.name for path in self._folder.iterdir() if path.name != self._name]
-        if self._socket is None:
-            return
-        for peer in tuple(self._peers):
-            self._send(peer, data)
+            self._peers = [path.name for path in self._folder.iterdir() if path.name != self.name]
+        return list(self._peers)
 
-    def _send(self, peer: str, data: bytes) -> None:
-        assert self._socket is not None
+    def _hint(self, peer: str, data: bytes) -> None:
+        if not self._send(peer, data):
+            if not self._untold:
+                asyncio.get_running_loop().call_later(AGAIN_S, self._hint_again)
+            self._untold.add(peer)
+
+    def _hint_again(self) -> None:
+        untold, self._untold = self._untold, set()
+        for peer in untold.intersection(self._peers):
+            self._hint(peer, HINT)
+
+    def _send(self, peer: str, data: bytes) -> bool:
+        """Whether it was sent, or can never be."""
+        if self._socket is None:
+            return True
         try:
             self._socket.sendto(data, self._address(peer))
         except BlockingIOError:
-            if not self._untold:
-                asyncio.get_running_loop().call_later(AGAIN_S, self._send_again)
-            self._untold.add(peer)
+            return False
         except (ConnectionRefusedError, FileNotFoundError):  # its process has died, or ended
-            self._peers.remove(peer)
+            if peer in self._peers:
+                self._peers.remove(peer)
             self._remove(peer)
         except OSError as error:
             log.debug("%s was not told: %s", peer, error)  # it looks at the log by itself within a second
-
-    def _send_again(self) -> None:
-        untold, self._untold = self._untold, set()
-        for peer in untold.intersection(self._peers):
-            if self._socket is not None:
-                self._send(peer, b"")
+        return True
 
     def close(self) -> None:
         """Listen no more."""
@@ -97,7 +111,7 @@ class Wake:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-            self._remove(self._name)
+            self._remove(self.name)
         if self._directory >= 0:
             os.close(self._directory)
             self._directory = -1
@@ -108,7 +122,10 @@ class Wake:
                 data = self._socket.recv(DATAGRAM_BYTES_MAX)
             except OSError:
                 return
-            self._woken(data)
+            if data[:1] == HINT:
+                self._woken(data[1:])
+            elif self.said is not None:
+                self.said(data[1:])
 
     def _address(self, name: str) -> str:
         # A socket's address has 107 characters at most, and folders may be deep.

@@ -88,6 +88,10 @@ class Conversation(Stream):
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.send(envelope.gap_event(gap))
 
+    def turn(self, cursor: Cursor) -> None:
+        room = cursor.room  # offsets on a WebSocket do not say of which epoch they are
+        self.send(envelope.joined(room.name, room.epoch, room.head))
+
     # Who it is.
 
     def greet(self, brought: Credentials, joins: Joins) -> None:
@@ -143,6 +147,10 @@ class Conversation(Stream):
             self.regrant(grant)
             self.send(envelope.authenticated(grant, now_ms()))
             await self._recheck()
+
+    def regranted(self, grant: Grant) -> None:
+        self.regrant(grant)
+        self.recheck()
 
     def regrant(self, grant: Grant) -> None:
         """A newer token of the same user counts from now on."""
@@ -267,7 +275,15 @@ class Conversation(Stream):
             except RequestError as error:
                 self._refuse_wanted(error, wanted)
                 return
-            self.hub.live.signal(wanted.room, wanted.name, self.grant.user, self.member, wanted.json, self)
+            self.hub.live.signal(
+                wanted.room,
+                wanted.name,
+                self.grant.user,
+                self.member,
+                wanted.json,
+                self,
+                self.attendance.client_id or "",
+            )
         elif type(wanted) is MarkSeen:
             self.hub.spawn(self._mark(wanted))
 

@@ -38,10 +38,9 @@ from trunkline.core.message import check_id, check_json, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_joins, parse_since, parse_start
 from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
-from trunkline.hub import POLL_DEFAULT, Hub
+from trunkline.hub import POLL_DEFAULT, Hub, Reached
 from trunkline.live import LEASE_S, Live, now_ms
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
-from trunkline.transports.conversation import Conversation
 from trunkline.transports.stream import welcome_body
 from trunkline.wire import envelope, poll, sse
 from trunkline.wire.request import RequestHead, wants_events
@@ -354,16 +353,9 @@ class Api:
 
     async def renew(self, request: Request) -> Response:
         """`POST /sessions/{session}/auth`: a newer token for a stream that is open."""
-        access = self._hub.access
         guest = await self._guest(request, "read", [])
-        found = access.guests.find(request.path_params["session"])
-        # Another user's session is no different from none at all.
-        if found is None or found.grant.user is None or found.grant.user != guest.grant.user:
+        if not await self._hub.renew(request.path_params["session"], guest.grant):
             raise RequestError("not_found", "you have no open stream of that name")
-        access.guests.renew(found, guest.grant)
-        if isinstance(found, Conversation):
-            found.regrant(guest.grant)
-        found.recheck()
         return _json(envelope.authenticated(guest.grant, now_ms()))
 
     async def disconnect(self, request: Request) -> Response:
@@ -371,15 +363,14 @@ class Api:
         order = await self._order(request)
         if order.user is None:
             raise RequestError("bad_command", "name the user")
-        return _json(_encode({"connections": self._hub.disconnect(order.user)}))
+        return _reached(await self._hub.disconnect(order.user))
 
     async def revoke(self, request: Request) -> Response:
         """`POST /revoke {user?, token_id?}`: refuse what was issued, and end the connections made with it."""
         order = await self._order(request)
         if order.user is None and order.token_id is None:
             raise RequestError("bad_command", "name the user or the token_id")
-        ended = await self._hub.revoke(user=order.user, token_id=order.token_id)
-        return _json(_encode({"connections": ended}))
+        return _reached(await self._hub.revoke(user=order.user, token_id=order.token_id))
 
     async def _order(self, request: Request) -> _Order:
         await self._started()
@@ -415,7 +406,8 @@ class Api:
         await self._still(guest, "signal", [room])
         hub.access.publishing(guest.grant, guest.client)
         member = member_of(guest.grant, attendance.client_id or guest.session)
-        hub.live.signal(room, name, guest.grant.user, member, text, hub.stream_of(guest.grant, attendance))
+        client, user = attendance.client_id or "", guest.grant.user
+        hub.live.signal(room, name, user, member, text, hub.stream_of(user, client), client)
         return Response(status_code=204)
 
     async def presence(self, request: Request) -> Response:
@@ -427,7 +419,8 @@ class Api:
             attendance = _attendance(request)
             self._hub.live.leave(room, lasting_member(guest.grant, attendance), attendance.client_id or "")
             return Response(status_code=204)
-        return _json(envelope.members_body(room, *self._hub.live.members(room)))
+        missing = [] if self._hub.nodes is None else self._hub.nodes.missing
+        return _json(envelope.members_body(room, *self._hub.live.members(room), missing))
 
     async def seen(self, request: Request) -> Response:
         """`GET /rooms/{room}/seen`: how far everybody has seen. `POST {offset}`: how far one has."""
@@ -621,6 +614,9 @@ class _Guest:
         if not self._ended.done():
             self._ended.set_exception(error)
 
+    def regranted(self, grant: Grant) -> None:
+        self.recheck()
+
     def recheck(self) -> None:
         # The client asks again at once, and is asked who it is as always.
         self.dismiss(RequestError("forbidden", "what you may read has changed: ask again"))
@@ -722,6 +718,10 @@ async def on_http_error(_: Request, error: Exception) -> Response:
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, JSON)
+
+
+def _reached(reached: Reached) -> Response:
+    return _json(_encode(reached._asdict()))
 
 
 def _head(request: Request | WebSocket) -> RequestHead:

@@ -145,6 +145,9 @@ class EventStream(Stream):
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         self.send(sse.gap_event(gap, self._moved(gap.room, gap.next)))
 
+    def turn(self, cursor: Cursor) -> None:
+        """Nothing to say: the next event's id is of the new epoch, and until then the old one is still understood."""
+
     def ping(self) -> None:
         if not self.full:
             self.send(sse.KEEP_ALIVE)

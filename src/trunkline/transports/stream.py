@@ -55,6 +55,9 @@ class Stream:
     def lose(self, cursor: Cursor, gap: Gap) -> None:
         raise NotImplementedError
 
+    def turn(self, cursor: Cursor) -> None:
+        raise NotImplementedError
+
     def notify(self, notice: Notice) -> None:
         raise NotImplementedError
 
@@ -79,6 +82,10 @@ class Stream:
         """What it may do has changed: stop reading what it may not read any more."""
         self.stamp += 1
         self.hub.spawn(self._recheck())
+
+    def regranted(self, grant: Grant) -> None:
+        """A newer token of the same user counts from now on."""
+        self.recheck()
 
     async def _recheck(self) -> None:
         for cursor in self.cursors:

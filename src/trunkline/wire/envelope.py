@@ -65,6 +65,7 @@ class _Presence(msgspec.Struct, omit_defaults=True):
     members: list[Member] | None = None
     joined: list[Member] | None = None
     left: list[str] | None = None
+    missing_nodes: list[str] | None = None
 
 
 class _SeenOfRoom(msgspec.Struct):
@@ -191,9 +192,9 @@ def signal_body(signal: Signal) -> bytes:
     return _encode(signal)
 
 
-def members_body(room: str, count: int, members: list[Member]) -> bytes:
-    """Everybody who is there: what came before is void."""
-    return _encode(_Presence(room, count, members))
+def members_body(room: str, count: int, members: list[Member], missing_nodes: Sequence[str] = ()) -> bytes:
+    """Everybody who is there: what came before is void. *missing_nodes* have not said yet who is there."""
+    return _encode(_Presence(room, count, members, missing_nodes=list(missing_nodes) or None))
 
 
 def changes_body(room: str, count: int, joined: list[Member], left: list[str]) -> bytes:

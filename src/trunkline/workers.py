@@ -1,0 +1,208 @@
+"""Several processes behind one address, on one machine: the parent listens, starts them, and starts them again.
+
+The parent holds the listening socket, so while a worker is away connections wait for another one instead of being
+refused. It serves nothing itself. A worker that dies is replaced; on SIGHUP all are replaced, one after the other, each
+only when its successor serves. SIGTERM and Ctrl-C end all of them, each as it would end alone. A worker whose parent is
+gone ends, too: nobody would replace it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from trunkline.cli import WORKER_VARIABLE
+from trunkline.config import Config
+from trunkline.errors import ConfigError
+from trunkline.server import Server, build_hub, listen, run
+
+log = logging.getLogger("trunkline")
+
+VARIABLE = WORKER_VARIABLE  # in a worker's environment: the numbers of its listener and of the line to its parent
+READY_S = 60.0
+STOP_S = 30.0  # beyond every time that a worker takes to drain
+TOO_SOON_S = 5.0  # a worker that lives shorter is not replaced at once
+BAD_CONFIG = 2
+
+
+class _Worker(NamedTuple):
+    """A process, and the line on which it says that it serves."""
+
+    process: asyncio.subprocess.Process
+    line: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class Supervisor:
+    """The parent.
+
+    Args:
+        command: What starts a worker.
+        announce: Called once with the address, the place of the data, and the number of workers, when all serve.
+    """
+
+    def __init__(self, config: Config, command: Sequence[str], announce: Callable[[str, str, int], None]) -> None:
+        self._command = command
+        self._announce = announce
+        self._slots: list[_Worker | None] = [None] * config.workers
+        self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+        self._serving = 0
+        self._stopping = asyncio.Event()
+        self._again = asyncio.Event()
+        self._first = asyncio.Event()
+        self._code = 0
+
+    async def run(self) -> int:
+        """Until a signal; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._again.set)
+        keepers = [asyncio.ensure_future(self._keep(slot)) for slot in range(len(self._slots))]
+        replacing = asyncio.ensure_future(self._replace_for_ever())
+        await self._stopping.wait()
+        replacing.cancel()
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, replacing, return_exceptions=True)
+        await asyncio.gather(*[self._stop(worker) for worker in self._slots if worker is not None])
+        return self._code
+
+    async def _keep(self, slot: int) -> None:
+        """Keep a worker running in this place."""
+        if slot:
+            await self._first.wait()  # what is wrong with the settings is said once
+        while True:
+            began = time.monotonic()
+            worker = self._slots[slot]
+            if worker is None:
+                worker = await self._start(slot)
+                if worker is None:
+                    await asyncio.sleep(TOO_SOON_S)
+                    continue
+            code = await worker.process.wait()
+            if self._slots[slot] is not worker:
+                continue  # it was replaced
+            self._slots[slot] = None
+            worker.writer.close()
+            log.error("worker %d has ended (%d): another one is started", worker.process.pid, code)
+            if time.monotonic() < began + TOO_SOON_S:
+                await asyncio.sleep(1.0)
+
+    async def _start(self, slot: int) -> _Worker | None:
+        """Start one, and wait until it serves; None if it does not."""
+        ours, theirs = socket.socketpair()
+        files = (self._listener.fileno(), theirs.fileno())
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            pass_fds=files,
+            env=os.environ | {VARIABLE: f"{files[0]},{files[1]}"},
+            start_new_session=True,  # Ctrl-C is for the parent, which tells them
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        worker = _Worker(process, reader, writer)
+        before, self._slots[slot] = self._slots[slot], worker
+        try:
+            async with asyncio.timeout(READY_S):
+                line = (await reader.readline()).decode()
+                if not line:
+                    await process.wait()
+        except TimeoutError:
+            line = ""
+        if line:
+            self._first.set()
+            if self._serving < len(self._slots):
+                self._serving += 1
+                if self._serving == len(self._slots):
+                    url, _, data = line.rstrip("\n").partition("\t")
+                    self._announce(url, data, self._serving)
+            return worker
+        self._slots[slot] = before
+        await self._stop(worker)
+        code = process.returncode
+        if code == BAD_CONFIG and not self._first.is_set():  # and has said why; no other one would do better
+            self._code = BAD_CONFIG
+            self._stopping.set()
+        else:
+            log.error("worker %d does not serve (%s)", process.pid, code)
+        return None
+
+    async def _replace_for_ever(self) -> None:
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            for slot in range(len(self._slots)):
+                before = self._slots[slot]
+                if before is None:
+                    continue  # one is being started anyway
+                if await self._start(slot) is None:
+                    log.error("the workers are not replaced: the first new one does not serve")
+                    break
+                await self._stop(before)
+
+    async def _stop(self, worker: _Worker) -> None:
+        if worker.process.returncode is None:
+            worker.process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_S):
+                await worker.process.wait()
+        except TimeoutError:
+            worker.process.kill()
+            await worker.process.wait()
+        worker.writer.close()
+
+
+def supervise(config: Config, command: Sequence[str], announce: Callable[[str, str, int], None]) -> int:
+    """Run `config.workers` processes until SIGTERM or Ctrl-C; returns the exit code.
+
+    Raises:
+        ConfigError: The address cannot be had.
+    """
+
+    async def main() -> int:
+        return await Supervisor(config, command, announce).run()
+
+    return asyncio.run(main())
+
+
+def work(config: Config, numbers: str) -> None:
+    """Be one of the processes.
+
+    Args:
+        numbers: What the parent has put into VARIABLE.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+    """
+    try:
+        listener, line = (socket.socket(fileno=int(number)) for number in numbers.split(","))
+    except (ValueError, OSError):
+        raise ConfigError(f"{VARIABLE} is for the workers of --workers alone: take it out") from None
+    listener.setblocking(False)
+
+    def announce(url: str, data: str) -> None:
+        line.sendall(f"{url}\t{data}\n".encode())
+        line.setblocking(False)
+        asyncio.get_running_loop().add_reader(line, _end, line)
+
+    run(Server(config, build_hub(config), announce, listener))
+
+
+def command() -> list[str]:
+    """What starts a worker: the same again."""
+    return [sys.executable, "-m", "trunkline", *sys.argv[1:]]
+
+
+def _end(line: socket.socket) -> None:
+    """The parent says nothing, so what can be read is its end."""
+    asyncio.get_running_loop().remove_reader(line)
+    log.error("the parent process is gone: this worker ends, too")
+    signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,171 @@
+"""Hubs of one log: what is not in it, they tell each other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import WAIT_S
+from trunkline import Hub
+from trunkline.core.grant import EVERYTHING, Grant
+
+
+async def until(fact: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
+    async with asyncio.timeout(wait_s):
+        while not (found := fact()):
+            await asyncio.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+async def hubs(tmp_path: Path) -> AsyncIterator[list[Hub]]:
+    async with AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(Hub(f"sqlite:///{tmp_path}/log.db?shared=1", presence_grace_s=0.2))
+            for _ in range(3)
+        ]
+        await until(lambda: all(hub.nodes is not None and len(hub.nodes) == 2 for hub in made))
+        yield made
+
+
+def names(hub: Hub, room: str = "a") -> list[str]:
+    return sorted(member.member for member in hub.members(room))
+
+
+async def test_presence(hubs: list[Hub]) -> None:
+    """Who comes to one node is known to all, and gone when the last of their connections is, wherever that was."""
+    for hub in hubs[:2]:
+        hub.live.arrive("a", "ana", "phone" if hub is hubs[0] else "laptop", b'{"name":"Ana"}')
+    hubs[1].live.arrive("a", "ben", "b", b"{}")
+    for hub in hubs:
+        await until(lambda hub=hub: names(hub) == ["ana", "ben"])
+    hubs[0].live.depart("a", "ana", "phone", at_once=True)
+    hubs[2].live.arrive("a", "cat", "c", b"{}")
+    for hub in hubs:
+        await until(lambda hub=hub: names(hub) == ["ana", "ben", "cat"])
+    hubs[1].live.depart("a", "ana", "laptop")
+    for hub in hubs:
+        await until(lambda hub=hub: names(hub) == ["ben", "cat"])
+
+
+async def test_a_client_that_moves_says_nothing(hubs: list[Hub]) -> None:
+    """From one node to another within the grace: no leave, no join, and no waiting for the grace at the end."""
+    told: list[tuple[str, bool]] = []
+    hubs[2].on_presence(lambda room, member, came: told.append((member, came)))
+    hubs[2].live.arrive("a", "cat", "c", b"{}")
+    hubs[0].live.arrive("a", "ana", "phone-12345", b"{}")
+    await until(lambda: names(hubs[2]) == ["ana", "cat"])
+    hubs[0].live.depart("a", "ana", "phone-12345", grace_s=60)
+    hubs[1].live.arrive("a", "ana", "phone-12345", b"{}")
+    await until(lambda: not hubs[0].live._rooms["a"].presence.own())
+    hubs[1].live.depart("a", "ana", "phone-12345", at_once=True)
+    for hub in hubs:
+        await until(lambda hub=hub: names(hub) == ["cat"])
+    assert told == [("cat", True)]
+
+
+async def test_a_node_that_ends_takes_its_members_along(hubs: list[Hub]) -> None:
+    """After the grace, in which they may come back by another one; and one application is told of it."""
+    told: list[tuple[str, bool]] = []
+    for hub in hubs[1:]:
+        hub.on_presence(lambda room, member, came: told.append((member, came)))
+    for n in range(3):
+        hubs[0].live.arrive("a", f"ana{n}", "", b"{}")
+    await until(lambda: len(names(hubs[1])) == len(names(hubs[2])) == 3)
+    hubs[2].live.arrive("a", "ana1", "", b"{}")
+    await hubs[0].close()
+    for hub in hubs[1:]:
+        await until(lambda hub=hub: names(hub) == ["ana1"])
+    await until(lambda: len(told) == 2)
+    assert sorted(told) == [("ana0", False), ("ana2", False)]
+
+
+async def test_who_comes_late_is_told_everything(hubs: list[Hub], tmp_path: Path) -> None:
+    for n in range(2000):
+        hubs[n % 2].live.arrive(f"room-{n % 50}", f"member {n}", "", b'{"name":"%s"}' % (b"x" * 500))
+    async with Hub(f"sqlite:///{tmp_path}/log.db?shared=1") as late:
+        await until(lambda: sum(len(names(late, f"room-{n}")) for n in range(50)) == 2000)
+        assert late.nodes is not None
+        await until(lambda: late.nodes.missing == [])
+
+
+async def test_signals_and_marks(hubs: list[Hub]) -> None:
+    """A poll at one node hears what is said at another, and its own client's signals are not told to it."""
+    await hubs[0].publish("a", 1)
+    for hub in hubs:
+        await hub.open("a")
+        hub.live._version = 1
+        await hub.live.page("a", 0, watch=True)  # somebody polls
+    await hubs[0].signal("a", "typing", {"is": True}, sender="ana")
+    await hubs[1].mark("a", "ben", 1)
+
+    async def heard(hub: Hub) -> bool:
+        page = await hub.live.page("a", 1, watch=True)
+        return [s.name for s in page.signals] == ["typing"] and [m.member for m in page.marks] == ["ben"]
+
+    async with asyncio.timeout(WAIT_S):
+        for hub in hubs:
+            while not await heard(hub):
+                await asyncio.sleep(0.01)
+
+
+async def test_administration(hubs: list[Hub]) -> None:
+    """Disconnecting, asking again and revoking reach every node; a ticket of one is good at another, once."""
+
+    class Guest:
+        def __init__(self, hub: Hub) -> None:
+            self.grant = Grant(user="ana", permissions=EVERYTHING, issued_at=1.0)
+            self.session = hub.session_id()
+            self.said: list[str] = []
+            hub.access.guests.arrive(self)
+
+        def dismiss(self, error: Exception) -> None:
+            self.said.append(error.code)
+
+        def recheck(self) -> None:
+            self.said.append("recheck")
+
+        def regranted(self, grant: Grant) -> None:
+            self.said.append(f"until {grant.expires_at}")
+
+    guests = [Guest(hub) for hub in hubs]
+    assert await hubs[0].recheck("ana") == (3, [])
+    assert await hubs[1].disconnect("ana") == (3, [])
+    assert await hubs[1].disconnect("nobody") == (0, [])
+    assert await hubs[2].renew(guests[0].session, Grant(user="ana", expires_at=2e9))
+    assert not await hubs[2].renew(guests[1].session, Grant(user="ben"))
+    assert not await hubs[2].renew("nowhere-1", Grant(user="ana"))
+    assert (await hubs[0].revoke(user="ana")) == (3, [])
+    assert [guest.said for guest in guests] == [
+        ["recheck", "disconnected", "until 2000000000.0", "revoked"],
+        ["recheck", "disconnected", "revoked"],
+        ["recheck", "disconnected", "revoked"],
+    ]
+
+
+async def test_tickets(hubs: list[Hub]) -> None:
+    grant = Grant(user="ana", permissions=EVERYTHING)
+    ticket = hubs[0].access.ticket(grant)
+    node, key = hubs[1].access.tickets.address(ticket)
+    assert not hubs[1].access.tickets.is_ours(ticket)
+    found = await asyncio.gather(*[hub._redeem_elsewhere(node, key) for hub in hubs[1:]])
+    assert sorted(found, key=repr) == [grant, None]
+    assert await hubs[1]._redeem_elsewhere(node, key) is None
+    assert await hubs[1]._redeem_elsewhere("nowhere", key) is None
+
+
+async def test_a_node_that_does_not_answer_is_missing(hubs: list[Hub]) -> None:
+    hubs[2].store.bus.said = lambda _: None
+    reached = await hubs[0].disconnect("ana")
+    assert reached == (0, [hubs[2]._name])
+
+
+async def test_nonsense_is_survived(hubs: list[Hub]) -> None:
+    bus = hubs[0].store.bus
+    for nonsense in (b"", b"x", b"\xff" * 1000, b"\x93\xa4Beat\x01"):
+        bus.say(nonsense)
+    hubs[0].live.arrive("a", "ana", "", b"{}")
+    await until(lambda: names(hubs[1]) == ["ana"])
