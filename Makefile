@@ -12,6 +12,7 @@ test: $(VENV)/developing
 	tools/browser
 	tools/node
 	tools/proxies
+	tools/redis
 	$(BIN)/python -m pytest
 
 check: $(VENV)/developing

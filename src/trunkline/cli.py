@@ -53,7 +53,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [default: 8000]")] = None,
     store: Annotated[
-        str | None, typer.Option(help="sqlite:///PATH or memory: [default: sqlite:///trunkline.db]")
+        str | None, typer.Option(help="sqlite:///PATH, memory: or redis://HOST [default: sqlite:///trunkline.db]")
     ] = None,
     durable: Annotated[
         bool | None, typer.Option("--durable", help="SQLite: survive power loss too, not only kill -9.")

@@ -29,7 +29,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         host, port: Where to listen; port 0 takes a free one.
-        store: `sqlite:///PATH` or `memory:`.
+        store: `sqlite:///PATH`, `memory:`, or a URL of Redis.
         durable: SQLite: survive power loss too, not only kill -9.
         workers: So many processes behind one address, with one log.
         ping_interval, ping_timeout: Seconds; the timeout is the shorter one.

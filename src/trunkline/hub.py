@@ -110,7 +110,7 @@ class Hub:
     Use it as an ASGI application (`hub.app`), or by itself: `async with Hub("sqlite:///chat.db") as hub: …`.
 
     Args:
-        store: A store, or its URL: `sqlite:///PATH` or `memory:`.
+        store: A store, or its URL: `sqlite:///PATH`, `memory:`, or a URL of Redis.
         durable: With a URL of SQLite: survive power loss too (see docs/durability.md).
         ping_interval_s, ping_timeout_s: How often each stream is pinged, and how long after that something must be
             heard from a WebSocket.

@@ -1,11 +1,14 @@
 """The one contract, over every store."""
 
+import secrets
 from pathlib import Path
 
 import pytest
 
+from tests.redis_servers import RedisServer, needs_redis
 from trunkline.core.limits import Retention
 from trunkline.stores import MemoryStore, SqliteStore, Store
+from trunkline.stores.redis import RedisStore
 from trunkline.testing.store_contract import StoreContract
 
 
@@ -38,3 +41,17 @@ class TestDurableSqlite(TestSqlite):
 
 class TestSharedSqlite(TestSqlite):
     shared = True
+
+
+@needs_redis
+class TestRedis(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer) -> None:
+        self.url = redis_server.url
+
+    async def make(self, retention: Retention) -> Store:
+        return RedisStore(f"{self.url}?prefix={secrets.token_hex(4)}", retention)
+
+    async def reopen(self, store: Store, retention: Retention) -> Store:
+        assert isinstance(store, RedisStore)
+        return RedisStore(f"{self.url}?prefix={store._prefix}", retention)

@@ -9,19 +9,23 @@ from trunkline.stores.memory import MemoryStore
 from trunkline.stores.sqlite import SqliteStore
 
 SQLITE = "sqlite:///"
+REDIS_SCHEMES = (
+    "redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://",
+)  # fmt: skip
 
 
 def open_store(url: str, retention: Retention, *, durable: bool = False, shared: bool = False) -> Store:
     """The store that a URL names; it is opened by its `start`.
 
     Args:
-        url: `memory:` or `sqlite:///PATH`, where PATH may be relative (three slashes) or absolute (four); with
-            `?shared=1` other processes of this machine may use the file, too.
+        url: `memory:`, one of Redis (see `stores.redis.parse_address`), or `sqlite:///PATH`, where PATH may be
+            relative (three slashes) or absolute (four); with `?shared=1` other processes of this machine may use the
+            file, too.
         durable: SQLite only: survive a power loss too, at the price of one disk flush per commit.
         shared: SQLite only: as if the URL said so.
 
     Raises:
-        ConfigError: The URL names no store that there is.
+        ConfigError: The URL names no store that there is. The message does not repeat it: it may hold a password.
     """
     if url == "memory:":
         return MemoryStore(retention)
@@ -30,7 +34,13 @@ def open_store(url: str, retention: Retention, *, durable: bool = False, shared:
         if query not in ("", "shared=0", "shared=1"):
             raise ConfigError(f"store {url!r}: behind the ? there may be shared=1, not {query!r}")
         return SqliteStore(path, retention, durable=durable, shared=shared or query == "shared=1")
-    raise ConfigError(f"store {url!r} is none of memory: and sqlite:///PATH")
+    if url.startswith(REDIS_SCHEMES):
+        try:
+            from trunkline.stores.redis import RedisStore  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigError("store: for Redis, install trunkline[redis]") from None
+        return RedisStore(url, retention)
+    raise ConfigError("store: it is none of memory:, sqlite:///PATH and redis://HOST (docs/configuration.md)")
 
 
 __all__ = ["MemoryStore", "SqliteStore", "Store", "open_store"]

@@ -1,0 +1,58 @@
+-- Append, one step for everything: ids are looked up, offsets given, entries added, retention by size applied, and those
+-- who follow the room told. ARGV: 3 messages_max, 4 bytes_max, 5 the channel of the room, 6 who appends,
+-- 7 whether replicas will be waited for; then for each draft its id (or nothing), sender, at and data.
+-- Returns the epoch, the first offset if that has changed (else 0), whether there was nothing before, and for each
+-- draft its offset, its at, and 1 if it was there already.
+local messages_max, bytes_max = tonumber(ARGV[3]), tonumber(ARGV[4])
+local room = standing()
+if not room then
+  if ARGV[1] == '' then
+    return false
+  end
+  room = {epoch = ARGV[1], first = 1, head = 0, bytes = 0, lineage = ''}
+  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'life', life)
+end
+local before, first = room.head, room.first
+local answer = {room.epoch, 0, room.first > room.head and 1 or 0}
+local repeated = false
+for at = 8, #ARGV, 4 do
+  local id, sender, time, data = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local known = id ~= '' and redis.call('HGET', KEYS[3], id_field(sender, id))
+  if known then
+    local offset, known_at = string.match(known, '^(%d+):(%d+)$')
+    answer[#answer + 1] = tonumber(offset)
+    answer[#answer + 1] = tonumber(known_at)
+    answer[#answer + 1] = 1
+    repeated = true
+  else
+    room.head = room.head + 1
+    room.bytes = room.bytes + #data + OVERHEAD
+    redis.call('XADD', KEYS[2], entry_id(room.head), 'i', id, 's', sender, 'a', time, 'd', data)
+    if id ~= '' then
+      redis.call('HSET', KEYS[3], id_field(sender, id), whole(room.head) .. ':' .. time)
+    end
+    answer[#answer + 1] = room.head
+    answer[#answer + 1] = tonumber(time)
+    answer[#answer + 1] = 0
+  end
+end
+if room.head > before then
+  save(room)
+  -- A little late on purpose, so that most appends have nothing to cut.
+  if
+    room.head - room.first + 1 - messages_max > math.min(1000, math.floor(messages_max / 100))
+    or room.bytes - bytes_max > math.min(1048576, math.floor(bytes_max / 100))
+  then
+    cut(room, function()
+      return room.head - room.first + 1 > messages_max or room.bytes > bytes_max
+    end)
+  end
+  redis.call('PUBLISH', ARGV[5], 'h' .. ARGV[6] .. ' ' .. whole(room.head))
+end
+if repeated and ARGV[7] == '1' then
+  redis.call('HSET', KEYS[1], 'repeated', '1') -- WAIT waits for what was written: of repeats only, that is nothing
+end
+if room.first ~= first then
+  answer[2] = room.first
+end
+return answer

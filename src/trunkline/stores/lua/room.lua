@@ -1,0 +1,102 @@
+-- What every script about a room begins with. KEYS: 1 where the room stands (a hash), 2 its log (a stream whose ids are
+-- offset-0), 3 which ids are where (a hash), all of one slot. ARGV: 1 the epoch of a room that begins, or nothing;
+-- 2 the epoch to go on in, if this is another process than the one that was written to last.
+--
+-- A process that was started anew, or was a replica until now, may lack the end of what was acknowledged. Whether it
+-- does, nobody can tell; so the room goes on in a new epoch, and the lineage keeps up to where former ones are good.
+
+local OVERHEAD = 200
+local LINEAGE_MAX = 64
+local PIECE = 500
+local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function entry_id(offset)
+  return whole(offset) .. '-0'
+end
+
+-- No pair of sender and id can be taken for another one.
+local function id_field(sender, id)
+  return #sender .. ':' .. sender .. id
+end
+
+local function go_on(room)
+  local lineage = {}
+  for epoch, offset in string.gmatch(room.lineage, '([^:,]+):(%d+)') do
+    lineage[#lineage + 1] = epoch .. ':' .. whole(math.min(tonumber(offset), room.head))
+  end
+  lineage[#lineage + 1] = room.epoch .. ':' .. whole(room.head)
+  while #lineage > LINEAGE_MAX do
+    table.remove(lineage, 1)
+  end
+  room.epoch, room.lineage = ARGV[2], table.concat(lineage, ',')
+  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life)
+end
+
+local function standing()
+  local found = redis.call('HMGET', KEYS[1], 'epoch', 'first', 'head', 'bytes', 'life', 'lineage')
+  if not found[1] then
+    return nil
+  end
+  local room = {
+    epoch = found[1],
+    first = tonumber(found[2]),
+    head = tonumber(found[3]),
+    bytes = tonumber(found[4]),
+    lineage = found[6] or '',
+  }
+  if found[5] ~= life then
+    go_on(room)
+  end
+  return room
+end
+
+local function save(room)
+  redis.call('HSET', KEYS[1], 'first', whole(room.first), 'head', whole(room.head), 'bytes', whole(room.bytes))
+end
+
+-- An entry's fields are always id, sender, at and data, in this order.
+local function values(entry)
+  local fields = entry[2]
+  return fields[2], fields[4], fields[6], fields[8]
+end
+
+local function offset_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+-- Forget the earliest messages as long as they are to go, a few thousand at most.
+local function cut(room, goes)
+  local going, ids, cuts = true, {}, 0
+  while going and cuts < 4 * PIECE and room.first <= room.head do
+    local entries = redis.call('XRANGE', KEYS[2], entry_id(room.first), '+', 'COUNT', PIECE)
+    if #entries == 0 then
+      room.first = room.head + 1
+    end
+    for _, entry in ipairs(entries) do
+      local id, sender, at, data = values(entry)
+      going = goes(tonumber(at))
+      if not going then
+        break
+      end
+      if id ~= '' then
+        ids[#ids + 1] = id_field(sender, id)
+      end
+      room.bytes = room.bytes - #data - OVERHEAD
+      room.first = offset_of(entry) + 1
+      cuts = cuts + 1
+    end
+    if #ids > 0 then
+      redis.call('HDEL', KEYS[3], unpack(ids))
+      ids = {}
+    end
+  end
+  if cuts > 0 then
+    redis.call('XTRIM', KEYS[2], 'MINID', entry_id(room.first))
+    save(room)
+  end
+  return cuts
+end

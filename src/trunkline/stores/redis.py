@@ -1,0 +1,566 @@
+"""Logs in Redis or Valkey: for several machines.
+
+Theory of operation
+===================
+
+A room is a stream, whose ids are its offsets, with a hash that says where it stands and one that finds ids. One script
+(`lua/append.lua`) does an append as a whole: look-up of ids, offsets, entries, retention by size, and the hint to those
+who follow the room. A room's keys have one hash tag, so all of this works in a cluster, room by room.
+
+Publish/subscribe carries hints only (`redis_bus.py`): a node subscribes to the rooms that somebody reads there, is told
+of a room's new head, and reads the stream.
+
+What is guaranteed is what Redis guarantees: see docs/scaling.md for what `appendfsync`, replicas and `wait_replicas`
+make of it. Redis acknowledges before its replicas have a message, so a failover may take back the newest ones. That is
+never silent: every process that takes over is noticed by its run id, each room goes on in a new epoch, and its lineage
+tells whose position is still good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
+
+from trunkline.core.limits import Retention
+from trunkline.core.mark import Mark
+from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.position import Former, Position
+from trunkline.errors import ConfigError, StoreUnavailable
+from trunkline.stores.base import Bus, Head, Moved, Page
+from trunkline.stores.redis_bus import RedisBus
+
+log = logging.getLogger("trunkline")
+
+ANSWER_S = 3.0  # without an answer for so long, a call has failed
+CONNECT_S = 1.0
+START_S = 30.0  # how long it may be away when we start
+AGAIN_S = 0.5
+CONNECTIONS_MAX = 16
+DRAFTS_PER_CALL = 500  # a script holds up everybody else: two milliseconds are long enough
+BYTES_PER_CALL = 1024 * 1024
+ROOMS_PER_TRIM = 100
+WAIT_MS = 1000
+
+T = TypeVar("T")
+
+
+class Address(NamedTuple):
+    """What a URL says.
+
+    Attributes:
+        kind: `redis`, `sentinel` or `cluster`.
+        hosts: (host, port) of the server, the sentinels, or some of the cluster.
+        service: Of sentinels: the name of what they watch.
+        options: Of every connection.
+    """
+
+    kind: str
+    hosts: list[tuple[str, int]]
+    service: str
+    options: dict[str, Any]
+    prefix: str
+    wait_replicas: int
+    wait_ms: int
+
+    def __str__(self) -> str:
+        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"Redis at {hosts}" + (f" ({self.service})" if self.service else "")
+
+
+def parse_address(url: str) -> Address:
+    """Take a URL apart: `redis[s]://[user:password@]host[:port][/database]`, `redis[s]+sentinel://host,host/service`,
+    `redis[s]+cluster://host,host`; behind a `?`: `prefix`, `wait_replicas`, `wait_ms`, `ssl_ca_certs`.
+
+    Raises:
+        ConfigError: It is none of them. The message does not repeat it, since there may be a password in it.
+    """
+    scheme, _, rest = url.partition("://")
+    parts = urlsplit("//" + rest)
+    secure, _, kind = scheme.partition("+")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    options: dict[str, Any] = {}
+    if password:
+        options |= {"username": unquote(user) or None, "password": unquote(password)}
+    try:
+        addresses = []
+        for host in hosts.split(","):
+            one = urlsplit(f"//{host}")
+            addresses.append((one.hostname or "localhost", one.port or (26379 if kind == "sentinel" else 6379)))
+        path = [part for part in parts.path.split("/") if part]
+        service = path.pop(0) if kind == "sentinel" else ""
+        if path:
+            options["db"] = int(path.pop(0))
+        query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        prefix, wait_replicas = query.pop("prefix", "trunkline"), int(query.pop("wait_replicas", "0"))
+        wait_ms = int(query.pop("wait_ms", str(WAIT_MS)))
+    except (ValueError, IndexError):
+        raise ConfigError(f"store: that is no URL of {scheme}:// (docs/configuration.md shows them)") from None
+    if secure == "rediss":
+        options["ssl"] = True
+        if "ssl_ca_certs" in query:
+            options["ssl_ca_certs"] = query.pop("ssl_ca_certs")
+    if path or query:
+        raise ConfigError(f"store: there is nothing called {', '.join([*path, *query])} in a URL of {scheme}://")
+    if kind == "cluster" and (wait_replicas or options.get("db")):
+        raise ConfigError("store: a cluster has one database, and wait_replicas is for one server or sentinels")
+    if wait_replicas < 0 or not 0 < wait_ms < ANSWER_S * 1000:
+        raise ConfigError(f"store: wait_replicas is 0 or more, and wait_ms less than {ANSWER_S * 1000:.0f}")
+    return Address(kind or "redis", addresses, service, options, prefix, wait_replicas, wait_ms)
+
+
+class _Script:
+    """A script as Redis knows it."""
+
+    def __init__(self, *names: str) -> None:
+        folder = files("trunkline.stores").joinpath("lua")
+        self.text = "\n".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class _Call(NamedTuple):
+    script: _Script
+    keys: list[str]
+    arguments: list[Any]
+
+    def command(self, *, known: bool) -> list[Any]:
+        """The command, by the script's name or with its text."""
+        verb, script = ("EVALSHA", self.script.sha) if known else ("EVAL", self.script.text)
+        return [verb, script, len(self.keys), *self.keys, *self.arguments]
+
+
+class RedisStore:
+    """A store in Redis 6.2 or later, or Valkey; in one server, behind Sentinel, or in a cluster.
+
+    Args:
+        url: See `parse_address`.
+    """
+
+    shared = True
+
+    def __init__(self, url: str, retention: Retention) -> None:
+        self.moved: Moved | None = None
+        self._address = parse_address(url)
+        self._retention = retention
+        self._prefix = self._address.prefix
+        self._client: Any = None
+        self._bus = RedisBus(self._prefix, self._connect, self._publish, self._woken)
+        self.bus: Bus | None = self._bus
+        self._append_script = _Script("room", "append")
+        self._read_script = _Script("room", "read")
+        self._head_script = _Script("room", "head")
+        self._trim_script = _Script("room", "trim")
+        self._mark_script = _Script("mark")
+        self._turns = asyncio.Semaphore(CONNECTIONS_MAX - 4)  # of reads: appends and words need connections, too
+        self._trimmed: dict[str, int] = {}
+        self._known: set[str] = set()  # rooms that are on the list of those to trim
+
+    @property
+    def location(self) -> str:
+        return str(self._address)
+
+    async def start(self) -> None:
+        self._client = self._make_client()
+        end = asyncio.get_running_loop().time() + START_S
+        while True:
+            try:
+                await self._prepare()
+                break
+            except ConfigError:
+                await self._end_client()
+                raise
+            except (RedisError, OSError, TimeoutError) as error:
+                text = f"{self.location} cannot be used: {error or 'no answer'}"
+                if isinstance(error, AuthenticationError) or asyncio.get_running_loop().time() > end:
+                    await self._end_client()
+                    raise ConfigError(f"store: {text}") from None
+                log.warning("%s; trying again", text)  # both may be starting, or it is away for a moment
+                await asyncio.sleep(AGAIN_S)
+        self._bus.start()
+
+    async def _prepare(self) -> None:
+        if self._address.kind == "cluster":
+            await self._client.initialize()
+        await self._begin()
+        if self._address.kind != "cluster":
+            self._check_memory(await self._client.info("memory"))
+
+    async def _end_client(self) -> None:
+        client, self._client = self._client, None
+        await client.aclose()
+
+    def _check_memory(self, memory: dict[str, Any]) -> None:
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        if policy.startswith("allkeys") and int(memory.get("maxmemory", 0)):
+            raise ConfigError(
+                f"store: {self.location} throws messages away when its memory is full (maxmemory-policy {policy});"
+                " set it to noeviction: then publishing fails and is tried again"
+            )
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._bus.close()
+            await self._end_client()
+
+    # Other processes.
+
+    async def follow(self, room: str) -> None:
+        await self._bus.follow(room)
+
+    def unfollow(self, room: str) -> None:
+        self._bus.unfollow(room)
+
+    async def certain(self) -> bool:
+        await self._bus.echo()
+        return self._address.kind != "cluster"  # there, hints come by other links than our echo
+
+    def _woken(self, room: str | None, head: int) -> None:
+        if self.moved is not None:
+            self.moved(None if room is None else {room: head})
+
+    async def _publish(self, words: Iterable[tuple[str, bytes]]) -> None:
+        if self._client is not None:
+            await self._pipeline([["PUBLISH", channel, data] for channel, data in words])
+
+    # The log.
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
+        outcomes: list[Any] = [None] * len(drafts)
+        calls = _chunks(drafts)
+        while calls:
+            # Of each room one call at a time: what is of one room stays in its order.
+            now = {room: chunks.popleft() for room, chunks in calls.items()}
+            answers = await self._append(now, drafts)
+            for (room, numbers), answer in zip(now.items(), answers, strict=True):
+                if isinstance(answer, StoreUnavailable):
+                    for number in [*numbers, *(number for chunk in calls[room] for number in chunk)]:
+                        outcomes[number] = answer
+                    calls[room].clear()
+                else:
+                    for number, receipt in zip(numbers, answer, strict=True):
+                        outcomes[number] = receipt
+            calls = {room: chunks for room, chunks in calls.items() if chunks}
+        if all(isinstance(outcome, StoreUnavailable) for outcome in outcomes) and outcomes:
+            raise outcomes[0]
+        return outcomes
+
+    async def _append(
+        self, now: dict[str, list[int]], drafts: Sequence[Draft]
+    ) -> list[list[Receipt] | StoreUnavailable]:
+        names = list(now)
+        calls = [self._appending(name, [drafts[number] for number in now[name]], "") for name in names]
+        answers = await self._call_all(calls, wait=True)
+        begin = [n for n, answer in enumerate(answers) if answer is None]
+        if begin:
+            try:
+                epoch = await self._begin()
+            except (RedisError, OSError, TimeoutError) as error:
+                again: list[Any] = [_unavailable(error)] * len(begin)
+            else:
+                for n in begin:
+                    calls[n].arguments[0] = epoch
+                again = await self._call_all([calls[n] for n in begin], wait=True)
+            for n, answer in zip(begin, again, strict=True):
+                answers[n] = answer
+        listed = {
+            name: min(drafts[number].at for number in now[name])
+            for name, answer in zip(names, answers, strict=True)
+            if isinstance(answer, list) and (answer[2] or name not in self._known)
+        }
+        if listed:
+            await self._list(listed)
+        return [
+            answer
+            if isinstance(answer, StoreUnavailable)
+            else self._receipts(name, [drafts[n] for n in now[name]], answer)
+            for name, answer in zip(names, answers, strict=True)
+        ]
+
+    def _appending(self, room: str, drafts: list[Draft], epoch: str) -> _Call:
+        arguments: list[Any] = [
+            epoch, secrets.token_hex(4), self._retention.messages_max, self._retention.bytes_max,
+            self._bus.channel(room), self._bus.name, int(self._address.wait_replicas > 0),
+        ]  # fmt: skip
+        for draft in drafts:
+            arguments += (draft.id or "", draft.sender or "", draft.at, draft.json)
+        return _Call(self._append_script, self._keys(room, "room", "log", "ids"), arguments)
+
+    def _receipts(self, room: str, drafts: list[Draft], answer: list[Any]) -> list[Receipt]:
+        epoch = answer[0].decode()
+        if answer[1]:
+            self._trimmed[room] = answer[1]
+        receipts = []
+        for draft, offset, at, duplicate in zip(drafts, answer[3::3], answer[4::3], answer[5::3], strict=True):
+            message_id = draft.id or f"{epoch}.{offset}"
+            receipts.append(Receipt(room, epoch, offset, message_id, at, bool(duplicate)))
+        return receipts
+
+    async def _list(self, times: dict[str, int]) -> None:
+        """Rooms that retention by age must look at, with the time of their oldest message."""
+        pairs = [value for name, at in times.items() for value in (at, name)]
+        try:
+            await self._pipeline([["ZADD", self._list_key, "LT", *pairs]])
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("rooms cannot be listed for retention now: %s", error)  # their next append tries again
+        else:
+            self._known.update(times)
+
+    async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
+        arguments = ["", secrets.token_hex(4), after, messages_max, bytes_max]
+        found = await self._call(_Call(self._read_script, self._keys(room, "room", "log", "ids"), arguments))
+        if found is None:
+            return Page(await self._epoch_of_new_rooms(), 1, [])
+        epoch, first, entries = found
+        epoch = epoch.decode()
+        messages = [
+            Message(
+                room, offset, message_id.decode() or f"{epoch}.{offset}", sender.decode() or None, at, msgspec.Raw(data)
+            )
+            for offset, message_id, sender, at, data in entries
+        ]
+        return Page(epoch, first, messages)
+
+    async def head(self, room: str) -> Head:
+        found = await self._call(self._standing(room))
+        if found is None:
+            return Head(await self._epoch_of_new_rooms(), 1, 0)
+        epoch, first, head, lineage = found
+        former = [one.rpartition(":") for one in lineage.decode().split(",") if one]
+        return Head(epoch.decode(), first, head, tuple(Former(name, int(offset)) for name, _, offset in former))
+
+    def _standing(self, room: str) -> _Call:
+        return _Call(self._head_script, self._keys(room, "room", "log", "ids"), ["", secrets.token_hex(4)])
+
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
+        answers = await self._call_all([self._standing(room) for room in rooms])
+        heads = {}
+        for room, answer in zip(rooms, answers, strict=True):
+            if isinstance(answer, StoreUnavailable):
+                raise answer
+            if answer is not None:
+                heads[room] = Position(answer[0].decode(), answer[2])
+        return heads
+
+    # Read cursors.
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        by_room: dict[str, list[Mark]] = {}
+        for mark in marks:
+            by_room.setdefault(mark.room, []).append(mark)
+        calls = [
+            _Call(
+                self._mark_script,
+                self._keys(room, "seen", "seen-at"),
+                [value for mark in some for value in (mark.member, mark.offset, mark.at)],
+            )
+            for room, some in by_room.items()
+        ]
+        for answer in await self._call_all(calls):
+            if isinstance(answer, StoreUnavailable):
+                raise answer
+        await self._list({room: min(mark.at for mark in some) for room, some in by_room.items()})
+
+    async def marks(self, room: str, marks_max: int) -> list[Mark]:
+        seen, seen_at = self._keys(room, "seen", "seen-at")
+        [newest] = await self._ask([["ZREVRANGE", seen_at, 0, marks_max - 1, "WITHSCORES"]])
+        if not newest:
+            return []
+        pairs = [(member, int(at)) for member, at in zip(newest[::2], newest[1::2], strict=True)]
+        [offsets] = await self._ask([["HMGET", seen, *(member for member, _ in pairs)]])
+        return [
+            Mark(room, member.decode(), int(offset), at)
+            for (member, at), offset in zip(pairs, offsets, strict=True)
+            if offset is not None
+        ]
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        if not rooms:
+            return {}
+        offsets = await self._ask([["HGET", *self._keys(room, "seen"), member] for room in rooms])
+        return {room: int(offset) for room, offset in zip(rooms, offsets, strict=True) if offset is not None}
+
+    async def trim(self, now_ms: int) -> dict[str, int]:
+        oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        while True:
+            [due] = await self._ask(
+                [["ZRANGEBYSCORE", self._list_key, "-inf", f"({oldest_ms}", "LIMIT", 0, ROOMS_PER_TRIM]]
+            )
+            if not due:
+                break
+            names = [name.decode() for name in due]
+            calls = [
+                _Call(
+                    self._trim_script,
+                    self._keys(name, "room", "log", "ids", "seen", "seen-at"),
+                    ["", secrets.token_hex(4), oldest_ms],
+                )
+                for name in names
+            ]
+            scores: list[Any] = []
+            for name, answer in zip(names, await self._call_all(calls), strict=True):
+                if isinstance(answer, StoreUnavailable):
+                    raise answer
+                first, time = answer
+                if first:
+                    self._trimmed[name] = first
+                # A room that is empty now is looked at again when what comes next may be too old.
+                scores += (int(time) if time else now_ms, name)
+            await self._ask([["ZADD", self._list_key, "XX", *scores]])
+        trimmed, self._trimmed = self._trimmed, {}
+        return trimmed
+
+    # Redis.
+
+    def _keys(self, room: str, *what: str) -> list[str]:
+        return [f"{self._prefix}:{{{room}}}:{one}" for one in what]
+
+    @property
+    def _list_key(self) -> str:
+        return f"{self._prefix}:rooms"
+
+    async def _begin(self) -> str:
+        """The epoch of rooms that begin now. Made if it is not there: then everything else is not there either."""
+        key = f"{self._prefix}:epoch"
+        _, epoch = await self._pipeline([["SET", key, secrets.token_hex(4), "NX"], ["GET", key]])
+        return str(epoch.decode())
+
+    async def _epoch_of_new_rooms(self) -> str:
+        try:
+            return await self._begin()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    async def _call(self, call: _Call) -> Any:
+        [answer] = await self._call_all([call])
+        if isinstance(answer, StoreUnavailable):
+            raise answer
+        return answer
+
+    async def _call_all(self, calls: list[_Call], *, wait: bool = False) -> list[Any]:
+        """The answers of scripts, or why there is none; `wait` until replicas have what was written."""
+        if not calls:
+            return []
+        replicas = self._address.wait_replicas if wait else 0
+        waiting = [["WAIT", replicas, self._address.wait_ms]] if replicas else []
+        answers = await self._try([*(call.command(known=True) for call in calls), *waiting])
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            unknown = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            commands = [calls[n].command(known=False) for n in unknown]
+            again = await self._try([*commands, *waiting])
+            for n, answer in zip(unknown, again, strict=False):
+                answers[n] = answer
+            if waiting:
+                answers[-1] = again[-1]
+        reached = answers.pop() if waiting else 0
+        if replicas and (isinstance(reached, Exception) or reached < replicas):
+            short = StoreUnavailable(f"fewer than {replicas} replicas have it; publish again, with the same id")
+            return [short] * len(calls)
+        return [_unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
+
+    async def _try(self, commands: list[list[Any]]) -> list[Any]:
+        """Answers or errors, one for each."""
+        try:
+            return await self._pipeline(commands, raises=False)
+        except (RedisError, OSError, TimeoutError) as error:
+            return [error] * len(commands)
+
+    async def _ask(self, commands: list[list[Any]]) -> list[Any]:
+        try:
+            async with self._turns:
+                return await self._pipeline(commands)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    async def _pipeline(self, commands: list[list[Any]], *, raises: bool = True) -> list[Any]:
+        client = self._client
+        if client is None:
+            raise StoreUnavailable("the log is closed")
+        pipeline = client.pipeline() if self._address.kind == "cluster" else client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        async with asyncio.timeout(ANSWER_S + CONNECT_S):
+            answers: list[Any] = await pipeline.execute(raise_on_error=raises)
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            await client.connection_pool.disconnect()  # it is a replica now: ask the sentinels again
+        return answers
+
+    # Connecting.
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "socket_timeout": ANSWER_S,
+            "socket_connect_timeout": CONNECT_S,
+            "retry": Retry(NoBackoff(), 0),  # whoever asked decides: an append must not be done twice
+            "protocol": 2,
+            **self._address.options,
+        }
+
+    def _make_client(self) -> Any:
+        hosts, options = self._address.hosts, self._options
+        if self._address.kind == "cluster":
+            nodes = [ClusterNode(host, port) for host, port in hosts]
+            return RedisCluster(startup_nodes=nodes, **options)
+        if self._address.kind == "sentinel":
+            security = {name: value for name, value in options.items() if name not in ("db", "username", "password")}
+            sentinel = Sentinel(hosts, sentinel_kwargs=security, **options)  # type: ignore[no-untyped-call]
+            return sentinel.master_for(self._address.service)
+        host, port = hosts[0]
+        url = f"{'rediss' if options.pop('ssl', False) else 'redis'}://{host}:{port}"
+        pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS_MAX, timeout=ANSWER_S, **options)
+        return Redis.from_pool(pool)
+
+    async def _connect(self) -> AbstractConnection:
+        """One connection of its own, for the subscription."""
+        if self._client is None:
+            raise ConnectionError("the log is closed")
+        if self._address.kind == "cluster":
+            node = self._client.get_random_node()
+            options = {name: value for name, value in self._options.items() if name != "ssl"}
+            scheme = "rediss" if self._address.options.get("ssl") else "redis"
+            pool = BlockingConnectionPool.from_url(f"{scheme}://{node.host}:{node.port}", max_connections=1, **options)
+        else:
+            pool = self._client.connection_pool
+        connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        await connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+
+def _chunks(drafts: Sequence[Draft]) -> dict[str, deque[list[int]]]:
+    """The numbers of the drafts of each room, in pieces of what one call may hold."""
+    chunks: dict[str, deque[list[int]]] = {}
+    sizes: dict[str, int] = {}
+    for number, draft in enumerate(drafts):
+        of_room = chunks.setdefault(draft.room, deque())
+        size = sizes.get(draft.room, 0) + len(draft.json)
+        if not of_room or len(of_room[-1]) >= DRAFTS_PER_CALL or size > BYTES_PER_CALL:
+            of_room.append([])
+            size = len(draft.json)
+        of_room[-1].append(number)
+        sizes[draft.room] = size
+    return chunks
+
+
+def _unavailable(error: BaseException) -> StoreUnavailable:
+    if isinstance(error, StoreUnavailable):
+        return error
+    if isinstance(error, OutOfMemoryError):
+        return StoreUnavailable("the log's memory is full; publish again later, with the same id")
+    what = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return StoreUnavailable(f"the log could not be reached: {what}")

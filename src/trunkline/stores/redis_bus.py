@@ -1,0 +1,242 @@
+"""The one subscription of a node: hints that rooms have moved, what other nodes say, and our own echo.
+
+Redis hands on whatever is published to a connection in the order of publishing, or cuts the connection. So what proves
+that no hint was lost is a message of our own: when its echo is here, every hint of before it is. A connection without
+an echo is given up, and a new one subscribes to the same channels; what was published in between could be anything, and
+whoever follows looks at the log itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from trunkline.errors import StoreUnavailable
+
+log = logging.getLogger("trunkline")
+
+ECHO_S = 1.0
+IDLE_S = 86_400.0  # our own echo is what shows whether a connection lives
+AGAIN_S = 0.2  # between two attempts to connect
+OUTBOX_MAX = 10_000  # words that wait for Redis; what is more is lost, as words may be
+CHANNELS_PER_COMMAND = 500
+ECHO, HINT, SAID = b"c", b"h", b"s"
+
+Publish = Callable[[Iterable[tuple[str, bytes]]], Awaitable[None]]
+
+
+class RedisBus:
+    """A subscription that comes back by itself.
+
+    Args:
+        prefix: In front of all channels.
+        connect: Makes a connection, for this alone.
+        publish: Publishes to channels; may raise RedisError or OSError.
+        woken: Called on the event loop with a room and its head; with None if any room may have moved.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        connect: Callable[[], Awaitable[AbstractConnection]],
+        publish: Publish,
+        woken: Callable[[str | None, int], None],
+    ) -> None:
+        self.name = secrets.token_hex(4)
+        self.said: Callable[[bytes], None] | None = None
+        self._prefix = prefix
+        self._connect = connect
+        self._publish = publish
+        self._woken = woken
+        self._rooms: set[str] = set()
+        self._confirming: Counter[str] = Counter()  # subscriptions on their way, by channel
+        self._confirmed: dict[str, asyncio.Future[None]] = {}
+        self._commands: deque[tuple[str, str]] = deque()
+        self._echoes: dict[int, asyncio.Future[None]] = {}
+        self._echo_numbers = count(1)
+        self._connection: AbstractConnection | None = None
+        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._arrived = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def channel(self, room: str) -> str:
+        """Where hints and words about a room are published."""
+        return f"{self._prefix}:r:{room}"
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._tasks = [
+            asyncio.ensure_future(work())
+            for work in (self._listen_for_ever, self._subscribe_for_ever, self._say_for_ever)
+        ]
+
+    async def close(self) -> None:
+        """Say what is still to be said, if that is possible, and end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ECHO_S / 2):
+                while self._outbox:  # noqa: ASYNC110 - it ends in a moment
+                    await asyncio.sleep(0.005)
+        left = set(self._tasks)
+        while left:  # redis-py takes some cancellations for a timeout
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=0.1)
+        self._tasks = []
+        await self._drop()
+
+    # Following.
+
+    async def follow(self, room: str) -> None:
+        """Be told of this room, from when this returns.
+
+        Raises:
+            StoreUnavailable: Redis does not confirm it.
+        """
+        channel = self.channel(room)
+        if channel in self._rooms and channel not in self._confirming:
+            return
+        if channel not in self._rooms:
+            self._rooms.add(channel)
+            if self._connection is not None:
+                self._command("SUBSCRIBE", channel)
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            confirmed = self._confirmed[channel] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(2 * ECHO_S):
+                await asyncio.shield(confirmed)
+        except TimeoutError:
+            raise StoreUnavailable("Redis does not confirm a subscription") from None
+
+    def unfollow(self, room: str) -> None:
+        """It is not needed any more."""
+        channel = self.channel(room)
+        if channel in self._rooms:
+            self._rooms.discard(channel)
+            if self._connection is not None:
+                self._command("UNSUBSCRIBE", channel)
+
+    async def echo(self) -> None:
+        """Returns when everything that was published before is here.
+
+        Raises:
+            StoreUnavailable: It may not be.
+        """
+        number = next(self._echo_numbers)
+        heard = self._echoes[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(ECHO_S):
+                await self._publish([(self._own, ECHO + str(number).encode())])
+                await heard
+        except (TimeoutError, RedisError, OSError) as error:
+            await self._drop()
+            raise StoreUnavailable(f"Redis does not answer: {error or 'no echo'}") from None
+        finally:
+            self._echoes.pop(number, None)
+
+    # Saying.
+
+    def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
+        if len(self._outbox) >= OUTBOX_MAX:
+            return False
+        channel = f"{self._prefix}:n:{to}" if to else self.channel(room) if room else f"{self._prefix}:all"
+        self._outbox.append((channel, SAID + data))
+        self._arrived.set()
+        return True
+
+    async def _say_for_ever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            words, self._outbox = self._outbox, deque()
+            try:
+                await self._publish(words)
+            except (RedisError, OSError) as error:
+                log.debug("%d words were lost: %s", len(words), error)  # as they may be
+
+    # The connection.
+
+    @property
+    def _own(self) -> str:
+        return f"{self._prefix}:n:{self.name}"
+
+    async def _listen_for_ever(self) -> None:
+        failing = False
+        while True:
+            try:
+                connection = await self._connect()
+                self._confirming.clear()
+                self._commands.clear()
+                self._connection = connection
+                for channel in (self._own, f"{self._prefix}:all", *self._rooms):
+                    self._command("SUBSCRIBE", channel)
+                if failing:
+                    log.warning("Redis is back")
+                failing = False
+                self._woken(None, 0)
+                while True:
+                    self._hear(await connection.read_response(disable_decoding=True, timeout=IDLE_S))
+            except (RedisError, OSError, TimeoutError) as error:
+                if not failing:
+                    log.warning("the subscription to Redis has ended: %s", error or type(error).__name__)
+                failing = True
+                await self._drop()
+                await asyncio.sleep(AGAIN_S)
+
+    async def _subscribe_for_ever(self) -> None:
+        """One command after the other, many channels in each: what was asked last is true in the end."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._commands and (connection := self._connection) is not None:
+                verb, _ = self._commands[0]
+                channels: list[str] = []
+                while self._commands and self._commands[0][0] == verb and len(channels) < CHANNELS_PER_COMMAND:
+                    channels.append(self._commands.popleft()[1])
+                try:
+                    await connection.send_command(verb, *channels)
+                except (RedisError, OSError):
+                    await self._drop()
+
+    def _command(self, verb: str, channel: str) -> None:
+        if verb == "SUBSCRIBE":
+            self._confirming[channel] += 1
+        self._commands.append((verb, channel))
+        self._wanted.set()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
+
+    def _hear(self, message: Any) -> None:
+        kind, channel, data = message[0], message[1].decode(), message[-1]
+        if kind == b"subscribe":
+            self._confirming[channel] -= 1
+            if self._confirming[channel] <= 0:
+                del self._confirming[channel]
+                confirmed = self._confirmed.pop(channel, None)
+                if confirmed is not None and not confirmed.done():
+                    confirmed.set_result(None)
+        elif kind == b"message" and data[:1] == HINT:
+            node, _, head = data[1:].decode().partition(" ")
+            if node != self.name:
+                self._woken(channel.removeprefix(f"{self._prefix}:r:"), int(head))
+        elif kind == b"message" and data[:1] == SAID:
+            if self.said is not None:
+                self.said(data[1:])
+        elif kind == b"message" and data[:1] == ECHO:
+            heard = self._echoes.get(int(data[1:]))
+            if heard is not None and not heard.done():
+                heard.set_result(None)

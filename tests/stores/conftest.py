@@ -1,0 +1,13 @@
+"""A Redis for all tests of stores: each uses a prefix of its own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.redis_servers import RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server

@@ -1,0 +1,228 @@
+"""What Redis may do to a log, and what its users then notice (R28, R30, R31)."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.redis_servers import RedisServer, needs_redis
+from tests.support import WAIT_S
+from trunkline import Hub
+from trunkline.core.limits import Retention
+from trunkline.core.position import Former, Gap
+from trunkline.errors import ConfigError, StoreUnavailable
+from trunkline.stores import redis as module
+from trunkline.stores.redis import RedisStore, parse_address
+from trunkline.testing.store_contract import draft
+
+pytestmark = needs_redis
+
+
+async def until(fact: Callable[[], Awaitable[Any]]) -> Any:
+    async with asyncio.timeout(WAIT_S):
+        while not (found := await fact()):
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def publish(hub: Hub, n: int) -> None:
+    """As a client does: again, with the same id, until it is stored."""
+    while True:
+        try:
+            await hub.publish("a", n, id=f"id-{n}")
+        except StoreUnavailable:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+class Following:
+    """Everything that a hub delivers of a room."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.data: list[int] = []
+        self.offsets: list[int] = []
+        self.gaps: list[Gap] = []
+        self.task = asyncio.ensure_future(self._read(hub))
+
+    async def _read(self, hub: Hub) -> None:
+        since: str | None = "start"
+        while True:
+            try:
+                page = await hub.page("a", since=since, wait_s=5)
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+                continue
+            since = page.next
+            self.gaps += [page.gap] if page.gap else []
+            self.data += [message.data for message in page.messages]
+            self.offsets += [message.offset for message in page.messages]
+
+    async def come_to(self, count: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while len(self.data) < count:
+                assert not self.task.done(), self.task.exception()
+                await asyncio.sleep(0.01)
+        self.task.cancel()
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause", "clients"])
+async def test_redis_goes_and_comes_back(fault: str, tmp_path: Path) -> None:
+    """Three hubs publish and follow meanwhile: nothing lost, repeated or reordered, and no gap."""
+    with RedisServer(tmp_path) as server:
+        async with AsyncExitStack() as stack:
+            hubs = [await stack.enter_async_context(Hub(server.url)) for _ in range(3)]
+            followers = [Following(hub) for hub in hubs]
+
+            async def write(hub: Hub, first: int) -> None:
+                for n in range(first, first + 100):
+                    await publish(hub, n)
+                    await asyncio.sleep(0.01)
+
+            writing = [asyncio.ensure_future(write(hub, 1000 * n)) for n, hub in enumerate(hubs)]
+            for _ in range(3):
+                await asyncio.sleep(0.2)
+                if fault == "kill":
+                    server.kill()
+                    await asyncio.sleep(0.1)
+                    await asyncio.to_thread(server.start)
+                elif fault == "pause":
+                    server.pause()
+                    await asyncio.sleep(0.5)
+                    server.go_on()
+                else:
+                    server.client.client_kill_filter(_type="normal", skipme=True)
+                    server.client.client_kill_filter(_type="pubsub", skipme=True)
+            await asyncio.gather(*writing)
+            for follower in followers:
+                await follower.come_to(300)
+            for follower in followers:
+                assert follower.offsets == list(range(1, 301))
+                assert follower.data == followers[0].data
+                assert follower.gaps == []
+            for n in range(3):  # each publisher's in its order
+                mine = [number for number in followers[0].data if number // 1000 == n]
+                assert mine == list(range(1000 * n, 1000 * n + 100))
+
+
+async def test_a_server_that_lacks_the_end(tmp_path: Path) -> None:
+    """A replica that takes over without the last messages: whoever has read them has a gap that names them."""
+    with RedisServer(tmp_path, "--save", "") as server, RedisServer(tmp_path, "--save", "") as other:
+        store = RedisStore(server.url, Retention())
+        await store.start()
+        await store.append([draft("a", str(n)) for n in range(1, 11)])
+        before = await store.head("a")
+        for key in server.client.keys("*"):  # what has come to the replica
+            other.client.restore(key, 0, server.client.dump(key))
+        lost = await store.append([draft("a", "11"), draft("a", "12")])
+        assert [receipt.offset for receipt in lost] == [11, 12]
+        await store.close()
+        store = RedisStore(other.url, Retention())
+        await store.start()
+        after = await store.head("a")
+        assert (after.head, after.lineage) == (10, (Former(before.epoch, 10),))
+        await store.close()
+        async with Hub(other.url) as hub:
+            await hub.publish("a", "instead")
+            assert (await hub.page("a", since=f"{before.epoch}.10")).gap is None
+            page = await hub.page("a", since=f"{before.epoch}.12")
+            assert page.gap == Gap("a", after.epoch, 11, 12, "epoch", f"{after.epoch}.10")
+            assert [message.data for message in page.messages] == ["instead"]
+
+
+async def test_a_log_that_was_deleted_is_another_one(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        async with Hub(server.url) as hub:
+            receipt = await hub.publish("a", 1)
+            server.client.flushall()
+            again = await hub.publish("a", 2)
+            assert again.offset == 1
+            assert again.epoch != receipt.epoch
+            page = await hub.page("a", since=f"{receipt.epoch}.1")
+            assert page.gap is not None
+            assert page.gap.reason == "epoch"
+            assert [message.data for message in page.messages] == [2]
+
+
+async def test_a_full_memory_refuses(tmp_path: Path) -> None:
+    """Nothing is acknowledged that is not stored; what is there can be read; and it goes on when there is room."""
+    with RedisServer(tmp_path) as server:
+        async with Hub(server.url) as hub:
+            await hub.publish("a", 1)
+            server.client.config_set("maxmemory", "1")
+            with pytest.raises(StoreUnavailable, match="memory is full"):
+                await hub.publish("a", 2, id="two")
+            assert (await hub.page("a", since="start")).head == 1
+            server.client.config_set("maxmemory", "0")
+            assert (await hub.publish("a", 2, id="two")).offset == 2
+        server.client.config_set("maxmemory", "100mb")
+        server.client.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(ConfigError, match="throws messages away"):
+            await RedisStore(server.url, Retention()).start()
+
+
+async def test_only_those_who_follow_are_told(redis_server: RedisServer) -> None:
+    """A node is told of rooms that are read there (R31); a lost subscription is noticed within a second or two."""
+    prefix = secrets.token_hex(4)
+    url = f"{redis_server.url}?prefix={prefix}"
+    async with Hub(url) as one, Hub(url) as other:
+        reading = Following(other)
+        await until(lambda: asyncio.sleep(0, "a" in other._rooms))
+        channels = {name.decode() for name in redis_server.client.pubsub_channels(f"{prefix}:r:*")}
+        assert channels == {f"{prefix}:r:a", f"{prefix}:r:$revocations"}
+        for n in range(20):
+            await one.publish("b", n)
+            await one.publish("a", n)
+        await reading.come_to(20)
+        assert f"{prefix}:r:b" not in {name.decode() for name in redis_server.client.pubsub_channels("*")}
+
+
+async def test_wait_replicas(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        store = RedisStore(f"{server.url}?wait_replicas=1&wait_ms=100", Retention())
+        await store.start()
+        with pytest.raises(StoreUnavailable, match="fewer than 1 replicas"):
+            await store.append([draft("a", "1", id="k")])
+        with RedisServer(tmp_path, "--replicaof", "127.0.0.1", str(server.port)) as _:
+
+            async def stored() -> Any:
+                try:
+                    return await store.append([draft("a", "1", id="k")])
+                except StoreUnavailable:
+                    return None
+
+            [receipt] = await until(stored)
+            assert (receipt.offset, receipt.duplicate) == (1, True)
+        await store.close()
+
+
+def test_addresses() -> None:
+    """What a URL says; and no error repeats it."""
+    address = parse_address("rediss://ana:s%40cret@db.example:7000/2?prefix=chat")
+    assert address.hosts == [("db.example", 7000)]
+    assert address.options == {"username": "ana", "password": "s@cret", "db": 2, "ssl": True}
+    assert "cret" not in str(address)
+    address = parse_address("redis+sentinel://:pw@a,b:1/house?wait_replicas=1")
+    assert (address.kind, address.hosts, address.service) == ("sentinel", [("a", 26379), ("b", 1)], "house")
+    for wrong in (
+        "redis://:secret@host:x",
+        "redis://host/secret",
+        "redis://host?secret=1",
+        "redis+cluster://host/1",
+        "redis+sentinel://:secret@host",
+        "redis://host?wait_ms=9999",
+    ):
+        with pytest.raises(ConfigError) as refused:
+            parse_address(wrong)
+        assert ":secret" not in str(refused.value)
+
+
+async def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for, for a while."""
+    monkeypatch.setattr(module, "START_S", 0.6)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        await RedisStore("redis://127.0.0.1:1", Retention()).start()
