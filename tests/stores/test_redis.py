@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core.limits import Retention
 from trunkline.core.position import Former, Gap
-from trunkline.errors import ConfigError, StoreUnavailable
+from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
 from trunkline.stores import redis as module
 from trunkline.stores.redis import RedisStore, parse_address
 from trunkline.testing.store_contract import draft
@@ -27,6 +28,13 @@ async def until(fact: Callable[[], Awaitable[Any]]) -> Any:
         while not (found := await fact()):
             await asyncio.sleep(0.02)
     return found
+
+
+async def hears(hub: Hub) -> bool:
+    try:
+        return await hub.store.certain()
+    except StoreUnavailable:
+        return False
 
 
 async def publish(hub: Hub, n: int) -> None:
@@ -57,6 +65,8 @@ class Following:
             except StoreUnavailable:
                 await asyncio.sleep(0.05)
                 continue
+            except ShuttingDown:
+                return
             since = page.next
             self.gaps += [page.gap] if page.gap else []
             self.data += [message.data for message in page.messages]
@@ -104,6 +114,8 @@ async def test_redis_goes_and_comes_back(fault: str, tmp_path: Path) -> None:
                 assert follower.offsets == list(range(1, 301))
                 assert follower.data == followers[0].data
                 assert follower.gaps == []
+            for hub in hubs:  # and all of them still hear
+                await until(partial(hears, hub))
             for n in range(3):  # each publisher's in its order
                 mine = [number for number in followers[0].data if number // 1000 == n]
                 assert mine == list(range(1000 * n, 1000 * n + 100))

@@ -161,7 +161,7 @@ class RedisBus:
             words, self._outbox = self._outbox, deque()
             try:
                 await self._publish(words)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - this task must not end
                 log.debug("%d words were lost: %s", len(words), error)  # as they may be
 
     # The connection.
@@ -186,7 +186,7 @@ class RedisBus:
                 self._woken(None, 0)
                 while True:
                     self._hear(await connection.read_response(disable_decoding=True, timeout=IDLE_S))
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - this task must not end
                 if not failing:
                     log.warning("the subscription to Redis has ended: %s", error or type(error).__name__)
                 failing = True
@@ -204,9 +204,13 @@ class RedisBus:
                 while self._commands and self._commands[0][0] == verb and len(channels) < CHANNELS_PER_COMMAND:
                     channels.append(self._commands.popleft()[1])
                 try:
+                    if not connection.is_connected:  # it would connect by itself, and nobody would listen
+                        raise ConnectionError("it has ended")
                     await connection.send_command(verb, *channels)
-                except (RedisError, OSError):
-                    await self._drop()
+                except Exception as error:  # noqa: BLE001 - whatever it is, a new connection is made
+                    log.debug("%s did not reach Redis: %s", verb, error)
+                    if connection is self._connection:
+                        await self._drop()
 
     def _command(self, verb: str, channel: str) -> None:
         if verb == "SUBSCRIBE":
@@ -217,8 +221,10 @@ class RedisBus:
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(RedisError, OSError):
+            try:
                 await connection.disconnect(nowait=True)
+            except Exception as error:  # noqa: BLE001 - it is to end anyway
+                log.debug("a connection to Redis did not close: %s", error)
 
     def _hear(self, message: Any) -> None:
         kind, channel, data = message[0], message[1].decode(), message[-1]
