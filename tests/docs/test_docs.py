@@ -136,7 +136,7 @@ def test_shell_snippets_of_authentication(tmp_path: Path) -> None:
     config.write_text(f'auth = "jwt"\n[jwt]\nsecret = "{SECRET}"\n')
     with Server("--config", str(config)) as server:
         ended = script(last, tmp_path, PORT=str(server.port), TRUNKLINE_JWT__SECRET=SECRET)
-    assert (ended.returncode, ended.stdout) == (0, '{"connections":0}' * 2), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, '{"connections":0,"missing_nodes":[]}' * 2), ended.stderr
 
 
 def test_the_readmes_server_for_the_internet(tmp_path: Path) -> None:
