@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.redis_servers import RedisServer, needs_redis
+from tests.redis_servers import RedisServer, SentinelServer, needs_redis
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core.limits import Retention
@@ -119,6 +119,44 @@ async def test_redis_goes_and_comes_back(fault: str, tmp_path: Path) -> None:
             for n in range(3):  # each publisher's in its order
                 mine = [number for number in followers[0].data if number // 1000 == n]
                 assert mine == list(range(1000 * n, 1000 * n + 100))
+
+
+async def test_a_replica_takes_over(tmp_path: Path) -> None:
+    """Sentinel promotes a replica that has everything: publishers and readers go on there, and notice nothing."""
+    with (
+        RedisServer(tmp_path) as master,
+        RedisServer(tmp_path, "--replicaof", "127.0.0.1", str(master.port)) as replica,
+    ):
+
+        async def linked() -> bool:
+            return replica.client.info("replication")["master_link_status"] == "up"
+
+        await until(linked)
+        with SentinelServer(tmp_path, master, 1) as sentinel:
+
+            async def knows_the_replica() -> bool:
+                return bool(sentinel.client.execute_command("SENTINEL", "replicas", "house"))
+
+            await until(knows_the_replica)
+            url = f"redis+sentinel://127.0.0.1:{sentinel.port}/house"
+            async with Hub(url) as one, Hub(url) as other:
+                followers = [Following(hub) for hub in (one, other)]
+                for n in range(100):
+                    await publish(one, n)
+                written = master.client.info("replication")["master_repl_offset"]
+
+                async def has_it() -> bool:
+                    return replica.client.info("replication")["slave_repl_offset"] >= written
+
+                await until(has_it)
+                master.kill()
+                for n in range(100, 200):
+                    await publish(one, n)
+                for follower in followers:
+                    await follower.come_to(200)
+                    assert follower.data == list(range(200))
+                    assert follower.offsets == list(range(1, 201))
+                    assert follower.gaps == []
 
 
 async def test_a_server_that_lacks_the_end(tmp_path: Path) -> None:
