@@ -49,6 +49,7 @@ from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, S
 from trunkline.live import Live, PresenceHook, now_ms
 from trunkline.nodes import Answers, Nodes
 from trunkline.stores import Store, open_store
+from trunkline.stores.base import Deaf
 from trunkline.wire.poll import Page
 
 log = logging.getLogger("trunkline")
@@ -190,6 +191,7 @@ class Hub:
         self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
         self._answered_at = 0.0  # when the log answered last, on the loop's clock
+        self._away = False  # the log says so itself, so it is away for all
         self._uncertain = False  # rooms may have moved without our following
         self._appending_since: float | None = None
         self._commits = 0
@@ -832,8 +834,10 @@ class Hub:
                 if self._uncertain or not certain:
                     await self._look_at_all()
                 self._answered_at = asyncio.get_running_loop().time()
+                self._away = False
             except StoreUnavailable as error:
                 log.warning("the log cannot be looked at: %s", error)
+                self._away = not isinstance(error, Deaf)
             except Exception:
                 log.exception("looking at the log failed")  # and is tried again
 
@@ -1131,8 +1135,14 @@ class Hub:
                     log.exception("what is done every second failed")
 
     def _move_clients(self) -> None:
-        """What we cannot read, others may: send our clients to them."""
-        if self.store.shared and len(self.heartbeat) and not self.draining and (why := self.unready) is not None:
+        """What we cannot read, others may: send our clients to them. If nobody can, they stay and wait."""
+        if (
+            self.store.shared
+            and not self._away
+            and len(self.heartbeat)
+            and not self.draining
+            and (why := self.unready) is not None
+        ):
             log.error("%d clients are sent elsewhere: %s", len(self.heartbeat), why)
             for connection in list(self.heartbeat):
                 connection.drain(_spread(MOVE_AFTER_MS))

@@ -13,6 +13,7 @@ import pytest
 from tests.redis_servers import RedisServer, SentinelServer, needs_redis
 from tests.support import WAIT_S
 from trunkline import Hub
+from trunkline import hub as hub_module
 from trunkline.core.limits import Retention
 from trunkline.core.position import Former, Gap
 from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
@@ -229,6 +230,44 @@ async def test_only_those_who_follow_are_told(redis_server: RedisServer) -> None
             await one.publish("a", n)
         await reading.come_to(20)
         assert f"{prefix}:r:b" not in {name.decode() for name in redis_server.client.pubsub_channels("*")}
+
+
+class Client:
+    """A connection, as the hub sees it."""
+
+    heard = True
+
+    def __init__(self) -> None:
+        self.sent_away = 0
+
+    def ping(self) -> None: ...
+    def expire(self) -> None: ...
+    def abort(self) -> None: ...
+
+    def drain(self, retry_after_ms: int) -> None:
+        self.sent_away += 1
+
+
+async def test_who_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is away for all: not ready, and clients stay. One node is deaf (R29): its clients move to another one."""
+    monkeypatch.setattr(hub_module, "STALLED_S", 2.5)
+    with RedisServer(tmp_path) as server:
+        async with Hub(server.url) as hub:
+            client = Client()
+            bucket = hub.heartbeat.add(client)
+
+            async def unready() -> bool:
+                return hub.unready is not None
+
+            server.kill()
+            await until(unready)
+            await asyncio.sleep(2)  # nothing is to happen, for as long as it is looked twice
+            assert client.sent_away == 0
+            await asyncio.to_thread(server.start)
+            await until(partial(hears, hub))
+            monkeypatch.setattr(hub.store.bus, "_hear", lambda message: None)
+            await until(lambda: asyncio.sleep(0, client.sent_away))
+            hub.heartbeat.remove(client, bucket)
 
 
 async def test_wait_replicas(tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ class Page(NamedTuple):
 Moved = Callable[[Mapping[str, int] | None], None]
 
 
+class Deaf(StoreUnavailable):
+    """The log is there, but this process is not told of it."""
+
+
 class Bus(Protocol):
     """How the processes of one log talk to each other beside it. Nothing here is sure to arrive, but what arrives from
     one process is in the order in which it was sent."""
@@ -102,6 +106,7 @@ class Store(Protocol):
         """Whether `moved` was called for everything that others have appended until this was asked.
 
         Raises:
+            Deaf: The log answers, and does not wake us.
             StoreUnavailable: The log does not answer.
         """
 

@@ -21,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from trunkline.errors import StoreUnavailable
+from trunkline.stores.base import Deaf
 
 log = logging.getLogger("trunkline")
 
@@ -130,19 +131,30 @@ class RedisBus:
         """Returns when everything that was published before is here.
 
         Raises:
-            StoreUnavailable: It may not be.
+            Deaf: It was published, and is not.
+            StoreUnavailable: Redis does not answer.
         """
         number = next(self._echo_numbers)
         heard = self._echoes[number] = asyncio.get_running_loop().create_future()
+        connection = self._connection
+        subscribed = connection is not None and self._own not in self._confirming
+        published = False
         try:
             async with asyncio.timeout(ECHO_S):
                 await self._publish([(self._own, ECHO + str(number).encode())])
-                await heard
+                published = True
+                if subscribed:
+                    await heard
         except (TimeoutError, RedisError, OSError) as error:
-            await self._drop()
-            raise StoreUnavailable(f"Redis does not answer: {error or 'no echo'}") from None
+            if connection is self._connection:
+                await self._drop()
+            if not published:
+                raise StoreUnavailable(f"Redis does not answer: {error or 'no answer in time'}") from None
+            subscribed = False
         finally:
             self._echoes.pop(number, None)
+        if not subscribed:
+            raise Deaf("Redis takes what is published, and does not tell us")
 
     # Saying.
 
