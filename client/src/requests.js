@@ -242,8 +242,13 @@ class Requests {
   move(positions, reading) {
     for (const part of positions.split(",")) {
       const at = part.lastIndexOf("=");
-      const room = reading.get(part.slice(0, at));
-      if (room) room.position = part.slice(at + 1);
+      const joined = reading.get(part.slice(0, at));
+      if (!joined) continue;
+      const [position, before] = [part.slice(at + 1), joined.position];
+      joined.position = position;
+      const [epoch = "", offset] = position.split(".");
+      // The log goes on under another epoch: on a WebSocket, the server says so itself.
+      if (before.includes(".") && !before.startsWith(`${epoch}.`)) this.event({ type: "joined", room: joined.room, epoch, head: Number(offset) }, joined);
     }
   }
 

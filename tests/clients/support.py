@@ -192,7 +192,7 @@ def check(agents: list[Agent], counts: dict[str, int]) -> None:
     """All saw every message once, in the order of offsets, and each publisher's in the order of writing."""
     total = sum(counts.values())
     for agent in agents:
-        assert agent.offsets == list(range(1, total + 1))
+        assert agent.offsets == list(range(1, total + 1)), f"{agent.name}, told {agent.said}"
         assert agent.all("gap") == []
         assert agent.messages == agents[0].messages
         assert sorted(agent.all("stored")) == list(range(1, counts.get(agent.name, 0) + 1))

@@ -396,8 +396,14 @@ class Requests:
     def _move(self, positions: str, reading: Mapping[str, Json]) -> None:
         for part in positions.split(","):
             name, _, position = part.rpartition("=")
-            if name in reading:
-                reading[name]["position"] = position
+            if name not in reading:
+                continue
+            joined = reading[name]
+            before, joined["position"] = joined["position"], position
+            epoch, _, offset = position.partition(".")
+            # The log goes on under another epoch: on a WebSocket, the server says so itself.
+            if "." in before and not before.startswith(f"{epoch}."):
+                self._event({"type": "joined", "room": name, "epoch": epoch, "head": int(offset)}, joined)
 
     # What the client is told.
 
