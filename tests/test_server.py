@@ -100,7 +100,7 @@ async def test_a_plain_uvicorn_stops_too(http: aiohttp.ClientSession) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--store", "redis:"], "store 'redis:' is none of memory: and sqlite:///PATH"),
+        (["--store", "redis:"], "it is none of memory:, sqlite:///PATH and redis://HOST"),
         (["--store", "sqlite:////no/such/folder/x.db"], "the folder /no/such/folder does not exist"),
         (["--host", "0.0.0.0"], "--allow-anonymous"),
         (["--host", "203.0.113.1", "--allow-anonymous"], "cannot listen on 203.0.113.1:0"),
