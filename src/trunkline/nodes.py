@@ -17,7 +17,7 @@ import msgspec
 
 from trunkline.core import peers
 from trunkline.core.grant import Grant
-from trunkline.core.mark import Mark
+from trunkline.core.mark import Mark, by_room
 from trunkline.core.peers import BEAT_S, Change, Order, Peers, Told, Word, told
 from trunkline.core.presence import Member, Own
 from trunkline.core.signal import Signal
@@ -187,10 +187,7 @@ class Nodes:
 
     def marked(self, marks: Sequence[Mark]) -> None:
         """Tell of read cursors that have moved."""
-        by_room: dict[str, list[Mark]] = {}
-        for mark in marks:
-            by_room.setdefault(mark.room, []).append(mark)
-        for room, some in by_room.items():
+        for room, some in by_room(marks).items():
             for at in range(0, len(some), MARKS_MAX):
                 self.say(peers.Marked, among=room, marks=some[at : at + MARKS_MAX])
 

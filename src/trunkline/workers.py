@@ -166,11 +166,7 @@ def supervise(config: Config, command: Sequence[str], announce: Callable[[str, s
     Raises:
         ConfigError: The address cannot be had.
     """
-
-    async def main() -> int:
-        return await Supervisor(config, command, announce).run()
-
-    return asyncio.run(main())
+    return asyncio.run(Supervisor(config, command, announce).run())
 
 
 def work(config: Config, numbers: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -53,6 +54,14 @@ def check_offset(offset: int | None) -> int:
     if offset is None or not 0 <= offset <= OFFSET_MAX:
         raise RequestError("bad_position", "seen has an offset, 0 or more: everything up to it was seen")
     return offset
+
+
+def by_room(marks: Iterable[Mark]) -> dict[str, list[Mark]]:
+    """Each room's, in their order."""
+    rooms: dict[str, list[Mark]] = {}
+    for mark in marks:
+        rooms.setdefault(mark.room, []).append(mark)
+    return rooms
 
 
 def unread(room: str, first: int, head: int, seen: int) -> Unread:

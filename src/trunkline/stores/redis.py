@@ -25,7 +25,7 @@ import secrets
 from collections import deque
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -38,7 +38,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 
 from trunkline.core.limits import Retention
-from trunkline.core.mark import Mark
+from trunkline.core.mark import Mark, by_room
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Former, Position
 from trunkline.errors import ConfigError, StoreUnavailable
@@ -55,9 +55,8 @@ CONNECTIONS_MAX = 16
 DRAFTS_PER_CALL = 500  # a script holds up everybody else: two milliseconds are long enough
 BYTES_PER_CALL = 1024 * 1024
 ROOMS_PER_TRIM = 100
+ROOMS_KNOWN_MAX = 100_000
 WAIT_MS = 1000
-
-T = TypeVar("T")
 
 
 class Address(NamedTuple):
@@ -264,7 +263,8 @@ class RedisStore:
         self, now: dict[str, list[int]], drafts: Sequence[Draft]
     ) -> list[list[Receipt] | StoreUnavailable]:
         names = list(now)
-        calls = [self._appending(name, [drafts[number] for number in now[name]], "") for name in names]
+        chunks = [[drafts[number] for number in numbers] for numbers in now.values()]
+        calls = [self._appending(name, chunk) for name, chunk in zip(names, chunks, strict=True)]
         answers = await self._call_all(calls, wait=True)
         begin = [n for n, answer in enumerate(answers) if answer is None]
         if begin:
@@ -279,27 +279,25 @@ class RedisStore:
             for n, answer in zip(begin, again, strict=True):
                 answers[n] = answer
         listed = {
-            name: min(drafts[number].at for number in now[name])
-            for name, answer in zip(names, answers, strict=True)
+            name: min(draft.at for draft in chunk)
+            for name, chunk, answer in zip(names, chunks, answers, strict=True)
             if isinstance(answer, list) and (answer[2] or name not in self._known)
         }
         if listed:
             await self._list(listed)
         return [
-            answer
-            if isinstance(answer, StoreUnavailable)
-            else self._receipts(name, [drafts[n] for n in now[name]], answer)
-            for name, answer in zip(names, answers, strict=True)
+            answer if isinstance(answer, StoreUnavailable) else self._receipts(name, chunk, answer)
+            for name, chunk, answer in zip(names, chunks, answers, strict=True)
         ]
 
-    def _appending(self, room: str, drafts: list[Draft], epoch: str) -> _Call:
+    def _appending(self, room: str, drafts: list[Draft]) -> _Call:
         arguments: list[Any] = [
-            epoch, secrets.token_hex(4), self._retention.messages_max, self._retention.bytes_max,
+            self._retention.messages_max, self._retention.bytes_max,
             self._bus.channel(room), self._bus.name, int(self._address.wait_replicas > 0),
         ]  # fmt: skip
         for draft in drafts:
             arguments += (draft.id or "", draft.sender or "", draft.at, draft.json)
-        return _Call(self._append_script, self._keys(room, "room", "log", "ids"), arguments)
+        return self._about(room, self._append_script, arguments)
 
     def _receipts(self, room: str, drafts: list[Draft], answer: list[Any]) -> list[Receipt]:
         epoch = answer[0].decode()
@@ -319,11 +317,12 @@ class RedisStore:
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("rooms cannot be listed for retention now: %s", error)  # their next append tries again
         else:
+            if len(self._known) > ROOMS_KNOWN_MAX:
+                self._known.clear()  # they are listed once more, which changes nothing
             self._known.update(times)
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
-        arguments = ["", secrets.token_hex(4), after, messages_max, bytes_max]
-        found = await self._call(_Call(self._read_script, self._keys(room, "room", "log", "ids"), arguments))
+        [found] = await self._call([self._about(room, self._read_script, [after, messages_max, bytes_max])])
         if found is None:
             return Page(await self._epoch_of_new_rooms(), 1, [])
         epoch, first, entries = found
@@ -337,44 +336,35 @@ class RedisStore:
         return Page(epoch, first, messages)
 
     async def head(self, room: str) -> Head:
-        found = await self._call(self._standing(room))
+        [found] = await self._call([self._about(room, self._head_script, [])])
         if found is None:
             return Head(await self._epoch_of_new_rooms(), 1, 0)
         epoch, first, head, lineage = found
         former = [one.rpartition(":") for one in lineage.decode().split(",") if one]
         return Head(epoch.decode(), first, head, tuple(Former(name, int(offset)) for name, _, offset in former))
 
-    def _standing(self, room: str) -> _Call:
-        return _Call(self._head_script, self._keys(room, "room", "log", "ids"), ["", secrets.token_hex(4)])
-
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
-        answers = await self._call_all([self._standing(room) for room in rooms])
-        heads = {}
-        for room, answer in zip(rooms, answers, strict=True):
-            if isinstance(answer, StoreUnavailable):
-                raise answer
-            if answer is not None:
-                heads[room] = Position(answer[0].decode(), answer[2])
-        return heads
+        answers = await self._call([self._about(room, self._head_script, []) for room in rooms])
+        return {
+            room: Position(answer[0].decode(), answer[2])
+            for room, answer in zip(rooms, answers, strict=True)
+            if answer is not None
+        }
 
     # Read cursors.
 
     async def mark(self, marks: Sequence[Mark]) -> None:
-        by_room: dict[str, list[Mark]] = {}
-        for mark in marks:
-            by_room.setdefault(mark.room, []).append(mark)
+        rooms = by_room(marks)
         calls = [
             _Call(
                 self._mark_script,
                 self._keys(room, "seen", "seen-at"),
                 [value for mark in some for value in (mark.member, mark.offset, mark.at)],
             )
-            for room, some in by_room.items()
+            for room, some in rooms.items()
         ]
-        for answer in await self._call_all(calls):
-            if isinstance(answer, StoreUnavailable):
-                raise answer
-        await self._list({room: min(mark.at for mark in some) for room, some in by_room.items()})
+        await self._call(calls)
+        await self._list({room: min(mark.at for mark in some) for room, some in rooms.items()})
 
     async def marks(self, room: str, marks_max: int) -> list[Mark]:
         seen, seen_at = self._keys(room, "seen", "seen-at")
@@ -404,19 +394,9 @@ class RedisStore:
             if not due:
                 break
             names = [name.decode() for name in due]
-            calls = [
-                _Call(
-                    self._trim_script,
-                    self._keys(name, "room", "log", "ids", "seen", "seen-at"),
-                    ["", secrets.token_hex(4), oldest_ms],
-                )
-                for name in names
-            ]
+            calls = [self._about(name, self._trim_script, [oldest_ms], "seen", "seen-at") for name in names]
             scores: list[Any] = []
-            for name, answer in zip(names, await self._call_all(calls), strict=True):
-                if isinstance(answer, StoreUnavailable):
-                    raise answer
-                first, time = answer
+            for name, (first, time) in zip(names, await self._call(calls), strict=True):
                 if first:
                     self._trimmed[name] = first
                 # A room that is empty now is looked at again when what comes next may be too old.
@@ -446,11 +426,22 @@ class RedisStore:
         except (RedisError, OSError, TimeoutError) as error:
             raise _unavailable(error) from error
 
-    async def _call(self, call: _Call) -> Any:
-        [answer] = await self._call_all([call])
-        if isinstance(answer, StoreUnavailable):
-            raise answer
-        return answer
+    def _about(self, room: str, script: _Script, arguments: list[Any], *more_keys: str) -> _Call:
+        """A call of a script that begins with `room.lua`."""
+        keys = self._keys(room, "room", "log", "ids", *more_keys)
+        return _Call(script, keys, ["", secrets.token_hex(4), *arguments])
+
+    async def _call(self, calls: list[_Call]) -> list[Any]:
+        """The answers of scripts.
+
+        Raises:
+            StoreUnavailable: One of them has none.
+        """
+        answers = await self._call_all(calls)
+        for answer in answers:
+            if isinstance(answer, StoreUnavailable):
+                raise answer
+        return answers
 
     async def _call_all(self, calls: list[_Call], *, wait: bool = False) -> list[Any]:
         """The answers of scripts, or why there is none; `wait` until replicas have what was written."""
