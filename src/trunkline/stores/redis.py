@@ -437,7 +437,8 @@ class RedisStore:
         Raises:
             StoreUnavailable: One of them has none.
         """
-        answers = await self._call_all(calls)
+        async with self._turns:
+            answers = await self._call_all(calls)
         for answer in answers:
             if isinstance(answer, StoreUnavailable):
                 raise answer
