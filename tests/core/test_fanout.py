@@ -251,6 +251,9 @@ def test_a_hole_starts_a_new_tail() -> None:
     room.extend(messages(8, 9), 50, 1 << 20)
     assert [m.offset for m in room.tail] == [8, 9]
     assert room.since(5, 10, 1 << 20) is None
+    room.extend([*messages(10, 11), *messages(13, 13), *messages(15, 16)], 50, 1 << 20)  # ours, among those of others
+    assert [m.offset for m in room.tail] == [15, 16]
+    assert room.head == 16
 
 
 def test_an_empty_answer_is_of_the_moment_it_was_read() -> None:

@@ -74,6 +74,9 @@ class Room:
 
     def extend(self, messages: Sequence[Message], messages_max: int, bytes_max: int) -> None:
         """Take what the log has appended. What follows a hole that we did not see makes a new tail."""
+        if messages[-1].offset - messages[0].offset != len(messages) - 1:  # others have appended in between
+            begin = next(n for n in range(len(messages) - 1, 0, -1) if messages[n].offset != messages[n - 1].offset + 1)
+            messages = messages[begin:]
         if messages[0].offset != self.head + 1:
             self.tail.clear()
             self.tail_bytes = 0
