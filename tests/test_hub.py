@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -148,6 +149,74 @@ async def test_a_store_that_fails(failure: Exception) -> None:
         store.failure = None
         assert (await hub.publish("r", 2, id="k")).offset == 2
         assert [m.data for m in await first(hub, "r", 2, since="start")] == [1, 2]
+
+
+async def test_what_was_not_stored_is_not_overtaken() -> None:
+    """Whatever waits behind messages that could not be stored is refused with them, in their room."""
+    store = Sick()
+    async with Hub(store) as hub:
+        store.ready.clear()
+        before = asyncio.ensure_future(hub.publish("r", 1))
+        await asyncio.sleep(0.01)
+        behind = [asyncio.ensure_future(hub.publish(room, 2)) for room in ("r", "other")]
+        await asyncio.sleep(0.01)
+        store.failure = StoreUnavailable("disk full")
+        before.add_done_callback(lambda _: setattr(store, "failure", None))
+        store.ready.set()
+        with pytest.raises(StoreUnavailable):
+            await before
+        with pytest.raises(StoreUnavailable, match="what came before it"):
+            await behind[0]
+
+
+async def test_a_poll_waits_for_the_log() -> None:
+    """A log that is away and comes back costs a long poll nothing; one that does not wait is told."""
+    store = Sick()
+    async with Hub(store) as hub:
+        await hub.publish("r", 1)
+        store.shared = True  # it is asked each time
+        store.failure = StoreUnavailable("away")
+        with pytest.raises(StoreUnavailable):
+            await hub.page("r", since="start")
+        with pytest.raises(StoreUnavailable):
+            await hub.page("r", since="start", wait_s=0.05)
+        polling = asyncio.ensure_future(hub.page("r", since="start", wait_s=WAIT_S))
+        await asyncio.sleep(0.05)
+        assert not polling.done()
+        store.failure = None
+        assert [message.data for message in (await polling).messages] == [1]
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+async def test_opening_among_others(turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that is opened while this node and another one write to it in turn has no hole."""
+    url = f"sqlite:///{tmp_path}/log.db?shared=1"
+    async with Hub(url) as one, Hub(url) as other:
+        epoch = (await one.publish("r", 1)).epoch
+        read, going_on, there = one.store.read, asyncio.Event(), asyncio.Event()
+
+        async def slow_read(*arguments: Any) -> Any:
+            page = await read(*arguments)
+            there.set()
+            await going_on.wait()
+            return page
+
+        monkeypatch.setattr(one.store, "read", slow_read)
+        opening = asyncio.ensure_future(one.page("r", since="start"))
+        await there.wait()
+        if turns == 2:
+            await one.publish("r", 2)
+        await other.publish("r", 3)
+        if turns == 2:
+            await one.publish("r", 4)
+        head = 2 * turns
+        joining = asyncio.ensure_future(one.page("r", since=f"{epoch}.{head}"))  # who told it knew more than we yet do
+        await asyncio.sleep(0.01)
+        going_on.set()
+        await opening
+        assert (await joining).gap is None
+        offsets = [message.offset for message in (await one.page("r", since=f"{epoch}.1")).messages]
+        assert offsets == list(range(2, head + 1))
 
 
 async def test_no_unbounded_queue() -> None:

@@ -15,6 +15,7 @@ import { POSITION } from "./session.js";
 const TIMEOUT_MS = 10_000;
 const POLL_WAIT_S = 25;
 export const IDLE_MS = 20_000;
+const AWAY_MS = 1000; // between two questions to a server whose log does not answer
 const PAGE = 1000;
 const JOINS_AT_ONCE = 4; // a browser has six connections to a server, and this is not all it does
 const ADDRESS_MAX = 12_000; // characters of what is asked for: heads of requests are limited, ours and proxies'
@@ -176,9 +177,11 @@ class Requests {
           await this.sleep(IDLE_MS);
         }
       } catch (error) {
-        const { reason } = /** @type {Down} */ (error);
+        const { reason, retryAfterMs } = /** @type {Down} */ (error);
         const last = [...this.rooms.keys()].pop();
         if (OF_ONE_ROOM.has(reason)) await this.check(error);
+        // The server is there, its log is not: we stay, as everybody does who has a stream.
+        else if (reason === "store_unavailable" && !this.held) await this.sleep((retryAfterMs || AWAY_MS) * (0.5 + Math.random()));
         else if (reason === "too_many_rooms" && last) this.lose(last, error);
         else if (!this.turned) throw error;
       }

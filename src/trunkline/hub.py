@@ -17,7 +17,7 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import count
@@ -192,6 +192,7 @@ class Hub:
         self._drained: asyncio.Future[None] | None = None
         self._answered_at = 0.0  # when the log answered last, on the loop's clock
         self._away = False  # the log says so itself, so it is away for all
+        self._answers = asyncio.Event()  # the log has answered since somebody last found that it does not
         self._uncertain = False  # rooms may have moved without our following
         self._appending_since: float | None = None
         self._commits = 0
@@ -276,6 +277,7 @@ class Hub:
                 while self._in_flight:
                     self._settled.clear()
                     await self._settled.wait()
+        self._answers.set()
         for room in list(self._rooms.values()):
             for wake in list(room.waiters):
                 wake()
@@ -511,7 +513,7 @@ class Hub:
             await self.load_revocations()
             self.access.dismiss_refused()
         except StoreUnavailable as error:
-            log.warning("revocations cannot be followed now: %s", error)
+            log.warning("revocations cannot be followed now: %s", _why(error))
             self._uncertain = True
 
     # What is true now.
@@ -623,24 +625,32 @@ class Hub:
             await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
+            failed: set[str] = set()
             self._appending_since = asyncio.get_running_loop().time()
             try:
                 outcomes = await self.store.append([waiting.draft for waiting in batch])
             except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
-                log.error("append of %d messages failed: %s", len(batch), error)
+                log.error("append of %d messages failed: %s", len(batch), _why(error))
                 if not isinstance(error, StoreUnavailable):
                     error = StoreUnavailable("the log failed; publish again, with the same id")
                 self._refuse(batch, error)
+                failed = {waiting.draft.room for waiting in batch}
             except asyncio.CancelledError:
                 self._refuse(batch, ShuttingDown("the server is stopping"))
                 raise
             else:
+                outcome_of = zip(batch, outcomes, strict=True)
+                failed = {
+                    waiting.draft.room for waiting, outcome in outcome_of if isinstance(outcome, StoreUnavailable)
+                }
                 try:
                     self._committed(batch, outcomes)
                 except Exception:
                     log.exception("fan-out failed")  # and this task, on which everybody depends, goes on
             self._appending_since = None
             self._settle(batch)
+            if failed:
+                self._fail_waiting(StoreUnavailable("what came before it was not stored; publish again"), failed)
 
     def _settle(self, batch: list[_Waiting]) -> None:
         self._in_flight -= len(batch)
@@ -651,8 +661,10 @@ class Hub:
         for waiting in batch:
             waiting.answer(waiting.draft, None, error)
 
-    def _fail_waiting(self, error: TrunklineError) -> None:
-        batch, self._waiting = self._waiting, []
+    def _fail_waiting(self, error: TrunklineError, rooms: Container[str] | None = None) -> None:
+        """Refuse what waits, in all rooms or in these: what was published later must not come first."""
+        batch = [waiting for waiting in self._waiting if rooms is None or waiting.draft.room in rooms]
+        self._waiting = [waiting for waiting in self._waiting if rooms is not None and waiting.draft.room not in rooms]
         self._refuse(batch, error)
         self._settle(batch)
 
@@ -740,14 +752,7 @@ class Hub:
         Raises:
             StoreUnavailable: The store did not say.
         """
-        known = self._rooms.get(name)
-        if known is not None and self.store.shared:
-            known.pins += 1  # it is not forgotten meanwhile
-            try:
-                await self._catch_up(known)
-            finally:
-                known.pins -= 1
-            return known
+        current = not self.store.shared
         # Again and again, because a room that nobody reads yet can be forgotten before we are back here.
         while (room := self._rooms.get(name)) is None:
             if self._loop is None:
@@ -756,7 +761,14 @@ class Hub:
             if opening is None:
                 opening = self._opening[name] = _Opening(self._loop.create_future())
                 self.spawn(self._open(name, opening))
+                current = True  # which another's, that was under way when we came, need not be
             await asyncio.shield(opening.room)
+        if not current:
+            room.pins += 1  # it is not forgotten meanwhile
+            try:
+                await self._catch_up(room)
+            finally:
+                room.pins -= 1
         return room
 
     @asynccontextmanager
@@ -824,7 +836,7 @@ class Hub:
         try:
             await self._look_at_all()
         except StoreUnavailable as error:
-            log.warning("the log cannot be looked at: %s", error)
+            log.warning("the log cannot be looked at: %s", _why(error))
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -835,8 +847,9 @@ class Hub:
                     await self._look_at_all()
                 self._answered_at = asyncio.get_running_loop().time()
                 self._away = False
+                self._answers.set()
             except StoreUnavailable as error:
-                log.warning("the log cannot be looked at: %s", error)
+                log.warning("the log cannot be looked at: %s", _why(error))
                 self._away = not isinstance(error, Deaf)
             except Exception:
                 log.exception("looking at the log failed")  # and is tried again
@@ -865,7 +878,7 @@ class Hub:
         try:
             await self._catch_up(room)
         except StoreUnavailable as error:
-            log.warning("%s cannot be followed now: %s", room.name, error)
+            log.warning("%s cannot be followed now: %s", room.name, _why(error))
             self._uncertain = True  # it is looked at again within a second
 
     async def _catch_up(self, room: Room) -> None:
@@ -970,7 +983,12 @@ class Hub:
             StoreUnavailable: The log could not be read.
         """
         await self.ensure_started()
-        room = await self.open(check_room(name))
+        while True:
+            try:
+                room = await self.open(check_room(name))
+                break
+            except StoreUnavailable as error:
+                wait_s = await self.answers_again(wait_s, error)
         after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
         if wait_s > 0 and gap is None and after >= room.head:
             epoch = room.epoch
@@ -992,6 +1010,24 @@ class Hub:
             after = earliest - 1
         last = messages[-1].offset if messages else after
         return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
+
+    async def answers_again(self, wait_s: float, error: StoreUnavailable) -> float:
+        """Wait until the log answers; how much is left of *wait_s*.
+
+        Raises:
+            StoreUnavailable: *error*, when the time is over.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait_s
+        self._answers.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._answers.wait()
+        except TimeoutError:
+            raise error from None
+        if self.draining:
+            raise error
+        return end - loop.time()
 
     async def wait_for(
         self, rooms: Sequence[Room], wait_s: float, watching: Callable[[str], bool] | None = None
@@ -1101,7 +1137,7 @@ class Hub:
         try:
             page = await self.store.read(room.name, cursor.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
         except Exception as error:  # noqa: BLE001 - the reader keeps its place and tries again
-            log.error("read of %s after %d failed: %s", room.name, cursor.offset, error)
+            log.error("read of %s after %d failed: %s", room.name, cursor.offset, _why(error))
             await asyncio.sleep(RETRY_READ_S)
             self._fanout.unread(cursor)
         else:
@@ -1198,6 +1234,11 @@ class _Neighbour:
 
     def fenced(self, user: str | None, client: str, clock: int) -> None:
         self._hub.replace(user, client, None, clock)
+
+
+def _why(error: Exception) -> str:
+    """For our own log, which may say where the log is."""
+    return f"{error} ({error.__cause__})" if error.__cause__ is not None else str(error)
 
 
 def _spread(ms: int) -> int:

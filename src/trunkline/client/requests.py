@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import json
 import logging
+import random
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ log = logging.getLogger("trunkline.client")
 TIMEOUT_S = 10.0
 POLL_WAIT_S = 25
 IDLE_S = 20.0
+AWAY_MS = 1000  # between two questions to a server whose log does not answer
 PAGE = 1000
 JOINS_AT_ONCE = 4
 ADDRESS_MAX = 12_000  # characters of what is asked for: heads of requests are limited, ours and proxies'
@@ -233,6 +235,10 @@ class Requests:
                 except Down as error:
                     if error.reason in OF_ONE_ROOM:
                         await self._check(error)
+                    elif error.reason == "store_unavailable" and self._held is None:
+                        # The server is there, its log is not: we stay, as everybody does who has a stream.
+                        ms = error.down.get("retryAfterMs") or AWAY_MS
+                        await self._sleep(ms / 1000 * (0.5 + random.random()))  # noqa: S311 - no secret
                     elif error.reason == "too_many_rooms" and self._rooms:
                         self._lose(next(reversed(self._rooms)), error)
                     else:

@@ -47,7 +47,7 @@ Moved = Callable[[Mapping[str, int] | None], None]
 
 
 class Deaf(StoreUnavailable):
-    """The log is there, but this process is not told of it."""
+    """The log may well be there, but this process does not hear of it."""
 
 
 class Bus(Protocol):

@@ -554,5 +554,6 @@ def _unavailable(error: BaseException) -> StoreUnavailable:
         return error
     if isinstance(error, OutOfMemoryError):
         return StoreUnavailable("the log's memory is full; publish again later, with the same id")
-    what = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return StoreUnavailable(f"the log could not be reached: {what}")
+    unavailable = StoreUnavailable("the log could not be reached")  # clients read this: not where it is
+    unavailable.__cause__ = error
+    return unavailable

@@ -19,6 +19,7 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as ConnectTimeout
 
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import Deaf
@@ -65,6 +66,7 @@ class RedisBus:
         self._echoes: dict[int, asyncio.Future[None]] = {}
         self._echo_numbers = count(1)
         self._connection: AbstractConnection | None = None
+        self._severed = False  # nothing comes back from there: the fault may be on our own way to it
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._arrived = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -148,6 +150,8 @@ class RedisBus:
         except (TimeoutError, RedisError, OSError) as error:
             if connection is self._connection:
                 await self._drop()
+            if not published and self._severed:
+                raise Deaf("no connection to Redis comes about") from None
             if not published:
                 raise StoreUnavailable(f"Redis does not answer: {error or 'no answer in time'}") from None
             subscribed = False
@@ -187,6 +191,7 @@ class RedisBus:
         while True:
             try:
                 connection = await self._connect()
+                self._severed = False
                 self._confirming.clear()
                 self._commands.clear()
                 self._connection = connection
@@ -202,6 +207,8 @@ class RedisBus:
                 if not failing:
                     log.warning("the subscription to Redis has ended: %s", error or type(error).__name__)
                 failing = True
+                # Whoever refuses or is silent is down for all; whoever cannot be connected to, perhaps only for us.
+                self._severed = isinstance(error, ConnectTimeout) and "connecting" in str(error)
                 await self._drop()
                 await asyncio.sleep(AGAIN_S)
 

@@ -227,7 +227,7 @@ class SqliteStore:
         try:
             return await thread.call(call)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"the log could not be reached: {error}") from error
+            raise StoreUnavailable("the log could not be reached") from error
 
     # On the writing thread.
 

@@ -185,8 +185,8 @@ class AsgiEventStream(EventStream):
                     break
                 self.unblocked()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (OSError, TrunklineError):
-            pass  # the peer went away, or the log did: either way the reader comes back
+        except OSError:
+            pass  # the peer went away
         finally:
             self.closed()
             gone.cancel()

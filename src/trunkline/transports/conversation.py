@@ -34,7 +34,7 @@ from trunkline.core.session import (
     Session,
     Signalling,
 )
-from trunkline.errors import DISMISSALS, CloseCode, RequestError, TrunklineError
+from trunkline.errors import DISMISSALS, CloseCode, Overloaded, RequestError, StoreUnavailable, TrunklineError
 from trunkline.hub import Hub
 from trunkline.live import now_ms
 from trunkline.transports.stream import Stream
@@ -43,13 +43,14 @@ from trunkline.wire.credentials import Credentials
 
 Joins = list[tuple[str, Start]]
 ABOUT = {*COMMANDS, "presence"}  # what an error may say that it is about
+TURN_S = 5.0  # so long, what was published later waits for what was refused
 _NAMES = {Publish: "message", Signalling: "signal", MarkSeen: "seen"}
 
 
 class Conversation(Stream):
     """One session and its rooms."""
 
-    __slots__ = ("_in_flight", "_pace", "_parked", "_parted", "_session", "_starved", "_unknown", "_waits")
+    __slots__ = ("_first", "_in_flight", "_pace", "_parked", "_parted", "_session", "_starved", "_unknown", "_waits")
 
     def __init__(self, hub: Hub, client: str | None = None) -> None:
         super().__init__(hub, client)
@@ -58,6 +59,8 @@ class Conversation(Stream):
         self._in_flight = 0
         self._parked: list[bytes] | None = None
         self._waits = 0
+        # Messages that were refused for now, by room, and until when those behind them have to wait for them.
+        self._first: dict[str, tuple[str, float]] | None = None
         self._parted = False  # the connection is ending: no joins any more
         self._starved = False  # we stopped reading because too many publishes wait for their acks
         self._unknown: tuple[Credentials, Joins] | None = None  # what it brought and wants, as long as nobody knows it
@@ -177,7 +180,7 @@ class Conversation(Stream):
                 assert room is not None
                 self._begin(room, start, self.attendance.within(room.name))
         else:
-            self._wait_for(self._join_all(joins, self.attendance))
+            self._wait_for(self._join_all(joins, self.attendance, dismiss=True))
 
     def deny(self, cursor: Cursor, error: TrunklineError) -> None:
         room = cursor.room.name
@@ -345,9 +348,10 @@ class Conversation(Stream):
 
     def _publish(self, publish: Publish) -> None:
         try:
+            self._take_turn(publish)
             self.hub.access.publishing(self.grant, self.client)
-        except RequestError as error:
-            self._refuse_wanted(error, publish)
+        except TrunklineError as error:
+            self._refuse_publish(error, publish.room, publish.id)
             return
         self._in_flight += 1
         if self._in_flight >= self.hub.limits.in_flight_per_connection_max and not self._starved:
@@ -356,12 +360,33 @@ class Conversation(Stream):
         draft = Draft(publish.room, publish.id, self.grant.user, now_ms(), publish.json)
         self.hub.submit(draft, self._answer)
 
+    def _take_turn(self, publish: Publish) -> None:
+        """What was refused for now comes first, if it comes again soon.
+
+        Raises:
+            StoreUnavailable: It is not this one.
+        """
+        if self._first is None or publish.id is None or publish.room not in self._first:
+            return
+        first, until = self._first[publish.room]
+        if publish.id != first and time.monotonic() < until:
+            raise StoreUnavailable(f"{first} was not stored and comes before it: publish that first")
+        del self._first[publish.room]
+
+    def _refuse_publish(self, error: TrunklineError, room: str, message_id: str | None) -> None:
+        ours = isinstance(error, StoreUnavailable | Overloaded)
+        if self._first is None:
+            self._first = {}
+        if ours and message_id is not None and len(self._first) < self.hub.limits.rooms_per_connection_max:
+            self._first.setdefault(room, (message_id, time.monotonic() + TURN_S))
+        self._refuse(error, "message", room, message_id)
+
     def _answer(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
         self._in_flight -= 1
         if receipt is not None:
             self.send(envelope.ack(receipt))
         elif error is not None:
-            self._refuse(error, "message", draft.room, draft.id)
+            self._refuse_publish(error, draft.room, draft.id)
         if self._starved and self._in_flight <= self.hub.limits.in_flight_per_connection_max // 2:
             self._starved = False
             self.release()
@@ -379,7 +404,12 @@ class Conversation(Stream):
         else:
             self._begin(room, join.start, join.attendance)
 
-    async def _join_all(self, joins: Joins, attendance: Attendance) -> None:
+    async def _join_all(self, joins: Joins, attendance: Attendance, *, dismiss: bool = False) -> None:
+        """Join these rooms, as soon as the log has told of them.
+
+        Args:
+            dismiss: Who asks by the address only cannot ask again, unless it comes again.
+        """
         for name, start in joins:
             try:
                 room = await self.hub.open(name)
@@ -390,6 +420,9 @@ class Conversation(Stream):
                     self._leave(name)
                     self.unattend(name)
                     self._refuse(error, "join", name)
+                    if dismiss and isinstance(error, StoreUnavailable):
+                        self.end(CloseCode.TRY_AGAIN_LATER, str(error))
+                        return
             else:
                 if self._parted:
                     return

@@ -204,7 +204,6 @@ async def _begin_when_known(
     many: bool,
 ) -> None:
     access = stream.hub.access
-    responded = False
     try:
         if grant is None:
             grant = await access.grant(brought)
@@ -214,14 +213,11 @@ async def _begin_when_known(
             return
         stream.admit(grant)
         stream.respond(headers)
-        responded = True
-        await stream.begin_when_open(joins, many=many)
     except TrunklineError as error:
-        if responded:
-            stream.abort()  # an end without a last chunk is how a response fails; EventSource retries
-        else:
-            access.refusals[error.code] += 1
-            stream.refuse(refusal(error, headers))
+        access.refusals[error.code] += 1
+        stream.refuse(refusal(error, headers))
+    else:
+        await stream.begin_when_open(joins, many=many)
 
 
 def attendance_of(head: RequestHead) -> Attendance:

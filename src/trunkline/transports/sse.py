@@ -91,7 +91,7 @@ class EventStream(Stream):
                 if not self.is_closing():
                     starts = [start for _, start in joins]
                     self.begin(list(zip(rooms, starts, strict=True)), many=many)
-        except RequestError as error:
+        except TrunklineError as error:
             if not self.is_closing():
                 self.dismiss(error)
 
