@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +34,12 @@ class Server:
     """A server as a process of its own. `trunkline serve` unless *command* says otherwise."""
 
     def __init__(
-        self, *arguments: str, store: str = "memory:", command: list[str] | None = None, folder: Path = ROOT
+        self,
+        *arguments: str,
+        store: str = "memory:",
+        command: list[str] | None = None,
+        folder: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = folder
         self.port = free_port()
@@ -44,6 +49,8 @@ class Server:
             sys.executable, "-m", "trunkline", "serve", "--port", "PORT", "--store", store, *arguments,
         ]  # fmt: skip
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TRUNKLINE_")} | {"STORE": store}
+        for name, value in (environment or {}).items():
+            self._environment[name] = str(self.port) if value == "PORT" else value
         self.process: subprocess.Popen[str]
         self.start()
 
@@ -201,8 +208,8 @@ async def stream(
         async with http.get(address, params=start, headers={"Accept": "text/event-stream"}) as response:
             assert response.status == 200, await response.text()
             async for event in events(response.content):
-                if "data" in event:
-                    yield event.get("event", "message"), json.loads(event["data"]), event["id"]
+                if "data" in event and (kind := event.get("event", "message")) in ("message", "gap"):
+                    yield kind, json.loads(event["data"]), event["id"]
     else:
         wait = {"wait": "25"} if transport == "long_poll" else {}
         while True:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.support import ROOT, WAIT_S, Server, free_port
 
 NODES = 4
@@ -26,9 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Front:
-    """A proxy in front of several nodes, as a process."""
+    """A proxy in front of several nodes, as a process.
 
-    def __init__(self, kind: str, ports: list[int], folder: Path) -> None:
+    Args:
+        upstream: Which file says where nginx finds the nodes.
+    """
+
+    def __init__(self, kind: str, ports: list[int], folder: Path, upstream: str = "upstream.conf") -> None:
         self.kind = kind
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -36,8 +41,12 @@ class Front:
         self._file = folder / kind
         name = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[kind]
         text = (ROOT / "deploy" / name).read_text("utf-8")
+        servers = (ROOT / "deploy" / upstream).read_text("utf-8")
         for n, port in enumerate(ports):
             text = text.replace(f"127.0.0.1:{8001 + n}", f"127.0.0.1:{port}")
+            for address in (f"127.0.0.1:{8001 + n}", f"node{n + 1}:8000"):
+                servers = servers.replace(address, f"127.0.0.1:{port}")
+        (folder / "upstream.conf").write_text(servers)
         temporary = "".join(f"    {what}_temp_path {folder}/{what};\n" for what in ("client_body", "proxy"))
         for shipped, here in {
             "45s": f"{IDLE_S}s",
@@ -90,13 +99,18 @@ def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
         ]
         proxy = Front(request.param, [node.port for node in nodes], tmp_path)
         stack.callback(proxy.stop)
-        end = time.monotonic() + WAIT_S
-        while True:
-            try:
-                with urllib.request.urlopen(f"{proxy.url}/readyz", timeout=1) as response:
-                    if response.status == 200:
-                        break
-            except OSError:
-                assert time.monotonic() < end, "the proxy did not start"
-                time.sleep(0.05)
+        wait_for(f"{proxy.url}/readyz")
         yield House(proxy, nodes)
+
+
+def wait_for(url: str) -> None:
+    """Until something answers there with 200."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as response:
+                if response.status == 200:
+                    return
+        except OSError:
+            assert time.monotonic() < end, f"{url} does not answer"
+            time.sleep(0.05)
