@@ -116,8 +116,6 @@ def test_the_unit(tmp_path: Path) -> None:
     assert command[1:4] == ["serve", "--workers", "4"]
     shown = [sys.executable, "-m", "trunkline", "serve", "--help"]
     options = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
-        [sys.executable, "-m", "trunkline", "serve", "--help"], capture_output=True, text=True, check=True
-    ).stdout
     assert all(word in options for word in command if word.startswith("--"))
     if shutil.which("systemd-analyze"):
         copy = tmp_path / "trunkline.service"

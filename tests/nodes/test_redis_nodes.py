@@ -36,7 +36,7 @@ async def test_nodes_and_redis_die(tmp_path: Path) -> None:
 
 
 async def test_while_redis_is_away(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    """Who is connected stays, polls wait, publishes are refused and keep their order; who comes, is told to come again."""
+    """Who is connected stays, polls wait, publishes keep their order; and who comes is told to come again."""
     with RedisServer(tmp_path) as redis, Server(store=redis.url) as server:
         url = f"{server.url}/rooms/a"
         start = (await publish(http, server.url, "a", 0))["epoch"] + ".1"
