@@ -203,6 +203,7 @@ async def stream(
                 elif kind == "message":
                     yield kind, event, f"{epoch}.{event['offset']}"
                 elif kind == "gap":
+                    epoch = event["epoch"]
                     yield kind, event, event["next"]
     elif transport == "sse":
         async with http.get(address, params=start, headers={"Accept": "text/event-stream"}) as response:

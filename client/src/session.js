@@ -23,7 +23,7 @@ export const TRANSITIONS = {
 
 const FIRST_DELAY_MS = 500; // the ceiling of the first retry; full jitter below it
 const LONGEST_DELAY_MS = 20_000;
-const AWAY_DELAY_MS = 4000; // the longest, while the server is there and its log is not
+const AWAY_DELAY_MS = 3000; // the longest, while somebody answers, and says that it is a matter of time
 const NEW_TRANSPORT_MS = 3000; // for a transport that has never worked here, so that the next one is tried in time
 const KNOWN_TRANSPORT_MS = 6000;
 const PATIENCE = 3; // failures in a row before a transport that has worked is doubted
@@ -110,7 +110,7 @@ export class Session {
     this.failures = 0;
     this.shortLives = 0;
     this.retryAfterMs = 0;
-    this.logAway = false;
+    this.away = false;
     this.silenceMs = SILENCE_MS;
     this.endsAt = 0; // the token
     this.opening = false; // a connection is, and nothing may be said to it yet
@@ -286,7 +286,7 @@ export class Session {
     if (this.state !== "connecting" && this.state !== "online") return;
     const then = status ? (status === 401 ? "refresh" : FATAL_STATUS.has(status) ? "give up" : "retry") : afterClose(code);
     this.retryAfterMs = Math.max(this.retryAfterMs, retryAfterMs);
-    this.logAway = reason === "store_unavailable" || code === 1013;
+    this.away = status === 503 || reason === "store_unavailable" || code === 1013;
     if (then === "give up" || (then === "refresh" && (!this.hasToken || ++this.refusedTokens > REFUSED_TOKENS_MAX))) {
       this.close("refused", text, then === "refresh" ? "unauthorized" : reason);
       return;
@@ -321,9 +321,9 @@ export class Session {
 
   /** Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one. */
   delay() {
-    const longest = this.logAway ? AWAY_DELAY_MS : LONGEST_DELAY_MS;
+    const longest = this.away ? AWAY_DELAY_MS : LONGEST_DELAY_MS;
     const ceiling = Math.min(longest, FIRST_DELAY_MS * 2 ** Math.min(this.failures++, 10));
-    this.logAway = false;
+    this.away = false;
     const ms = this.retryAfterMs + this.random() * ceiling;
     this.retryAfterMs = 0;
     return Math.round(ms);
@@ -559,7 +559,7 @@ export class Session {
       mark.sent = -1;
       this.pause(error);
     } else if (passes(error) && (about === "leave" || about === "join" || (!about && reading?.joined === false))) {
-      this.logAway = error.code === "store_unavailable";
+      this.away = error.code === "store_unavailable";
       this.wait("lost", error.message); // we would be deaf there, or ghosts: begin again
     } else {
       if (about === "seen") this.marks.delete(room);

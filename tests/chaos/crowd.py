@@ -49,7 +49,7 @@ async def follow(url: str, pace_s: float, who: str, room_name: str, transport: s
         room.on("joined", lambda joined: say(who, {"joined": joined}))
         room.on("gap", lambda gap: say(who, {"gap": gap}))
         room.on("error", lambda error: say(who, {"error": error}))
-        client.on("state", lambda change: say(who, {"state": change["state"], "reason": change["reason"]}))
+        client.on("state", lambda change: say(who, {"state": change["state"], "text": change["text"]}))
         publishing = []
         for n in range(1, count + 1):
             publishing.append(asyncio.ensure_future(publish(room, who, n)))

@@ -112,15 +112,13 @@ class House:
     def _redis(self, name: str) -> Program:
         folder = self._folder / name
         folder.mkdir()
-        command = [
-            "redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", str(folder), "--save", "",
-            "--appendonly", "yes", "--appendfsync", "always",
-            "--min-replicas-to-write", "1", "--min-replicas-max-lag", "2", "--repl-timeout", "5",
-            "--repl-diskless-sync-delay", "0",
-        ]  # fmt: skip
-        if name != REDIS[0]:
-            command += ["--replicaof", self.addresses[REDIS[0]], "6379"]
-        return self._program(name, command, self.client(name).ping)
+        path = folder / "redis.conf"  # sentinels have written into it who follows whom
+        path.write_text(
+            f'bind 0.0.0.0\nprotected-mode no\ndir {folder}\nsave ""\nappendonly yes\nappendfsync always\n'
+            "min-replicas-to-write 1\nmin-replicas-max-lag 2\nrepl-timeout 5\nrepl-diskless-sync-delay 0\n"
+            + (f"replicaof {self.addresses[REDIS[0]]} 6379\n" if name != REDIS[0] else "")
+        )
+        return self._program(name, ["redis-server", str(path)], self.client(name).ping)
 
     def _sentinel(self, name: str) -> Program:
         path = self._folder / f"{name}.conf"

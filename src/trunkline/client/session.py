@@ -26,7 +26,7 @@ TRANSITIONS: dict[str, dict[str, str]] = {
 
 FIRST_DELAY_MS = 500  # the ceiling of the first retry; full jitter below it
 LONGEST_DELAY_MS = 20_000
-AWAY_DELAY_MS = 4000  # the longest, while the server is there and its log is not
+AWAY_DELAY_MS = 3000  # the longest, while somebody answers, and says that it is a matter of time
 NEW_TRANSPORT_MS = 3000  # for a transport that has never worked here, so that the next one is tried in time
 KNOWN_TRANSPORT_MS = 6000
 PATIENCE = 3  # failures in a row before a transport that has worked is doubted
@@ -119,7 +119,7 @@ class Session:
         self._failures = 0
         self._short_lives = 0
         self._retry_after_ms = 0
-        self._log_away = False
+        self._away = False
         self._silence_ms: float = SILENCE_MS
         self._ends_at = 0.0  # the token
         self._opening = False  # a connection is, and nothing may be said to it yet
@@ -301,7 +301,7 @@ class Session:
         else:
             then = Then.GIVE_UP if status in FATAL_STATUS else Then.RETRY
         self._retry_after_ms = max(self._retry_after_ms, down.get("retryAfterMs") or 0)
-        self._log_away = reason == "store_unavailable" or code == 1013
+        self._away = status == 503 or reason == "store_unavailable" or code == 1013
         if then is Then.REFRESH and self._has_token:
             self._refused_tokens += 1
         if then is Then.GIVE_UP or (
@@ -338,10 +338,10 @@ class Session:
 
     def _delay(self) -> int:
         """Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one."""
-        longest = AWAY_DELAY_MS if self._log_away else LONGEST_DELAY_MS
+        longest = AWAY_DELAY_MS if self._away else LONGEST_DELAY_MS
         ceiling = min(longest, FIRST_DELAY_MS * 2 ** min(self._failures, 10))
         self._failures += 1
-        self._log_away = False
+        self._away = False
         ms = self._retry_after_ms + self._random() * ceiling
         self._retry_after_ms = 0
         return _rounded(ms)
@@ -564,7 +564,7 @@ class Session:
             mark.sent = -1
             self._pause(error)
         elif passes and (about in ("leave", "join") or (about is None and reading is not None and not reading.joined)):
-            self._log_away = error["code"] == "store_unavailable"
+            self._away = error["code"] == "store_unavailable"
             self._wait("lost", error["message"])  # we would be deaf there, or ghosts: begin again
         else:
             if about == "seen":
