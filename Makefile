@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fmt bench conformance fuzz soak clean
+.PHONY: run test check fmt bench conformance fuzz soak chaos clean
 
 run: $(VENV)/installed
 	$(BIN)/trunkline serve
@@ -11,8 +11,7 @@ run: $(VENV)/installed
 test: $(VENV)/developing
 	tools/browser
 	tools/node
-	tools/proxies
-	tools/redis
+	tools/servers
 	$(BIN)/python -m pytest
 
 check: $(VENV)/developing
@@ -41,6 +40,13 @@ fuzz: $(VENV)/developing
 
 soak: $(VENV)/developing
 	$(BIN)/python bench/soak.py
+
+# Everything fails, for ten minutes; SECONDS=60 for one.
+chaos: SECONDS = 600
+chaos: $(VENV)/developing
+	tools/node
+	tools/servers
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS)
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
