@@ -187,6 +187,33 @@ async def test_a_poll_waits_for_the_log() -> None:
         assert [message.data for message in (await polling).messages] == [1]
 
 
+async def test_many_who_come_at_once_share_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand readers of a room on a shared log come back: each knows what was there when it came, by two reads."""
+    url = f"sqlite:///{tmp_path}/log.db?shared=1"
+    async with Hub(url) as one, Hub(url) as other:
+        epoch = (await one.publish("r", 1)).epoch
+        await one.page("r", since="start")
+        read, reads = one.store.read, 0
+
+        async def counted(*arguments: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            return await read(*arguments)
+
+        monkeypatch.setattr(one.store, "read", counted)
+        early = [asyncio.ensure_future(one.page("r", since="start")) for _ in range(500)]
+        await asyncio.sleep(0)
+        await other.publish("r", 2)
+        late = [asyncio.ensure_future(one.page("r", since=f"{epoch}.2")) for _ in range(500)]
+        for page in await asyncio.gather(*early, *late):
+            assert page.gap is None
+        assert reads <= 4  # of which two are for what is there, and not to learn whether there is more
+        early[0] = asyncio.ensure_future(one.page("r", since="start"))
+        await asyncio.sleep(0)
+        early[0].cancel()  # who goes takes nobody along
+        assert (await one.page("r", since="start")).head == 2
+
+
 @pytest.mark.parametrize("turns", [1, 2])
 async def test_opening_among_others(turns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A room that is opened while this node and another one write to it in turn has no hole."""

@@ -174,6 +174,8 @@ class Hub:
         self._fenced: dict[tuple[str | None, str], tuple[int, Fenced]] = {}
         self._revoked_to = Position("", 0)
         self._opening: dict[str, _Opening] = {}
+        self._present: dict[Room, asyncio.Task[None]] = {}  # is being caught up with
+        self._following: dict[Room, asyncio.Task[None]] = {}  # will be, after that
         self._forget_at = self.tuning.idle_rooms_max
         self._closed = False
         self._waiting: list[_Waiting] = []
@@ -766,7 +768,7 @@ class Hub:
         if not current:
             room.pins += 1  # it is not forgotten meanwhile
             try:
-                await self._catch_up(room)
+                await self._come_to_now(room)
             finally:
                 room.pins -= 1
         return room
@@ -880,6 +882,29 @@ class Hub:
         except StoreUnavailable as error:
             log.warning("%s cannot be followed now: %s", room.name, _why(error))
             self._uncertain = True  # it is looked at again within a second
+
+    async def _come_to_now(self, room: Room) -> None:
+        """Know everything that was in the log when this was called. Whoever asks while the log is being read shares the
+        next read: a thousand readers that come back at once cost two.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+        """
+        following = self._following.get(room)
+        if following is None:
+            following = self._following[room] = self.spawn(self._after_the_present_read(room))
+            following.add_done_callback(lambda task: task.cancelled() or task.exception())  # if nobody waits any more
+        await asyncio.shield(following)
+
+    async def _after_the_present_read(self, room: Room) -> None:
+        present = self._present.get(room)
+        if present is not None:
+            await asyncio.wait([present])
+        self._present[room] = self._following.pop(room)
+        try:
+            await self._catch_up(room)
+        finally:
+            del self._present[room]
 
     async def _catch_up(self, room: Room) -> None:
         """Read what others have appended, until there is nothing more.
@@ -1197,11 +1222,12 @@ class Hub:
                 for room in self._rooms.values():
                     room.halve_tail()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that ends with the hub."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class Reached(NamedTuple):

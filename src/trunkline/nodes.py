@@ -88,7 +88,7 @@ class Nodes:
     """
 
     def __init__(
-        self, bus: Bus, neighbour: Neighbour, spawn: Callable[[Coroutine[Any, Any, None]], None], grace_s: float
+        self, bus: Bus, neighbour: Neighbour, spawn: Callable[[Coroutine[Any, Any, None]], object], grace_s: float
     ) -> None:
         self._bus = bus
         self._neighbour = neighbour
