@@ -1162,7 +1162,9 @@ class Hub:
         try:
             page = await self.store.read(room.name, cursor.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
         except Exception as error:  # noqa: BLE001 - the reader keeps its place and tries again
-            log.error("read of %s after %d failed: %s", room.name, cursor.offset, _why(error))
+            # While the log is away every reader that is behind fails so, again and again; one line a second says so.
+            level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.ERROR
+            log.log(level, "read of %s after %d failed: %s", room.name, cursor.offset, _why(error))
             await asyncio.sleep(RETRY_READ_S)
             self._fanout.unread(cursor)
         else:
@@ -1217,7 +1219,7 @@ class Hub:
                     if room is not None:
                         room.first = max(room.first, first)
             except Exception as error:  # noqa: BLE001 - it is tried again in a moment
-                log.error("trimming failed: %s", error)
+                log.error("trimming failed: %s", _why(error))
             if sum(room.tail_bytes for room in self._rooms.values()) > self.tuning.tails_bytes_max:
                 for room in self._rooms.values():
                     room.halve_tail()

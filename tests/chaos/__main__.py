@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -42,7 +41,7 @@ class Crowd:
         self.counts: dict[str, int] = {}
         self._files: list[tuple[Any, str]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._lock = threading.Lock()
+        self._moved = (0, time.monotonic())
         plan = [
             {"name": f"{room}-python-{transport}-{n}", "room": room, "transport": transport, "count": count}
             for room in ROOMS for transport in OURS for n in range(copies)
@@ -79,14 +78,19 @@ class Crowd:
         """What they have said since the last time."""
         assert all(process.poll() is None for process in self._processes), "a client has ended: see its log"
         decode = msgspec.json.decode
-        with self._lock:
-            for file, who in self._files:
-                while line := file.readline():
-                    if not line.endswith(b"\n"):
-                        file.seek(-len(line), os.SEEK_CUR)
-                        break
-                    record = decode(line)
-                    self.histories[record.get("who", who)].feed(record)
+        for file, who in self._files:
+            while line := file.readline():
+                if not line.endswith(b"\n"):
+                    file.seek(-len(line), os.SEEK_CUR)
+                    break
+                record = decode(line)
+                self.histories[record.get("who", who)].feed(record)
+
+    def stuck(self, wait_s: float) -> bool:
+        """Whether nobody has got anything for so long."""
+        if self.deliveries > self._moved[0]:
+            self._moved = (self.deliveries, time.monotonic())
+        return time.monotonic() > self._moved[1] + wait_s
 
     @property
     def deliveries(self) -> int:
@@ -176,7 +180,8 @@ def run(seconds: float, names: list[str], seed: int, copies: int, folder: Path) 
             return all(history.ended for history in crowd.histories.values())
 
         with contextlib.suppress(AssertionError):  # the checker will say who lacks what
-            until(settled, "all are acked", SETTLE_S)
+            while not settled() and not crowd.stuck(SETTLE_S):
+                time.sleep(0.2)
             for room in ROOMS:
                 until(lambda room=room: publish(house.url, room, ["end", 1], "end"), "the last message")  # type: ignore[misc]
             until(ended, "all have the last message", SETTLE_S)
