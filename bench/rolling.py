@@ -26,6 +26,9 @@ import urllib.request
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
+
+import uvloop
 
 ROOT = Path(__file__).parents[1]
 NODES = 4
@@ -33,6 +36,7 @@ ROOM = "rolling"
 CONNECTS_AT_ONCE = 200
 KEY = base64.b64encode(bytes(16)).decode()
 FAILED_AFTER_S = 5.0
+MESSAGE = re.compile(rb'\{"type":"message","room":"\w+","offset":(\d+),"id":"[^"]*","from":null,"at":(\d+)')  # quicker
 
 
 def free_port() -> int:
@@ -57,7 +61,6 @@ class Client(asyncio.Protocol):
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.position = "start"
         self.epoch = ""
         self.offset = 0
         self.node = ""
@@ -80,12 +83,12 @@ class Client(asyncio.Protocol):
                 return
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        transport = self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by descent
         self._buffer = b""
         self._upgraded = False
+        since = f"{self.epoch}.{self.offset}" if self.epoch else "start"
         transport.write(
-            f"GET /rooms/{ROOM}?since={self.position} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            f"GET /rooms/{ROOM}?since={since} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n".encode()
         )
         self._patience = asyncio.get_running_loop().call_later(FAILED_AFTER_S, transport.abort)
@@ -123,17 +126,18 @@ class Client(asyncio.Protocol):
             self._transport.write(bytes((0x8A, 0x80 | len(payload))) + bytes(4) + payload)
         if opcode != 1:
             return
-        event = json.loads(payload)
         fleet = self.fleet
-        if event["type"] == "message":
+        if (message := MESSAGE.match(payload)) is not None:
+            offset = int(message[1])
             fleet.deliveries += 1
-            fleet.late_ms.append(round(time.time() * 1000) - event["at"])
-            if event["offset"] <= self.offset:
+            fleet.late_ms.append(round(time.time() * 1000) - int(message[2]))
+            if offset <= self.offset:
                 fleet.doubled += 1
-            fleet.lost += max(0, event["offset"] - self.offset - 1)
-            self.offset = event["offset"]
-            self.position = f"{self.epoch}.{self.offset}"
-        elif event["type"] == "joined":
+            fleet.lost += max(0, offset - self.offset - 1)
+            self.offset = offset
+            return
+        event = json.loads(payload)
+        if event["type"] == "joined":
             self._patience.cancel()
             self.epoch = event["epoch"]
             if self._away_since:
@@ -310,7 +314,7 @@ def main() -> int:
         port, proxy = front(nodes, folder, arguments.clients, arguments.balance)
         stack.callback(proxy.wait)
         stack.callback(proxy.kill)
-        return 0 if asyncio.run(run(arguments, nodes, port)) else 1
+        return 0 if uvloop.run(run(arguments, nodes, port)) else 1
 
 
 if __name__ == "__main__":
