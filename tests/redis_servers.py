@@ -91,3 +91,41 @@ class SentinelServer(RedisServer):
                 "sentinel failover-timeout house 2000\n"
             )
         return [str(path)]
+
+
+class Cluster:
+    """Three Redis servers, each with a third of the slots, and no replicas."""
+
+    def __init__(self, folder: Path) -> None:
+        self.servers: list[RedisServer] = []
+        buses = [free_port() for _ in range(3)]
+        try:
+            for bus in buses:
+                arguments = (
+                    "--cluster-enabled yes --cluster-node-timeout 1000 --cluster-require-full-coverage no"
+                    f" --cluster-port {bus} --appendonly yes --appendfsync always"
+                )
+                self.servers.append(RedisServer(folder, *arguments.split(), "--save", ""))
+            for n, (server, bus) in enumerate(zip(self.servers, buses, strict=True)):
+                server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 16384 * n // 3, 16384 * (n + 1) // 3 - 1)
+                self.servers[0].client.execute_command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+            end = time.monotonic() + WAIT_S
+            while not all(self._knows_all(server) for server in self.servers):
+                assert time.monotonic() < end, "the cluster does not come together"
+                time.sleep(0.05)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+
+    @staticmethod
+    def _knows_all(server: RedisServer) -> bool:
+        info = server.client.cluster("INFO")
+        return (info["cluster_state"], info["cluster_slots_ok"], info["cluster_known_nodes"]) == ("ok", "16384", "3")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.servers:
+            server.__exit__()

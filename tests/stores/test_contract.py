@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_servers import RedisServer, needs_redis
+from tests.redis_servers import Cluster, RedisServer, needs_redis
 from trunkline.core.limits import Retention
 from trunkline.stores import MemoryStore, SqliteStore, Store
 from trunkline.stores.redis import RedisStore
@@ -55,3 +55,9 @@ class TestRedis(StoreContract):
     async def reopen(self, store: Store, retention: Retention) -> Store:
         assert isinstance(store, RedisStore)
         return RedisStore(f"{self.url}?prefix={store._prefix}", retention)
+
+
+class TestRedisCluster(TestRedis):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_cluster: Cluster) -> None:  # type: ignore[override]
+        self.url = redis_cluster.url

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.redis_servers import RedisServer, SentinelServer, needs_redis
+from tests.redis_servers import Cluster, RedisServer, SentinelServer, needs_redis
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline import hub as hub_module
@@ -38,11 +38,11 @@ async def hears(hub: Hub) -> bool:
         return False
 
 
-async def publish(hub: Hub, n: int) -> None:
+async def publish(hub: Hub, n: int, room: str = "a") -> None:
     """As a client does: again, with the same id, until it is stored."""
     while True:
         try:
-            await hub.publish("a", n, id=f"id-{n}")
+            await hub.publish(room, n, id=f"id-{n}")
         except StoreUnavailable:
             await asyncio.sleep(0.05)
         else:
@@ -52,17 +52,17 @@ async def publish(hub: Hub, n: int) -> None:
 class Following:
     """Everything that a hub delivers of a room."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, room: str = "a") -> None:
         self.data: list[int] = []
         self.offsets: list[int] = []
         self.gaps: list[Gap] = []
-        self.task = asyncio.ensure_future(self._read(hub))
+        self.task = asyncio.ensure_future(self._read(hub, room))
 
-    async def _read(self, hub: Hub) -> None:
+    async def _read(self, hub: Hub, room: str) -> None:
         since: str | None = "start"
         while True:
             try:
-                page = await hub.page("a", since=since, wait_s=5)
+                page = await hub.page(room, since=since, wait_s=5)
             except StoreUnavailable:
                 await asyncio.sleep(0.05)
                 continue
@@ -74,11 +74,14 @@ class Following:
             self.offsets += [message.offset for message in page.messages]
 
     async def come_to(self, count: int) -> None:
+        await self.has(count)
+        self.task.cancel()
+
+    async def has(self, count: int) -> None:
         async with asyncio.timeout(WAIT_S):
             while len(self.data) < count:
                 assert not self.task.done(), self.task.exception()
                 await asyncio.sleep(0.01)
-        self.task.cancel()
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause", "clients"])
@@ -158,6 +161,32 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
                     assert follower.data == list(range(200))
                     assert follower.offsets == list(range(1, 201))
                     assert follower.gaps == []
+
+
+async def test_a_shard_goes_and_comes_back(tmp_path: Path) -> None:
+    """Its rooms wait for it, those of the others go on; in the end everybody has everything of all of them."""
+    with Cluster(tmp_path) as cluster:
+        async with Hub(cluster.url) as one, Hub(cluster.url) as other:
+            rooms = [f"room-{n}" for n in range(12)]  # on all shards
+            followers = {(hub, room): Following(hub, room) for hub in (one, other) for room in rooms}
+
+            async def write(room: str) -> None:
+                for n in range(100):
+                    await publish(one, n, room)
+                    await asyncio.sleep(0.005)
+
+            writing = {room: asyncio.ensure_future(write(room)) for room in rooms}
+            await followers[other, rooms[0]].has(10)
+            cluster.servers[1].kill()
+            done, _ = await asyncio.wait(writing.values(), timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+            assert done, "rooms on the other shards stand still, too"
+            await asyncio.to_thread(cluster.servers[1].start)
+            await asyncio.gather(*writing.values())
+            for follower in followers.values():
+                await follower.come_to(100)
+                assert follower.data == list(range(100))
+                assert follower.offsets == list(range(1, 101))
+                assert follower.gaps == []
 
 
 async def test_a_server_that_lacks_the_end(tmp_path: Path) -> None:

@@ -483,13 +483,43 @@ class RedisStore:
         client = self._client
         if client is None:
             raise StoreUnavailable("the log is closed")
-        pipeline = client.pipeline() if self._address.kind == "cluster" else client.pipeline(transaction=False)
+        if self._address.kind == "cluster":
+            return await self._pipelines(client, commands, raises=raises)
+        answers = await self._execute(client.pipeline(transaction=False), commands, raises=raises)
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            await client.connection_pool.disconnect()  # it is a replica now: ask the sentinels again
+        return answers
+
+    async def _pipelines(self, client: Any, commands: list[list[Any]], *, raises: bool) -> list[Any]:
+        """A pipeline for each shard: one that is away must not take the others with it."""
+        groups: dict[Any, list[int]] = {}
+        for n, command in enumerate(commands):
+            key = command[3] if command[0].startswith("EVAL") else command[1]
+            try:
+                shard = client.get_node_from_key(key)
+            except RedisError:
+                shard = None  # nobody has this slot now
+            groups.setdefault(shard and shard.name, []).append(n)
+        pieces = [
+            self._execute(client.pipeline(), [commands[n] for n in numbers], raises=raises)
+            for numbers in groups.values()
+        ]
+        answers: list[Any] = [None] * len(commands)
+        for numbers, found in zip(groups.values(), await asyncio.gather(*pieces, return_exceptions=True), strict=True):
+            if isinstance(found, BaseException) and (
+                raises or not isinstance(found, RedisError | OSError | TimeoutError)
+            ):
+                raise found
+            for n, answer in zip(numbers, found if isinstance(found, list) else [found] * len(numbers), strict=True):
+                answers[n] = answer
+        return answers
+
+    @staticmethod
+    async def _execute(pipeline: Any, commands: list[list[Any]], *, raises: bool) -> list[Any]:
         for command in commands:
             pipeline.execute_command(*command)
         async with asyncio.timeout(ANSWER_S + CONNECT_S):
             answers: list[Any] = await pipeline.execute(raise_on_error=raises)
-        if any(isinstance(answer, ReadOnlyError) for answer in answers):
-            await client.connection_pool.disconnect()  # it is a replica now: ask the sentinels again
         return answers
 
     # Connecting.
