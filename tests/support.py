@@ -93,6 +93,12 @@ class Server:
         assert select.select([self.process.stdout], [], [], WAIT_S)[0], "no output"
         return self.process.stdout.readline()
 
+    def error_line(self) -> str:
+        """The next line of errors."""
+        assert self.process.stderr is not None
+        assert select.select([self.process.stderr], [], [], WAIT_S)[0], "no error"
+        return self.process.stderr.readline()
+
     def memory(self) -> int:
         """Resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")

@@ -253,6 +253,10 @@ class Access:
         found = self.guests.find(session)
         if found is None or found.grant.user is None or found.grant.user != grant.user:
             return False
+        try:
+            self.current(grant)
+        except RequestError:
+            return False  # whoever checked it did not know yet that it was revoked
         self.guests.renew(found, grant)
         found.regranted(grant)
         return True

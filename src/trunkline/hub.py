@@ -168,7 +168,9 @@ class Hub:
         self.live = Live(self._name, store, self._rooms.get, presence_grace_s, self.tuning)
         self.nodes: Nodes | None = None
         if store.bus is not None:
-            self.nodes = self.live.nodes = Nodes(store.bus, _Neighbour(self), self.spawn, presence_grace_s)
+            self.nodes = self.live.nodes = Nodes(
+                store.bus, _Neighbour(self), self.spawn, presence_grace_s, lambda: self._hears
+            )
             self.access.tickets.node = self._name
             self.access.redeem_elsewhere = self._redeem_elsewhere
         self._fenced: dict[tuple[str | None, str], tuple[int, Fenced]] = {}
@@ -256,6 +258,11 @@ class Hub:
         since = self._answered_at if self._appending_since is None else min(self._answered_at, self._appending_since)
         stalled_s = self._loop.time() - since
         return f"the log has not answered for {stalled_s:.0f} s" if stalled_s > STALLED_S else None
+
+    @property
+    def _hears(self) -> bool:
+        """Whether other nodes can reach us, as far as we know."""
+        return self._loop is not None and self._loop.time() - self._answered_at < 3 * LOOK_S
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
         """Take no more messages, finish the acks, say goodbye to every stream and wait until they are gone.
@@ -652,6 +659,7 @@ class Hub:
             self._appending_since = None
             self._settle(batch)
             if failed:
+                self._uncertain = True  # it may be stored all the same, and nobody will tell us
                 self._fail_waiting(StoreUnavailable("what came before it was not stored; publish again"), failed)
 
     def _settle(self, batch: list[_Waiting]) -> None:
@@ -681,6 +689,9 @@ class Hub:
             self._published += 1
             if outcome.duplicate:
                 self._duplicates += 1
+                known = rooms.get(draft.room)
+                if known is not None and outcome.offset > known.head:  # stored before, when it could not be acked
+                    self.spawn(self._follow(known))
             elif draft.room in opening or (
                 (room := rooms.get(draft.room)) is not None
                 and (outcome.offset > room.head or outcome.epoch != room.epoch)
@@ -873,7 +884,7 @@ class Hub:
             raise
         for name, position in heads.items():
             room = self._rooms.get(name)
-            if room is not None and (position.offset > room.head or position.epoch != room.epoch):
+            if room is not None and position != (room.epoch, room.head):
                 self.spawn(self._follow(room))
 
     async def _follow(self, room: Room) -> None:
@@ -1251,6 +1262,7 @@ class _Neighbour:
         self._hub = hub
         self.changed = hub.live.changed
         self.own = hub.live.own
+        self.own_of = hub.live.own_of
         self.elsewhere = hub.live.elsewhere
         self.away = hub.live.away
         self.marked = hub.live.marked
@@ -1266,7 +1278,8 @@ class _Neighbour:
 
 def _why(error: Exception) -> str:
     """For our own log, which may say where the log is."""
-    return f"{error} ({error.__cause__})" if error.__cause__ is not None else str(error)
+    cause = str(error.__cause__ or "")
+    return str(error) if cause in str(error) else f"{error} ({cause})"
 
 
 def _spread(ms: int) -> int:

@@ -226,6 +226,11 @@ class Live:
             if members:
                 yield room, members
 
+    def own_of(self, room: str) -> list[Member]:
+        """Everybody who is in this room through this node."""
+        live = self._rooms.get(room)
+        return [] if live is None else live.presence.own()
+
     def members(self, room: str) -> tuple[int, list[Member]]:
         """How many are there, and the first of them."""
         live = self._rooms.get(room)

@@ -52,6 +52,9 @@ class Neighbour(Protocol):
     def own(self) -> Iterator[tuple[str, list[Member]]]:
         """Everybody who is there through us, by room."""
 
+    def own_of(self, room: str) -> list[Member]:
+        """Those of one room."""
+
     def elsewhere(self, room: str, clients: Iterable[tuple[str, str]]) -> None:
         """Clients have come to another node."""
 
@@ -85,15 +88,22 @@ class Nodes:
 
     Args:
         grace_s: How long after the end of a node its members are still there.
+        hears: Whether what others say arrives here at all.
     """
 
     def __init__(
-        self, bus: Bus, neighbour: Neighbour, spawn: Callable[[Coroutine[Any, Any, None]], object], grace_s: float
+        self,
+        bus: Bus,
+        neighbour: Neighbour,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        grace_s: float,
+        hears: Callable[[], bool],
     ) -> None:
         self._bus = bus
         self._neighbour = neighbour
         self._spawn = spawn
         self._grace_s = grace_s
+        self._hears = hears
         self._peers = Peers()
         self._clock = 0
         self._number = 0
@@ -146,6 +156,8 @@ class Nodes:
     def _beat(self) -> None:
         now = time.monotonic()
         self.say(peers.Beat, number=self._number)
+        if not self._hears():
+            self._peers.spare(now)  # that nothing is heard of them, is not their fault
         for node in self._peers.late(now):
             log.warning("node %s is gone", node)
             self._ended(node)
@@ -276,6 +288,10 @@ class Nodes:
             piece = 0
             for room, members in self._neighbour.own():
                 for here in _pieces(members):
+                    # Somebody may have gone since the piece before, and everybody been told.
+                    now = {member.member: member for member in self._neighbour.own_of(room)} if piece else None
+                    if now is not None:
+                        here = [told(now[one.member]) for one in here if one.member in now]
                     await self._tell_piece(node, piece, room, here, last=False)
                     piece += 1
             await self._tell_piece(node, piece, "", [], last=True)

@@ -100,13 +100,19 @@ class Supervisor:
         """Start one, and wait until it serves; None if it does not."""
         ours, theirs = socket.socketpair()
         files = (self._listener.fileno(), theirs.fileno())
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            pass_fds=files,
-            env=os.environ | {VARIABLE: f"{files[0]},{files[1]}"},
-            start_new_session=True,  # Ctrl-C is for the parent, which tells them
-        )
-        theirs.close()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                pass_fds=files,
+                env=os.environ | {VARIABLE: f"{files[0]},{files[1]}"},
+                start_new_session=True,  # Ctrl-C is for the parent, which tells them
+            )
+        except OSError as error:  # no memory, no processes left, or the interpreter is being replaced
+            log.error("a worker cannot be started: %s", error)
+            ours.close()
+            return None
+        finally:
+            theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = _Worker(process, reader, writer)
         before, self._slots[slot] = self._slots[slot], worker

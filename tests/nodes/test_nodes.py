@@ -11,6 +11,7 @@ import pytest
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core.grant import EVERYTHING, Grant
+from trunkline.core.revocation import Revocations
 
 
 async def until(fact: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
@@ -92,6 +93,15 @@ async def test_who_comes_late_is_told_everything(hubs: list[Hub], tmp_path: Path
         await until(lambda: late.nodes.missing == [])
 
 
+async def test_more_words_than_a_socket_takes(hubs: list[Hub]) -> None:
+    """Ten datagrams wait in a socket on many machines; two hundred tickets that are asked for at once are all good."""
+    grants = [Grant(user=f"user {n}") for n in range(200)]
+    tickets = [hubs[0].access.ticket(grant) for grant in grants]
+    await until(lambda: all(hub.nodes is not None and len(hub.nodes) == 2 for hub in hubs))
+    addresses = [hubs[1].access.tickets.address(ticket) for ticket in tickets]
+    assert await asyncio.gather(*[hubs[1]._redeem_elsewhere(*one) for one in addresses]) == grants
+
+
 async def test_signals_and_marks(hubs: list[Hub]) -> None:
     """A poll at one node hears what is said at another, and its own client's signals are not told to it."""
     await hubs[0].publish("a", 1)
@@ -138,6 +148,9 @@ async def test_administration(hubs: list[Hub]) -> None:
     assert await hubs[2].renew(guests[0].session, Grant(user="ana", expires_at=2e9))
     assert not await hubs[2].renew(guests[1].session, Grant(user="ben"))
     assert not await hubs[2].renew("nowhere-1", Grant(user="ana"))
+    await hubs[0].revoke(token_id="newer")
+    hubs[2].access.revocations = Revocations(60.0)  # it has not heard of that
+    assert not await hubs[2].renew(guests[0].session, Grant(user="ana", token_id="newer"))
     assert (await hubs[0].revoke(user="ana")) == (3, [])
     assert [guest.said for guest in guests] == [
         ["recheck", "disconnected", "until 2000000000.0", "revoked"],

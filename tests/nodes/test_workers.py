@@ -116,3 +116,22 @@ def test_what_cannot_be() -> None:
     assert "does not exist" in errors
     assert run("--workers", "0")[0] == 2
     assert run(TRUNKLINE_WORKER="77,x")[0] == 2
+
+
+async def test_a_worker_that_cannot_be_started(tmp_path: Path) -> None:
+    """Its place is not given up: when the interpreter is there again, as after an upgrade, so is the worker."""
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    code = "import sys; sys.executable = sys.argv.pop(1); from trunkline.cli import main; sys.exit(main())"
+    store = f"sqlite:///{tmp_path}/log.db"
+    command = [sys.executable, "-c", code, str(interpreter), "serve", "--port", "PORT", "--workers", str(WORKERS)]
+    with Server(command=[*command, "--store", store]) as server:
+        before = await until_workers(server, [])
+        interpreter.rename(tmp_path / "away")
+        os.kill(before[0], signal.SIGKILL)
+        while "cannot be started" not in (line := await asyncio.to_thread(server.error_line)):
+            assert line
+        (tmp_path / "away").rename(interpreter)
+        await until_workers(server, before[:1])
+        assert server.stop()[0] == 0

@@ -14,6 +14,8 @@ from tests.redis_servers import Cluster, RedisServer, SentinelServer, needs_redi
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline import hub as hub_module
+from trunkline.core import peers
+from trunkline.core.grant import Grant
 from trunkline.core.limits import Retention
 from trunkline.core.position import Former, Gap
 from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
@@ -32,10 +34,8 @@ async def until(fact: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def hears(hub: Hub) -> bool:
-    try:
-        return await hub.store.certain()
-    except StoreUnavailable:
-        return False
+    assert isinstance(hub.store, RedisStore)
+    return await hears_store(hub.store)
 
 
 async def publish(hub: Hub, n: int, room: str = "a") -> None:
@@ -344,3 +344,137 @@ async def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "START_S", 0.6)
     with pytest.raises(ConfigError, match="cannot be used"):
         await RedisStore("redis://127.0.0.1:1", Retention()).start()
+
+
+async def test_a_log_that_is_older_than_its_readers(tmp_path: Path) -> None:
+    """Redis comes back with less than it had, also without whole rooms: readers are told, and revocations hold."""
+    with RedisServer(tmp_path, "--save", "") as server:
+        async with Hub(server.url) as one, Hub(server.url) as other:
+            await one.publish("old", 1)
+            await one.revoke(token_id="first")
+            server.client.save()
+            follower = Following(other, "young")
+            for n in range(5):
+                receipt = await one.publish("young", n)
+            await follower.has(5)
+            server.kill()
+            await asyncio.to_thread(server.start)
+            for hub in (one, other):
+                await until(partial(hears, hub))
+            for n in range(7):
+                await publish(one, 100 + n, "young")
+            await follower.come_to(12)
+            assert follower.data == [*range(5), *range(100, 107)]
+            assert [gap.reason for gap in follower.gaps] == ["epoch"]
+            page = await other.page("young", since=f"{receipt.epoch}.5")
+            assert page.gap is not None
+            assert [message.data for message in page.messages] == list(range(100, 107))
+            await one.revoke(token_id="stolen")
+            grant = Grant(user="ana", token_id="stolen")
+            await until(lambda: asyncio.sleep(0, other.access.revocations.refuses(grant)))
+
+
+async def test_a_master_that_is_one_again(tmp_path: Path) -> None:
+    """The same process, after another one was master: what it had then is not what it has now."""
+    with RedisServer(tmp_path, "--save", "") as first, RedisServer(tmp_path, "--save", "") as second:
+
+        async def follows(replica: RedisServer, master: RedisServer) -> None:
+            replica.client.replicaof("127.0.0.1", master.port)
+            await until(lambda: asyncio.sleep(0, replica.client.info("replication")["master_link_status"] == "up"))
+
+        store = RedisStore(first.url, Retention())
+        await store.start()
+        await follows(second, first)
+        await store.append([draft("quiet", n) for n in "123"])
+        first.client.wait(1, 5000)
+        second.client.replicaof("NO", "ONE")
+        lost = await store.append([draft("quiet", n) for n in "45"])
+        await follows(first, second)
+        first.client.replicaof("NO", "ONE")
+        head = await store.head("quiet")
+        assert (head.head, head.lineage) == (3, (Former(lost[-1].epoch, 3),))
+        await store.close()
+
+
+async def test_what_was_stored_and_not_acked(tmp_path: Path) -> None:
+    """Its publisher's own node delivers it, too, although nobody has told it that it is there."""
+    with (
+        RedisServer(tmp_path, "--save", "") as master,
+        RedisServer(tmp_path, "--save", "", "--replicaof", "127.0.0.1", str(master.port)) as replica,
+    ):
+        await until(lambda: asyncio.sleep(0, replica.client.info("replication")["master_link_status"] == "up"))
+        async with Hub(f"{master.url}?wait_replicas=1&wait_ms=300") as hub:
+            follower = Following(hub)
+            await publish(hub, 1)
+            await follower.has(1)
+            replica.pause()
+            with pytest.raises(StoreUnavailable, match="fewer than 1"):
+                await hub.publish("a", 2, id="id-2")
+            await follower.has(2)  # it is there, if only on one of them
+            replica.go_on()
+            await publish(hub, 2)
+            await publish(hub, 3)
+            await follower.come_to(3)
+            assert follower.data == [1, 2, 3]
+
+
+async def test_databases_know_nothing_of_each_other(redis_server: RedisServer) -> None:
+    prefix = secrets.token_hex(4)
+    async with (
+        Hub(f"{redis_server.url}/0?prefix={prefix}") as one,
+        Hub(f"{redis_server.url}/1?prefix={prefix}") as other,
+        Hub(f"{redis_server.url}/1?prefix={prefix}") as third,
+    ):
+        other.live.arrive("a", "ana", "", b"{}")
+        await until(lambda: asyncio.sleep(0, third.members("a")))
+        assert one.members("a") == []
+        assert one.nodes is not None
+        assert len(one.nodes) == 0
+
+
+async def test_presence_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That nothing is heard of other nodes is not their fault: their members stay, and orders name them as missing."""
+    monkeypatch.setattr(peers, "LEASE_S", 4.0)
+    with RedisServer(tmp_path) as server:
+        async with Hub(server.url, presence_grace_s=0.1) as one, Hub(server.url) as other:
+            other.live.arrive("a", "ana", "", b"{}")
+            await until(lambda: asyncio.sleep(0, one.members("a")))
+            server.kill()
+            assert one.nodes is not None
+            ended = asyncio.get_running_loop().time() + 7
+            while asyncio.get_running_loop().time() < ended:  # nothing is to happen, for so long
+                assert [member.member for member in one.members("a")] == ["ana"]
+                await asyncio.sleep(0.1)
+            assert other.nodes is not None
+            assert (await one.disconnect("ana")).missing_nodes == [other.nodes.name]
+            await asyncio.to_thread(server.start)
+            await until(partial(hears, one))
+            assert [member.member for member in one.members("a")] == ["ana"]
+            other.live.depart("a", "ana", "", at_once=True)
+            await until(lambda: asyncio.sleep(0, not one.members("a")))
+
+
+async def test_a_full_memory_can_be_read_and_emptied(tmp_path: Path) -> None:
+    """Also by a process that was started anew: retention frees what it can, room after room."""
+    with RedisServer(tmp_path) as server:
+        store = RedisStore(server.url, Retention(age_s=10))
+        await store.start()
+        for n in range(module.ROOMS_PER_TRIM + 20):
+            await store.append([draft(f"small-{n}", "1", at=1000)])
+        await store.append([draft("large", "1", at=2000)])
+        server.kill()
+        await asyncio.to_thread(server.start)
+        server.client.config_set("maxmemory", "1")
+        await until(lambda: hears_store(store))
+        assert (await store.read("large", 0, 10, 1000)).messages
+        assert (await store.head("empty")).head == 0
+        await store.trim(1_000_000)
+        assert not (await store.read("large", 0, 10, 1000)).messages
+        await store.close()
+
+
+async def hears_store(store: RedisStore) -> bool:
+    try:
+        return await store.certain()
+    except StoreUnavailable:
+        return False

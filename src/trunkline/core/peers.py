@@ -286,5 +286,10 @@ class Peers:
         """Nodes from which nothing was heard for too long."""
         return [node for node, peer in self._peers.items() if now >= peer.heard_at + LEASE_S]
 
+    def spare(self, now: float) -> None:
+        """Nothing could be heard of anybody until now."""
+        for peer in self._peers.values():
+            peer.heard_at = now
+
     def _lack(self, peer: _Peer) -> None:
         peer.synced, peer.named = False, None

@@ -12,7 +12,7 @@ of a room's new head, and reads the stream.
 
 What is guaranteed is what Redis guarantees: see docs/scaling.md for what `appendfsync`, replicas and `wait_replicas`
 make of it. Redis acknowledges before its replicas have a message, so a failover may take back the newest ones. That is
-never silent: every process that takes over is noticed by its run id, each room goes on in a new epoch, and its lineage
+never silent: every process that takes over is known by its replication id, each room goes on in a new epoch, and its lineage
 tells whose position is still good.
 """
 
@@ -95,8 +95,8 @@ def parse_address(url: str) -> Address:
     credentials, _, hosts = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
     options: dict[str, Any] = {}
-    if password:
-        options |= {"username": unquote(user) or None, "password": unquote(password)}
+    if credentials:
+        options |= {"username": unquote(user) or None, "password": unquote(password) or None}
     try:
         addresses = []
         for host in hosts.split(","):
@@ -117,6 +117,8 @@ def parse_address(url: str) -> Address:
             options["ssl_ca_certs"] = query.pop("ssl_ca_certs")
     if path or query:
         raise ConfigError(f"store: there is nothing called {', '.join([*path, *query])} in a URL of {scheme}://")
+    if not kind and len(addresses) > 1:
+        raise ConfigError("store: redis:// is one server; several are redis+sentinel:// or redis+cluster://")
     if kind == "cluster" and (wait_replicas or options.get("db")):
         raise ConfigError("store: a cluster has one database, and wait_replicas is for one server or sentinels")
     if wait_replicas < 0 or not 0 < wait_ms < ANSWER_S * 1000:
@@ -159,7 +161,9 @@ class RedisStore:
         self._retention = retention
         self._prefix = self._address.prefix
         self._client: Any = None
-        self._bus = RedisBus(self._prefix, self._connect, self._publish, self._woken)
+        # Publish/subscribe knows nothing of databases.
+        channels = f"{self._prefix}/{db}" if (db := self._address.options.get("db")) else self._prefix
+        self._bus = RedisBus(channels, self._connect, self._publish, self._woken)
         self.bus: Bus | None = self._bus
         self._append_script = _Script("room", "append")
         self._read_script = _Script("room", "read")
@@ -322,9 +326,7 @@ class RedisStore:
             self._known.update(times)
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
-        [found] = await self._call([self._about(room, self._read_script, [after, messages_max, bytes_max])])
-        if found is None:
-            return Page(await self._epoch_of_new_rooms(), 1, [])
+        [found] = await self._look([self._about(room, self._read_script, [after, messages_max, bytes_max])])
         epoch, first, entries = found
         epoch = epoch.decode()
         messages = [
@@ -336,20 +338,14 @@ class RedisStore:
         return Page(epoch, first, messages)
 
     async def head(self, room: str) -> Head:
-        [found] = await self._call([self._about(room, self._head_script, [])])
-        if found is None:
-            return Head(await self._epoch_of_new_rooms(), 1, 0)
+        [found] = await self._look([self._about(room, self._head_script, [])])
         epoch, first, head, lineage = found
         former = [one.rpartition(":") for one in lineage.decode().split(",") if one]
         return Head(epoch.decode(), first, head, tuple(Former(name, int(offset)) for name, _, offset in former))
 
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
-        answers = await self._call([self._about(room, self._head_script, []) for room in rooms])
-        return {
-            room: Position(answer[0].decode(), answer[2])
-            for room, answer in zip(rooms, answers, strict=True)
-            if answer is not None
-        }
+        answers = await self._look([self._about(room, self._head_script, []) for room in rooms])
+        return {room: Position(answer[0].decode(), answer[2]) for room, answer in zip(rooms, answers, strict=True)}
 
     # Read cursors.
 
@@ -387,9 +383,10 @@ class RedisStore:
 
     async def trim(self, now_ms: int) -> dict[str, int]:
         oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        passed = 0
         while True:
             [due] = await self._ask(
-                [["ZRANGEBYSCORE", self._list_key, "-inf", f"({oldest_ms}", "LIMIT", 0, ROOMS_PER_TRIM]]
+                [["ZRANGEBYSCORE", self._list_key, "-inf", f"({oldest_ms}", "LIMIT", passed, ROOMS_PER_TRIM]]
             )
             if not due:
                 break
@@ -401,7 +398,12 @@ class RedisStore:
                     self._trimmed[name] = first
                 # A room that is empty now is looked at again when what comes next may be too old.
                 scores += (int(time) if time else now_ms, name)
-            await self._ask([["ZADD", self._list_key, "XX", *scores]])
+            try:
+                await self._ask([["ZADD", self._list_key, "XX", *scores]])
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, OutOfMemoryError):
+                    raise
+                passed += len(due)  # they are looked at again next time; what there is to free is behind them
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
 
@@ -415,21 +417,36 @@ class RedisStore:
         return f"{self._prefix}:rooms"
 
     async def _begin(self) -> str:
-        """The epoch of rooms that begin now. Made if it is not there: then everything else is not there either."""
+        """What the epochs of new rooms are made from. Made if it is not there: then nothing else is there either."""
         key = f"{self._prefix}:epoch"
-        _, epoch = await self._pipeline([["SET", key, secrets.token_hex(4), "NX"], ["GET", key]])
+        [epoch] = await self._pipeline([["GET", key]])
+        if epoch is None:
+            _, epoch = await self._pipeline([["SET", key, secrets.token_hex(4), "NX"], ["GET", key]])
         return str(epoch.decode())
-
-    async def _epoch_of_new_rooms(self) -> str:
-        try:
-            return await self._begin()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise _unavailable(error) from error
 
     def _about(self, room: str, script: _Script, arguments: list[Any], *more_keys: str) -> _Call:
         """A call of a script that begins with `room.lua`."""
         keys = self._keys(room, "room", "log", "ids", *more_keys)
-        return _Call(script, keys, ["", secrets.token_hex(4), *arguments])
+        return _Call(script, keys, ["", *arguments])
+
+    async def _look(self, calls: list[_Call]) -> list[Any]:
+        """What scripts say of rooms, also of those that nobody has published to.
+
+        Raises:
+            StoreUnavailable: One of them has no answer.
+        """
+        answers = await self._call(calls)
+        new = [n for n, answer in enumerate(answers) if answer is None]
+        if new:
+            try:
+                epoch = await self._begin()
+            except (RedisError, OSError, TimeoutError) as error:
+                raise _unavailable(error) from error
+            for n in new:
+                calls[n].arguments[0] = epoch
+            for n, answer in zip(new, await self._call([calls[n] for n in new]), strict=True):
+                answers[n] = answer
+        return answers
 
     async def _call(self, calls: list[_Call]) -> list[Any]:
         """The answers of scripts.
@@ -544,7 +561,7 @@ class RedisStore:
             sentinel = Sentinel(hosts, sentinel_kwargs=security, **options)  # type: ignore[no-untyped-call]
             return sentinel.master_for(self._address.service)
         host, port = hosts[0]
-        url = f"{'rediss' if options.pop('ssl', False) else 'redis'}://{host}:{port}"
+        url = f"{'rediss' if options.pop('ssl', False) else 'redis'}://{f'[{host}]' if ':' in host else host}:{port}"
         pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS_MAX, timeout=ANSWER_S, **options)
         return Redis.from_pool(pool)
 
@@ -582,8 +599,8 @@ def _chunks(drafts: Sequence[Draft]) -> dict[str, deque[list[int]]]:
 def _unavailable(error: BaseException) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return error
-    if isinstance(error, OutOfMemoryError):
-        return StoreUnavailable("the log's memory is full; publish again later, with the same id")
-    unavailable = StoreUnavailable("the log could not be reached")  # clients read this: not where it is
+    full = isinstance(error, OutOfMemoryError)
+    text = "the log's memory is full; publish again later, with the same id" if full else "the log could not be reached"
+    unavailable = StoreUnavailable(text)  # clients read this: not where it is
     unavailable.__cause__ = error
     return unavailable

@@ -66,6 +66,7 @@ class RedisBus:
         self._echoes: dict[int, asyncio.Future[None]] = {}
         self._echo_numbers = count(1)
         self._connection: AbstractConnection | None = None
+        self._anew = False  # connected, and not subscribed to everything yet
         self._severed = False  # nothing comes back from there: the fault may be on our own way to it
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._arrived = asyncio.Event()
@@ -200,7 +201,7 @@ class RedisBus:
                 if failing:
                     log.warning("Redis is back")
                 failing = False
-                self._woken(None, 0)
+                self._anew = True
                 while True:
                     self._hear(await connection.read_response(disable_decoding=True, timeout=IDLE_S))
             except Exception as error:  # noqa: BLE001 - this task must not end
@@ -254,6 +255,9 @@ class RedisBus:
                 confirmed = self._confirmed.pop(channel, None)
                 if confirmed is not None and not confirmed.done():
                     confirmed.set_result(None)
+            if self._anew and not self._confirming:
+                self._anew = False
+                self._woken(None, 0)  # what was said before that, nobody has told us
         elif kind == b"message" and data[:1] == HINT:
             node, _, head = data[1:].decode().partition(" ")
             if node != self.name:

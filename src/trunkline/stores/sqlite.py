@@ -227,7 +227,7 @@ class SqliteStore:
         try:
             return await thread.call(call)
         except sqlite3.Error as error:
-            raise StoreUnavailable("the log could not be reached") from error
+            raise StoreUnavailable(f"the log could not be reached: {error}") from error
 
     # On the writing thread.
 
@@ -244,11 +244,13 @@ class SqliteStore:
             )
             self._opened.callback(self._writer.close)
             self._writer.execute("PRAGMA busy_timeout = 10000")  # others may be opening it, too
-            self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
-            self._writer.execute("PRAGMA busy_timeout = 1000")
             with self._turn_to_write():
+                self._writer.execute(
+                    "PRAGMA journal_mode = WAL"
+                )  # two that change it at once do not wait for each other
                 self._prepare()
+            self._writer.execute("PRAGMA busy_timeout = 1000")
             self._reader = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._opened.callback(self._reader.close)
             self._reader.execute("PRAGMA query_only = 1")

@@ -16,6 +16,7 @@ import socket
 import stat
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ DATAGRAM_BYTES_MAX = 64 * 1024
 HINT, SAID = b"h", b"s"
 PEERS_S = 1.0  # how long we may not know of a new process; it looks at the log by itself meanwhile
 AGAIN_S = 0.01
+UNSAID_MAX = 1000
 
 
 class Wake:
@@ -42,6 +44,7 @@ class Wake:
         self._woken = woken
         self._peers: list[str] = []
         self._untold: set[str] = set()
+        self._unsaid: dict[str, deque[bytes]] = {}
         self._looked_at = float("-inf")
         self._socket: socket.socket | None = None
         self._directory = -1
@@ -69,7 +72,29 @@ class Wake:
             self._hint(peer, data)
 
     def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
-        return min((self._send(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
+        return min((self._say(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
+
+    def _say(self, peer: str, data: bytes) -> bool:
+        """Whether it was said, or will be: a socket takes ten datagrams on many machines."""
+        unsaid = self._unsaid.get(peer)
+        if unsaid is None:
+            if self._send(peer, data):
+                return True
+            unsaid = self._unsaid[peer] = deque()
+            asyncio.get_running_loop().call_later(AGAIN_S, self._say_again, peer)
+        if len(unsaid) >= UNSAID_MAX:
+            return False
+        unsaid.append(data)
+        return True
+
+    def _say_again(self, peer: str) -> None:
+        unsaid = self._unsaid[peer]
+        while unsaid and self._send(peer, unsaid[0]):
+            unsaid.popleft()
+        if unsaid:
+            asyncio.get_running_loop().call_later(AGAIN_S, self._say_again, peer)
+        else:
+            del self._unsaid[peer]
 
     def _others(self) -> list[str]:
         now = time.monotonic()

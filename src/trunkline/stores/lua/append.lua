@@ -1,21 +1,20 @@
 -- Append, one step for everything: ids are looked up, offsets given, entries added, retention by size applied, and those
--- who follow the room told. ARGV: 3 messages_max, 4 bytes_max, 5 the channel of the room, 6 who appends,
--- 7 whether replicas will be waited for; then for each draft its id (or nothing), sender, at and data.
+-- who follow the room told. ARGV: 2 messages_max, 3 bytes_max, 4 the channel of the room, 5 who appends,
+-- 6 whether replicas will be waited for; then for each draft its id (or nothing), sender, at and data.
 -- Returns the epoch, the first offset if that has changed (else 0), whether there was nothing before, and for each
 -- draft its offset, its at, and 1 if it was there already.
-local messages_max, bytes_max = tonumber(ARGV[3]), tonumber(ARGV[4])
+local messages_max, bytes_max = tonumber(ARGV[2]), tonumber(ARGV[3])
 local room = standing()
 if not room then
-  if ARGV[1] == '' then
-    return false
-  end
-  room = {epoch = ARGV[1], first = 1, head = 0, bytes = 0, lineage = ''}
+  return false
+end
+if room.new then
   redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'life', life)
 end
 local before, first = room.head, room.first
 local answer = {room.epoch, 0, room.first > room.head and 1 or 0}
 local repeated = false
-for at = 8, #ARGV, 4 do
+for at = 7, #ARGV, 4 do
   local id, sender, time, data = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local known = id ~= '' and redis.call('HGET', KEYS[3], id_field(sender, id))
   if known then
@@ -47,9 +46,9 @@ if room.head > before then
       return room.head - room.first + 1 > messages_max or room.bytes > bytes_max
     end)
   end
-  redis.call('PUBLISH', ARGV[5], 'h' .. ARGV[6] .. ' ' .. whole(room.head))
+  redis.call('PUBLISH', ARGV[4], 'h' .. ARGV[5] .. ' ' .. whole(room.head))
 end
-if repeated and ARGV[7] == '1' then
+if repeated and ARGV[6] == '1' then
   redis.call('HSET', KEYS[1], 'repeated', '1') -- WAIT waits for what was written: of repeats only, that is nothing
 end
 if room.first ~= first then

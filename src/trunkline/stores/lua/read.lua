@@ -1,10 +1,10 @@
--- Read. ARGV: 3 after which offset, 4 messages_max, 5 bytes_max. Returns the epoch, the first offset, and the entries.
+-- Read. ARGV: 2 after which offset, 3 messages_max, 4 bytes_max. Returns the epoch, the first offset, and the entries.
 local room = standing()
 if not room then
   return false
 end
-local wanted, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
-local from = math.max(tonumber(ARGV[3]) + 1, room.first)
+local wanted, bytes_max = tonumber(ARGV[3]), tonumber(ARGV[4])
+local from = math.max(tonumber(ARGV[2]) + 1, room.first)
 local found, size = {}, 0
 while #found < wanted and from <= room.head and size <= bytes_max do
   local entries = redis.call('XRANGE', KEYS[2], entry_id(from), '+', 'COUNT', math.min(64, wanted - #found))

@@ -1,14 +1,15 @@
 -- What every script about a room begins with. KEYS: 1 where the room stands (a hash), 2 its log (a stream whose ids are
--- offset-0), 3 which ids are where (a hash), all of one slot. ARGV: 1 the epoch of a room that begins, or nothing;
--- 2 the epoch to go on in, if this is another process than the one that was written to last.
+-- offset-0), 3 which ids are where (a hash), all of one slot. ARGV: 1 the epoch that those of new rooms are made from, or
+-- nothing.
 --
--- A process that was started anew, or was a replica until now, may lack the end of what was acknowledged. Whether it
--- does, nobody can tell; so the room goes on in a new epoch, and the lineage keeps up to where former ones are good.
+-- A process that was started anew, or was a replica until now, may lack the end of what was acknowledged, or whole rooms.
+-- Whether it does, nobody can tell; so the room goes on in a new epoch, and the lineage keeps up to where former ones are
+-- good. Its replication id tells one such life from every other: it is new at each start and at each promotion.
 
 local OVERHEAD = 200
 local LINEAGE_MAX = 64
 local PIECE = 500
-local life = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local life = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -23,6 +24,11 @@ local function id_field(sender, id)
   return #sender .. ':' .. sender .. id
 end
 
+-- The same for everybody who asks, whether or not it can be written down.
+local function in_this_life(epoch)
+  return string.sub(redis.sha1hex(epoch .. life), 1, 8)
+end
+
 local function go_on(room)
   local lineage = {}
   for epoch, offset in string.gmatch(room.lineage, '([^:,]+):(%d+)') do
@@ -32,14 +38,15 @@ local function go_on(room)
   while #lineage > LINEAGE_MAX do
     table.remove(lineage, 1)
   end
-  room.epoch, room.lineage = ARGV[2], table.concat(lineage, ',')
-  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life)
+  room.epoch, room.lineage = in_this_life(room.epoch), table.concat(lineage, ',')
+  -- It may not be written when memory is full or replicas are missing: reading goes on, and an append fails by itself.
+  redis.pcall('HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life)
 end
 
 local function standing()
   local found = redis.call('HMGET', KEYS[1], 'epoch', 'first', 'head', 'bytes', 'life', 'lineage')
   if not found[1] then
-    return nil
+    return ARGV[1] ~= '' and {epoch = in_this_life(ARGV[1]), first = 1, head = 0, bytes = 0, lineage = '', new = true}
   end
   local room = {
     epoch = found[1],
