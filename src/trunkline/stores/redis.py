@@ -12,8 +12,8 @@ of a room's new head, and reads the stream.
 
 What is guaranteed is what Redis guarantees: see docs/scaling.md for what `appendfsync`, replicas and `wait_replicas`
 make of it. Redis acknowledges before its replicas have a message, so a failover may take back the newest ones. That is
-never silent: every process that takes over is known by its replication id, each room goes on in a new epoch, and its lineage
-tells whose position is still good.
+never silent: every process that takes over is known by its replication id, each room goes on in a new epoch, and its
+lineage tells whose position is still good.
 """
 
 from __future__ import annotations
