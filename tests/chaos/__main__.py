@@ -152,7 +152,12 @@ def run(seconds: float, names: list[str], seed: int, copies: int, folder: Path) 
         count = round(seconds * 1000 / PACE_MS)
         crowd = Crowd(stack, house, folder, count, copies)
         print(f"{len(crowd.histories)} clients, {sum(crowd.counts.values()):,} messages, seed {seed}", flush=True)
-        until(lambda: (crowd.read(), crowd.deliveries)[1], "the first message", 30)
+
+        def begun() -> bool:
+            crowd.read()
+            return all(history.deliveries for history in crowd.histories.values())
+
+        until(begun, "everybody's first message", 60)
         began = time.monotonic()
         order: list[str] = []
         while time.monotonic() - began < seconds:

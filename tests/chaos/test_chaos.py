@@ -59,6 +59,7 @@ def judged(records: list[dict[str, Any]], log: list[Said] = LOG) -> list[str]:
 def test_the_checker_is_content() -> None:
     assert judged(GOOD + STORED) == []
     assert judged([*GOOD, gap(3, 3), message(3, "a", 2), *STORED]) == []  # taken back, and there again
+    assert judged([*GOOD[:2], gap(1, 0), *GOOD, *STORED]) == []  # the whole room
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ class Reader:
         assert message == truth, f"{self.name} got {message}, the log has {truth}"
         if self.position:
             at = parse_since(self.position)
+            if at.number == 0:  # whoever has read nothing has lost nothing of what was read
+                at = Start("after", 0, epoch)
             for former in self.world.logs[epoch].lineage:
                 if former.epoch == at.epoch and at.number <= former.offset:
                     at = Start("after", at.number, epoch)
