@@ -23,6 +23,10 @@ def _fault(name: str) -> Callable[[Fault], Fault]:
     return add
 
 
+def _taken_over(house: House, heir: str) -> None:
+    until(lambda: house.client(heir).role()[0] == b"master", "the replica takes over", 60)
+
+
 def _whole(house: House) -> None:
     until(house.whole, "master and replica are together again", 60)
 
@@ -79,7 +83,7 @@ def pause_redis(house: House, _: random.Random) -> None:
 def fail_over(house: House, _: random.Random) -> None:
     before, heir = house.master, house.replica
     house.redis[before].kill()
-    until(lambda: house.client(heir).role()[0] == b"master", "the replica takes over", 60)
+    _taken_over(house, heir)
     house.redis[before].start()
     _whole(house)
 
@@ -91,7 +95,7 @@ def fail_over_behind(house: House, _: random.Random) -> None:
     time.sleep(1.5)
     house.redis[before].kill()
     house.network.mend()
-    until(lambda: house.client(heir).role()[0] == b"master", "the replica takes over", 60)
+    _taken_over(house, heir)
     house.redis[before].start()
     _whole(house)
 
@@ -100,7 +104,7 @@ def fail_over_behind(house: House, _: random.Random) -> None:
 def split(house: House, _: random.Random) -> None:
     before, heir = house.master, house.replica
     house.redis[before].pause()
-    until(lambda: house.client(heir).role()[0] == b"master", "the replica takes over", 60)
+    _taken_over(house, heir)
     house.redis[before].go_on()
     _whole(house)
 
@@ -110,7 +114,7 @@ def split_with_node(house: House, rng: random.Random) -> None:
     before, heir = house.master, house.replica
     friend = rng.choice(NODES)
     house.network.cut(before, heir, *SENTINELS, *(node for node in NODES if node != friend))
-    until(lambda: house.client(heir).role()[0] == b"master", "the replica takes over", 60)
+    _taken_over(house, heir)
     time.sleep(1)
     house.network.mend()
     _whole(house)
