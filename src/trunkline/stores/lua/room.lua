@@ -24,7 +24,7 @@ local function id_field(sender, id)
   return #sender .. ':' .. sender .. id
 end
 
--- The same for everybody who asks, whether or not it can be written down.
+-- The same for everybody who asks, also of a room that is not there yet.
 local function in_this_life(epoch)
   return string.sub(redis.sha1hex(epoch .. life), 1, 8)
 end
@@ -39,8 +39,10 @@ local function go_on(room)
     table.remove(lineage, 1)
   end
   room.epoch, room.lineage = in_this_life(room.epoch), table.concat(lineage, ',')
-  -- It may not be written when memory is full or replicas are missing: reading goes on, and an append fails by itself.
-  redis.pcall('HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life)
+  -- It must be written before anybody hears of it, or the next life would not know of this one. A script that has
+  -- deleted something may write when the memory is full; when replicas are missing, reading waits for them.
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life)
 end
 
 local function standing()
