@@ -49,6 +49,8 @@ async def test_compose_serves_a_chat(browser: Browser, tmp_path: Path) -> None:
                         ),
                         "TRUNKLINE_HOST": "127.0.0.1",
                         "TRUNKLINE_PORT": "PORT",
+                        "TRUNKLINE_PING_INTERVAL": "1",  # the timeouts of nginx are shorter here, too
+                        "TRUNKLINE_PING_TIMEOUT": "0.9",
                     },
                 )
             )
@@ -70,6 +72,7 @@ async def test_compose_serves_a_chat(browser: Browser, tmp_path: Path) -> None:
             victim.start()
             for page in (ana, ben):
                 await expect(page.locator("#messages .text")).to_have_count(len(texts), timeout=WAIT_MS)
+                await expect(page.locator("#people li")).to_have_count(2, timeout=WAIT_MS)
         shown = [await page.locator("#messages .text").all_inner_texts() for page in (ana, ben)]
         assert shown[0] == shown[1]
         assert sorted(shown[0]) == sorted(texts)
