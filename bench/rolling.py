@@ -17,7 +17,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,9 @@ from pathlib import Path
 from typing import cast
 
 import uvloop
+from processes import free_port
+
+from trunkline.client import publish
 
 ROOT = Path(__file__).parents[1]
 NODES = 4
@@ -37,11 +39,6 @@ CONNECTS_AT_ONCE = 200
 KEY = base64.b64encode(bytes(16)).decode()
 FAILED_AFTER_S = 5.0
 MESSAGE = re.compile(rb'\{"type":"message","room":"\w+","offset":(\d+),"id":"[^"]*","from":null,"at":(\d+)')  # quicker
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Fleet:
@@ -216,22 +213,11 @@ async def until(fact: object, wait_s: float, what: str) -> None:
 
 async def publish_steadily(url: str, rate: float, ended: asyncio.Event) -> int:
     """Publish so often, each until it is acked; how many there were."""
-
-    def publish(n: int) -> bool:
-        body = json.dumps({"data": n, "id": f"n-{n}"}).encode()
-        request = urllib.request.Request(f"{url}/rooms/{ROOM}", body, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return int(answer.status) in (200, 201)
-        except OSError:
-            return False
-
     n = 0
     while not ended.is_set():
         n += 1
         due = time.monotonic() + 1 / rate
-        while not await asyncio.to_thread(publish, n):  # noqa: ASYNC110 - the other end is another process
-            await asyncio.sleep(0.1)
+        await asyncio.to_thread(publish, url, ROOM, n, id=f"n-{n}")
         await asyncio.sleep(max(0.0, due - time.monotonic()))
     return n
 

@@ -11,23 +11,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import aiohttp
+from processes import memory
 
 READERS = 20
 TICK_S = 0.02
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process."""
-    return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text("ascii"))[0]) * 1024
 
 
 async def load(url: str, rate: int, seconds: float) -> list[float]:
@@ -104,9 +98,9 @@ def main() -> None:
                 if name != "without":
                     held.append(stuck(port, "Accept: text/event-stream\r\n"))
                     held.append(stuck(port, f"{upgrade}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"))
-                before = resident(server.pid)
+                before = memory(server.pid)
                 delays = asyncio.run(load(url, chosen.rate, chosen.seconds))
-                grown = resident(server.pid) - before
+                grown = memory(server.pid) - before
                 p50, p99 = (delays[int(len(delays) * share)] for share in (0.5, 0.99))
                 results.append(
                     {"load": name, "grown_kb": grown // 1024, "p50_ms": round(p50, 2), "p99_ms": round(p99, 2)}

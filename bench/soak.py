@@ -11,14 +11,14 @@ import argparse
 import asyncio
 import json
 import random
-import re
 import socket
 import struct
 import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
+
+from processes import memory
 
 AT_ONCE = 40
 HEAD = "GET /rooms/soak{} HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: user={}\r\n"
@@ -108,12 +108,6 @@ def rest(url: str, wait_s: float = 30.0) -> dict[str, int]:
         if time.monotonic() > end:
             return held
         time.sleep(0.2)
-
-
-def memory(pid: int) -> int:
-    """Resident bytes."""
-    status = Path(f"/proc/{pid}/status").read_text("ascii")
-    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 
 
 def main() -> int:

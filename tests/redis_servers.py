@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 import redis
 
-from tests.support import WAIT_S, free_port
+from tests.support import WAIT_S, free_port, until
 
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 
@@ -109,10 +109,7 @@ class Cluster:
             for n, (server, bus) in enumerate(zip(self.servers, buses, strict=True)):
                 server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 16384 * n // 3, 16384 * (n + 1) // 3 - 1)
                 self.servers[0].client.execute_command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
-            end = time.monotonic() + WAIT_S
-            while not all(self._knows_all(server) for server in self.servers):
-                assert time.monotonic() < end, "the cluster does not come together"
-                time.sleep(0.05)
+            until(lambda: all(self._knows_all(server) for server in self.servers), "the cluster comes together")
         except BaseException:
             self.__exit__()
             raise

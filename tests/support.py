@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -13,12 +14,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+import redis
 
 ROOT = Path(__file__).parents[1]
 TRANSPORTS = ("websocket", "sse", "long_poll", "short_poll")
@@ -28,6 +30,18 @@ WAIT_S = 20.0  # for facts that come at once unless something is broken
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def until(fact: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:
+    """Until *fact* holds; what a socket raises means that it does not yet."""
+    end = time.monotonic() + wait_s
+    while True:
+        with contextlib.suppress(OSError, redis.RedisError):
+            if fact():
+                return
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {wait_s:.0f} s")
+        time.sleep(0.02)
 
 
 class Server:

@@ -439,7 +439,7 @@ function reasonOf({ status = 0, reason, text, retryAfterMs }) {
 
 // What an event stream says at its end, as a WebSocket's close code says it.
 /** @type {Record<string, number>} */
-const CLOSED = { replaced: 4201, disconnected: 4200, unauthorized: 4100, token_expired: 4101, revoked: 4102 };
+const CLOSED = { replaced: 4201, disconnected: 4200, unauthorized: 4100, token_expired: 4101, revoked: 4102, store_unavailable: 1013 };
 
 /** @param {Response} response @param {string} text @returns {Down} */
 function refusal(response, text) {

@@ -286,7 +286,7 @@ export class Session {
     if (this.state !== "connecting" && this.state !== "online") return;
     const then = status ? (status === 401 ? "refresh" : FATAL_STATUS.has(status) ? "give up" : "retry") : afterClose(code);
     this.retryAfterMs = Math.max(this.retryAfterMs, retryAfterMs);
-    this.away = status === 503 || reason === "store_unavailable" || code === 1013;
+    this.away = status === 503 || code === 1013;
     if (then === "give up" || (then === "refresh" && (!this.hasToken || ++this.refusedTokens > REFUSED_TOKENS_MAX))) {
       this.close("refused", text, then === "refresh" ? "unauthorized" : reason);
       return;

@@ -17,7 +17,7 @@ const say = (/** @type {object} */ what) => process.stdout.write(`${JSON.stringi
 const client = connect(url, {
   WebSocket: /** @type {any} */ (WebSocket), pollMs: 50, transports: /** @type {any} */ (transports.split(",")),
 });
-client.on("state", (change) => say({ state: change.state, reason: change.reason, transport: change.transport }));
+client.on("state", ({ state, reason, text, transport }) => say({ state, reason, text, transport }));
 const reading = client.room(room, { since: "start", presence: name !== "quiet" });
 reading.on("message", ({ offset, data, at }) => say({ offset, data, at, seen: Date.now() }));
 reading.on("joined", (joined) => say({ joined }));

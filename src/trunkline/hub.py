@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Corou
 from contextlib import asynccontextmanager
 from functools import cached_property
 from itertools import count
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import msgspec
 from starlette.applications import Starlette
@@ -53,6 +53,7 @@ from trunkline.stores.base import Deaf
 from trunkline.wire.poll import Page
 
 log = logging.getLogger("trunkline")
+T = TypeVar("T")
 
 READS_AT_ONCE = 8
 TRIM_INTERVAL_S = 5.0
@@ -643,17 +644,13 @@ class Hub:
                 if not isinstance(error, StoreUnavailable):
                     error = StoreUnavailable("the log failed; publish again, with the same id")
                 self._refuse(batch, error)
-                failed = {waiting.draft.room for waiting in batch}
+                failed.update(waiting.draft.room for waiting in batch)
             except asyncio.CancelledError:
                 self._refuse(batch, ShuttingDown("the server is stopping"))
                 raise
             else:
-                outcome_of = zip(batch, outcomes, strict=True)
-                failed = {
-                    waiting.draft.room for waiting, outcome in outcome_of if isinstance(outcome, StoreUnavailable)
-                }
                 try:
-                    self._committed(batch, outcomes)
+                    self._committed(batch, outcomes, failed)
                 except Exception:
                     log.exception("fan-out failed")  # and this task, on which everybody depends, goes on
             self._appending_since = None
@@ -678,12 +675,14 @@ class Hub:
         self._refuse(batch, error)
         self._settle(batch)
 
-    def _committed(self, batch: list[_Waiting], outcomes: list[Receipt | StoreUnavailable]) -> None:
+    def _committed(self, batch: list[_Waiting], outcomes: list[Receipt | StoreUnavailable], failed: set[str]) -> None:
+        """Answer, and hand out what is new; rooms of which something was not stored are added to *failed*."""
         new: dict[tuple[str, str], list[Message]] = {}
         rooms, opening = self._rooms, self._opening
         for waiting, outcome in zip(batch, outcomes, strict=True):
             draft = waiting.draft
             if isinstance(outcome, StoreUnavailable):
+                failed.add(draft.room)
                 self._answer(waiting, None, outcome)
                 continue
             self._published += 1
@@ -1019,12 +1018,8 @@ class Hub:
             StoreUnavailable: The log could not be read.
         """
         await self.ensure_started()
-        while True:
-            try:
-                room = await self.open(check_room(name))
-                break
-            except StoreUnavailable as error:
-                wait_s = await self.answers_again(wait_s, error)
+        check_room(name)
+        room, wait_s = await self.patiently(lambda: self.open(name), wait_s)
         after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
         if wait_s > 0 and gap is None and after >= room.head:
             epoch = room.epoch
@@ -1047,23 +1042,27 @@ class Hub:
         last = messages[-1].offset if messages else after
         return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
 
-    async def answers_again(self, wait_s: float, error: StoreUnavailable) -> float:
-        """Wait until the log answers; how much is left of *wait_s*.
+    async def patiently(self, read: Callable[[], Awaitable[T]], wait_s: float) -> tuple[T, float]:
+        """What *read* comes to, again each time the log answers; and how much is left of *wait_s*.
 
         Raises:
-            StoreUnavailable: *error*, when the time is over.
+            StoreUnavailable: It did not answer in time.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait_s
-        self._answers.clear()
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._answers.wait()
-        except TimeoutError:
-            raise error from None
-        if self.draining:
-            raise error
-        return end - loop.time()
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                return await read(), wait_s
+            except StoreUnavailable as error:
+                began = clock()
+                self._answers.clear()
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._answers.wait()
+                except TimeoutError:
+                    raise error from None
+                if self.draining:
+                    raise
+                wait_s -= clock() - began
 
     async def wait_for(
         self, rooms: Sequence[Room], wait_s: float, watching: Callable[[str], bool] | None = None

@@ -289,10 +289,9 @@ class Nodes:
             for room, members in self._neighbour.own():
                 for here in _pieces(members):
                     # Somebody may have gone since the piece before, and everybody been told.
-                    now = {member.member: member for member in self._neighbour.own_of(room)} if piece else None
-                    if now is not None:
-                        here = [told(now[one.member]) for one in here if one.member in now]
-                    await self._tell_piece(node, piece, room, here, last=False)
+                    now = {member.member: member for member in self._neighbour.own_of(room)}
+                    still = [told(now[one.member]) for one in here if one.member in now]
+                    await self._tell_piece(node, piece, room, still, last=False)
                     piece += 1
             await self._tell_piece(node, piece, "", [], last=True)
         finally:

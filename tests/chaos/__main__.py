@@ -21,13 +21,15 @@ import msgspec
 
 from tests.chaos.checker import History, Said, check
 from tests.chaos.faults import FAULTS
-from tests.chaos.house import NODES, House, until
+from tests.chaos.house import NODES, House
 from tests.chaos.network import alone
-from tests.support import ROOT
+from tests.clients.support import ALL
+from tests.support import ROOT, TRANSPORTS, until
+from trunkline.client import ClientError, publish
 
 ROOMS = ("a", "b", "c", "d")
-OURS = ("websocket", "sse", "longpoll", "shortpoll")
-PLAIN = ("plain-websocket", "plain-sse", "plain-long_poll", "plain-short_poll")
+OURS = ALL.split(",")
+PLAIN = [f"plain-{transport}" for transport in TRANSPORTS]
 PACE_MS = 250
 REST_S = 3.0  # between two faults
 SETTLE_S = 90.0  # for everybody to have everything, when all is mended
@@ -119,13 +121,6 @@ def log_of(url: str, room: str) -> list[Said]:
             return log
 
 
-def publish(url: str, room: str, data: Any, message_id: str) -> bool:
-    body = json.dumps({"data": data, "id": message_id}).encode()
-    request = urllib.request.Request(f"{url}/rooms/{room}", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return int(answer.status) in (200, 201)
-
-
 def figures(numbers: list[int]) -> str:
     """Median, 99th percentile and largest, in ms."""
     numbers = sorted(numbers)
@@ -184,11 +179,11 @@ def run(seconds: float, names: list[str], seed: int, copies: int, folder: Path) 
             crowd.read()
             return all(history.ended for history in crowd.histories.values())
 
-        with contextlib.suppress(AssertionError):  # the checker will say who lacks what
+        with contextlib.suppress(AssertionError, ClientError):  # the checker will say who lacks what
             while not settled() and not crowd.stuck(SETTLE_S):
                 time.sleep(0.2)
             for room in ROOMS:
-                until(lambda room=room: publish(house.url, room, ["end", 1], "end"), "the last message")  # type: ignore[misc]
+                publish(house.url, room, ["end", 1], id="end")
             until(ended, "all have the last message", SETTLE_S)
         nodes = [f"http://{house.addresses[name]}:8000" for name in NODES]
         logs = {room: log_of(nodes[0], room) for room in ROOMS}

@@ -12,13 +12,15 @@ import json
 import sys
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import aiohttp
 import msgspec
 
+from tests.clients.agent import take_part
 from tests.support import stream
-from trunkline.client import ClientError, Message, Room, connect
+from trunkline.client import connect
 
 POLL_MS = 250
 SILENCE_S = 20.0  # of a plain reader's connection
@@ -30,31 +32,10 @@ def say(who: str, what: dict[str, Any]) -> None:
     sys.stdout.buffer.write(_encode({"who": who, **what}) + b"\n")
 
 
-async def publish(room: Room, who: str, n: int) -> None:
-    try:
-        say(who, {"stored": n, "offset": await room.publish([who, n])})
-    except ClientError as error:
-        say(who, {"refused": n, "code": error.code})
-
-
-async def follow(url: str, pace_s: float, who: str, room_name: str, transport: str, count: int) -> None:
+async def follow(url: str, pace_s: float, who: str, room: str, transport: str, count: int) -> None:
     """A client of ours, that reads and publishes."""
     async with connect(url, transports=[transport], poll_ms=POLL_MS) as client:
-        room = client.room(room_name, since="start")
-
-        def message(got: Message) -> None:
-            say(who, {"offset": got.offset, "data": got.data, "at": got.at, "seen": round(time.time() * 1000)})
-
-        room.on("message", message)
-        room.on("joined", lambda joined: say(who, {"joined": joined}))
-        room.on("gap", lambda gap: say(who, {"gap": gap}))
-        room.on("error", lambda error: say(who, {"error": error}))
-        client.on("state", lambda change: say(who, {"state": change["state"], "text": change["text"]}))
-        publishing = []
-        for n in range(1, count + 1):
-            publishing.append(asyncio.ensure_future(publish(room, who, n)))
-            await asyncio.sleep(pace_s)
-        await asyncio.gather(*publishing)
+        await (await take_part(partial(say, who), client, room, who, count, pace_s, presence=False))
         await asyncio.Event().wait()
 
 

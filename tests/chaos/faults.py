@@ -6,13 +6,13 @@ import random
 import time
 from collections.abc import Callable
 
-from tests.chaos.house import DOWN_AFTER_MS, NODES, REDIS, SENTINELS, House, until
+from tests.chaos.house import DOWN_AFTER_MS, NODES, REDIS, SENTINELS, House
 from tests.chaos.network import HERE
+from tests.support import until
 
 Fault = Callable[[House, random.Random], None]
 FAULTS: dict[str, Fault] = {}
 LONG_S = DOWN_AFTER_MS / 1000 + 1.5  # another Redis has taken over by then
-REDIS_AWAY = "Redis "  # faults whose names begin like this end when Redis is back (R28)
 
 
 def _fault(name: str) -> Callable[[Fault], Fault]:
@@ -83,21 +83,17 @@ def pause_redis(house: House, _: random.Random) -> None:
 def fail_over(house: House, _: random.Random) -> None:
     before, heir = house.master, house.replica
     house.redis[before].kill()
+    house.network.mend()
     _taken_over(house, heir)
     house.redis[before].start()
     _whole(house)
 
 
 @_fault("Redis dies, a replica takes over that lacks the end")
-def fail_over_behind(house: House, _: random.Random) -> None:
-    before, heir = house.master, house.replica
-    house.network.cut(before, heir)
+def fail_over_behind(house: House, rng: random.Random) -> None:
+    house.network.cut(house.master, house.replica)
     time.sleep(1.5)
-    house.redis[before].kill()
-    house.network.mend()
-    _taken_over(house, heir)
-    house.redis[before].start()
-    _whole(house)
+    fail_over(house, rng)
 
 
 @_fault("Redis stands still, its replica takes over, it comes back")

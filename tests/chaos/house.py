@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Self
 import redis
 
 from tests.chaos.network import HERE, Network
-from tests.support import ROOT, WAIT_S
+from tests.support import ROOT, WAIT_S, until
 
 NODES = ("node1", "node2", "node3")
 REDIS = ("redis1", "redis2")
@@ -26,43 +25,25 @@ FRONT_PORT = 8080
 DOWN_AFTER_MS = 2000  # so long a Redis may be silent until another one takes over
 
 
-def until(fact: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:
-    """Until *fact* holds; what a socket raises means that it does not yet."""
-    end = time.monotonic() + wait_s
-    while True:
-        with contextlib.suppress(OSError, redis.RedisError):
-            if fact():
-                return
-        if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {wait_s:.0f} s")
-        time.sleep(0.02)
-
-
 class Program:
     """A process that is started, ended and started again.
 
     Args:
-        log: A file for what it writes.
+        folder: Where what it writes is kept.
         there: Whether it serves.
     """
 
-    def __init__(
-        self, name: str, command: list[str], folder: Path, there: Callable[[], Any], *, at_once: bool = True
-    ) -> None:
+    def __init__(self, name: str, command: list[str], folder: Path, there: Callable[[], Any]) -> None:
         self.name = name
         self._command, self._log, self._there = command, folder / f"{name}.log", there
         self.process: subprocess.Popen[bytes]
-        self.start(wait=at_once)
+        self.start()
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self) -> None:
+        """Start, or start again, and wait until it serves."""
         with self._log.open("ab") as log:
             environment = {key: value for key, value in os.environ.items() if not key.startswith("TRUNKLINE_")}
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=ROOT, env=environment)
-        if wait:
-            self.wait()
-
-    def wait(self) -> None:
-        """Until it serves."""
         until(self._there, f"{self.name} starts, see {self._log}")
 
     def kill(self) -> None:
@@ -100,7 +81,7 @@ class House:
             self.sentinels = {name: self._sentinel(name) for name in SENTINELS}
             until(self.whole, "the replica follows")
             self.nodes = {name: self._node(name) for name in NODES}
-            self.front = self._front()
+            self._front()
             self._stack = self._stack.pop_all()
 
     def _program(self, host: str, command: list[str], there: Callable[[], Any]) -> Program:
@@ -141,7 +122,7 @@ class House:
             name, command, lambda: socket.create_connection((self.addresses[name], 8000), 1).close() is None
         )
 
-    def _front(self) -> Program:
+    def _front(self) -> None:
         text = (ROOT / "deploy/haproxy.cfg").read_text("utf-8")
         for n, (server, port) in enumerate((("one", 8001), ("two", 8002), ("three", 8003))):
             text = text.replace(f"server {server} 127.0.0.1:{port}", f"server {server} {self.addresses[NODES[n]]}:8000")
@@ -156,7 +137,7 @@ class House:
         path = self._folder / "haproxy.cfg"
         path.write_text(text)
         there = lambda: socket.create_connection(("127.0.0.1", FRONT_PORT), 1).close() is None  # noqa: E731
-        return self._program(HERE, ["haproxy", "-db", "-f", str(path)], there)
+        self._program(HERE, ["haproxy", "-db", "-f", str(path)], there)
 
     def client(self, host: str, port: int = 6379) -> Any:
         """For commands to a Redis or a sentinel."""

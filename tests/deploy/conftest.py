@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.browser.conftest import browser  # noqa: F401 - a fixture
-from tests.support import ROOT, WAIT_S, Server, free_port
+from tests.support import ROOT, WAIT_S, Server, free_port, until
 
 NODES = 4
 IDLE_S = 3  # what is 45 s in the files
@@ -105,12 +104,9 @@ def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
 
 def wait_for(url: str) -> None:
     """Until something answers there with 200."""
-    end = time.monotonic() + WAIT_S
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=1) as response:
-                if response.status == 200:
-                    return
-        except OSError:
-            assert time.monotonic() < end, f"{url} does not answer"
-            time.sleep(0.05)
+
+    def answers() -> bool:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return int(response.status) == 200
+
+    until(answers, url)

@@ -34,6 +34,7 @@ T = TypeVar("T")
 # What an event stream says at its end, as a WebSocket's close code says it.
 CLOSED = {
     "replaced": 4201, "disconnected": 4200, "unauthorized": 4100, "token_expired": 4101, "revoked": 4102,
+    "store_unavailable": 1013,
 }  # fmt: skip
 
 

@@ -301,7 +301,7 @@ class Session:
         else:
             then = Then.GIVE_UP if status in FATAL_STATUS else Then.RETRY
         self._retry_after_ms = max(self._retry_after_ms, down.get("retryAfterMs") or 0)
-        self._away = status == 503 or reason == "store_unavailable" or code == 1013
+        self._away = status == 503 or code == 1013
         if then is Then.REFRESH and self._has_token:
             self._refused_tokens += 1
         if then is Then.GIVE_UP or (

@@ -184,9 +184,9 @@ def resolve(
             return max(first - 1, head - start.number), None
     if start.epoch is not None and start.epoch != epoch:
         known = next((former.offset for former in lineage if former.epoch == start.epoch), None)
-        if known is None and start.number == 0 and first == 1:
-            return 0, None  # nothing that it has read is lost
         if known is None:
+            if start.number == 0 and first == 1:
+                return 0, None  # nothing that it has read is lost
             return first - 1, Gap(room, epoch, 1, first - 1, "epoch", f"{epoch}.{first - 1}")
         if start.number > known:
             after = max(known, first - 1)

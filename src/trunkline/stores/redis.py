@@ -270,18 +270,6 @@ class RedisStore:
         chunks = [[drafts[number] for number in numbers] for numbers in now.values()]
         calls = [self._appending(name, chunk) for name, chunk in zip(names, chunks, strict=True)]
         answers = await self._call_all(calls, wait=True)
-        begin = [n for n, answer in enumerate(answers) if answer is None]
-        if begin:
-            try:
-                epoch = await self._begin()
-            except (RedisError, OSError, TimeoutError) as error:
-                again: list[Any] = [_unavailable(error)] * len(begin)
-            else:
-                for n in begin:
-                    calls[n].arguments[0] = epoch
-                again = await self._call_all([calls[n] for n in begin], wait=True)
-            for n, answer in zip(begin, again, strict=True):
-                answers[n] = answer
         listed = {
             name: min(draft.at for draft in chunk)
             for name, chunk, answer in zip(names, chunks, answers, strict=True)
@@ -326,7 +314,7 @@ class RedisStore:
             self._known.update(times)
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
-        [found] = await self._look([self._about(room, self._read_script, [after, messages_max, bytes_max])])
+        [found] = await self._call([self._about(room, self._read_script, [after, messages_max, bytes_max])])
         epoch, first, entries = found
         epoch = epoch.decode()
         messages = [
@@ -338,13 +326,13 @@ class RedisStore:
         return Page(epoch, first, messages)
 
     async def head(self, room: str) -> Head:
-        [found] = await self._look([self._about(room, self._head_script, [])])
+        [found] = await self._call([self._about(room, self._head_script, [])])
         epoch, first, head, lineage = found
         former = [one.rpartition(":") for one in lineage.decode().split(",") if one]
         return Head(epoch.decode(), first, head, tuple(Former(name, int(offset)) for name, _, offset in former))
 
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
-        answers = await self._look([self._about(room, self._head_script, []) for room in rooms])
+        answers = await self._call([self._about(room, self._head_script, []) for room in rooms])
         return {room: Position(answer[0].decode(), answer[2]) for room, answer in zip(rooms, answers, strict=True)}
 
     # Read cursors.
@@ -429,25 +417,6 @@ class RedisStore:
         keys = self._keys(room, "room", "log", "ids", *more_keys)
         return _Call(script, keys, ["", *arguments])
 
-    async def _look(self, calls: list[_Call]) -> list[Any]:
-        """What scripts say of rooms, also of those that nobody has published to.
-
-        Raises:
-            StoreUnavailable: One of them has no answer.
-        """
-        answers = await self._call(calls)
-        new = [n for n, answer in enumerate(answers) if answer is None]
-        if new:
-            try:
-                epoch = await self._begin()
-            except (RedisError, OSError, TimeoutError) as error:
-                raise _unavailable(error) from error
-            for n in new:
-                calls[n].arguments[0] = epoch
-            for n, answer in zip(new, await self._call([calls[n] for n in new]), strict=True):
-                answers[n] = answer
-        return answers
-
     async def _call(self, calls: list[_Call]) -> list[Any]:
         """The answers of scripts.
 
@@ -463,6 +432,23 @@ class RedisStore:
 
     async def _call_all(self, calls: list[_Call], *, wait: bool = False) -> list[Any]:
         """The answers of scripts, or why there is none; `wait` until replicas have what was written."""
+        answers = await self._call_once(calls, wait=wait)
+        new = [n for n, answer in enumerate(answers) if answer is None]
+        if new:  # rooms that are not there yet
+            try:
+                epoch = await self._begin()
+            except (RedisError, OSError, TimeoutError) as error:
+                again: list[Any] = [_unavailable(error)] * len(new)
+            else:
+                for n in new:
+                    calls[n].arguments[0] = epoch
+                again = await self._call_once([calls[n] for n in new], wait=wait)
+            for n, answer in zip(new, again, strict=True):
+                answers[n] = answer
+        return answers
+
+    async def _call_once(self, calls: list[_Call], *, wait: bool) -> list[Any]:
+        """The same; None for what begins with `room.lua`, if the room is not there and nothing says how to begin it."""
         if not calls:
             return []
         replicas = self._address.wait_replicas if wait else 0

@@ -374,11 +374,11 @@ class Conversation(Stream):
         del self._first[publish.room]
 
     def _refuse_publish(self, error: TrunklineError, room: str, message_id: str | None) -> None:
-        ours = isinstance(error, StoreUnavailable | Overloaded)
-        if self._first is None:
-            self._first = {}
-        if ours and message_id is not None and len(self._first) < self.hub.limits.rooms_per_connection_max:
-            self._first.setdefault(room, (message_id, time.monotonic() + TURN_S))
+        if message_id is not None and isinstance(error, StoreUnavailable | Overloaded):
+            if self._first is None:
+                self._first = {}
+            if len(self._first) < self.hub.limits.rooms_per_connection_max:
+                self._first.setdefault(room, (message_id, time.monotonic() + TURN_S))
         self._refuse(error, "message", room, message_id)
 
     def _answer(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:

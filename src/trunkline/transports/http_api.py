@@ -37,7 +37,7 @@ from trunkline.core.mark import check_offset
 from trunkline.core.message import check_id, check_json, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_joins, parse_since, parse_start
 from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
-from trunkline.errors import RequestError, StoreUnavailable, TrunklineError, error_headers
+from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import POLL_DEFAULT, Hub, Reached
 from trunkline.live import LEASE_S, Live, now_ms
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
@@ -285,12 +285,7 @@ class Api:
         try:
             if poller is not None:
                 poller.arrive(names)
-            while True:
-                try:
-                    pages = await self._pages(joins, limit)
-                    break
-                except StoreUnavailable as error:
-                    wait_s = await hub.answers_again(wait_s, error)
+            pages, wait_s = await hub.patiently(lambda: self._pages(joins, limit), wait_s)
             if wait_s > 0 and not any(page.messages or page.gap for page in pages):
                 rooms = [await hub.open(page.room) for page in pages]
                 at_head = all(f"{r.epoch}.{r.head}" == page.next for r, page in zip(rooms, pages, strict=True))
