@@ -1,6 +1,7 @@
 """Fixtures of the whole suite."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
@@ -10,6 +11,21 @@ from .support import client
 
 settings.register_profile("trunkline", deadline=None, max_examples=150)
 settings.load_profile("trunkline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def failures_asked_for() -> Iterator[None]:
+    """A failure that nobody asked for is said whenever the garbage collector finds it, in any test: say it as ours."""
+    forgotten: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if "never retrieved" in record.getMessage():
+            forgotten.append(record.getMessage())
+        return True
+
+    logging.getLogger("asyncio").addFilter(note)
+    yield
+    assert not forgotten
 
 
 @pytest.fixture

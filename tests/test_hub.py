@@ -121,13 +121,15 @@ class Sick(MemoryStore):
     def __init__(self) -> None:
         super().__init__(Retention())
         self.failure: Exception | None = None
+        self.lasts = True
         self.ready = asyncio.Event()
         self.ready.set()
 
     async def append(self, drafts: list[Draft]) -> list[Receipt]:  # type: ignore[override]
         await self.ready.wait()
         if self.failure:
-            raise self.failure
+            failure, self.failure = self.failure, self.failure if self.lasts else None
+            raise failure
         return await super().append(drafts)
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
@@ -160,13 +162,13 @@ async def test_what_was_not_stored_is_not_overtaken() -> None:
         await asyncio.sleep(0.01)
         behind = [asyncio.ensure_future(hub.publish(room, 2)) for room in ("r", "other")]
         await asyncio.sleep(0.01)
-        store.failure = StoreUnavailable("disk full")
-        before.add_done_callback(lambda _: setattr(store, "failure", None))
+        store.failure, store.lasts = StoreUnavailable("disk full"), False
         store.ready.set()
         with pytest.raises(StoreUnavailable):
             await before
         with pytest.raises(StoreUnavailable, match="what came before it"):
             await behind[0]
+        assert (await behind[1]).offset == 1
 
 
 async def test_a_poll_waits_for_the_log() -> None:
