@@ -346,7 +346,9 @@ class Requests {
 class EventStream extends Requests {
   run() {
     return this.listen(async () => {
-      const response = await this.request("connect", { query: this.query(), accept: "text/event-stream", timeoutMs: 0, turn: true });
+      /** @type {[string, unknown][]} */
+      const query = [["attempt", this.wire.attempt()], ...this.query()];
+      const response = await this.request("connect", { query, accept: "text/event-stream", timeoutMs: 0, turn: true });
       const ending = /** @type {AbortController} */ (this.turn);
       const reading = new Map(this.rooms);
       if (!response.body) throw { reason: "no streams", text: "fetch gives no streams here" };

@@ -184,6 +184,8 @@ export class Client extends Emitter {
     if (!/^https?:\/\/./.test(this.url)) throw new TypeError(`${url} is no http:// or https:// address`);
     this.options = options;
     this.clientId = options.clientId ?? randomId();
+    this.life = randomId();
+    this.attempts = 0;
     this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
     /** @type {Map<string, Room>} */
     this.rooms = new Map();
@@ -356,7 +358,8 @@ export class Client extends Emitter {
     const step = (input) => this.driver === driver && this.step(input);
     /** @type {Wire} */
     const wire = {
-      url: this.url, clientId: this.clientId, token: this.token, fetch: this.fetch, WebSocket: this.WebSocket,
+      url: this.url, clientId: this.clientId, attempt: () => `${this.life}.${++this.attempts}`, token: this.token,
+      fetch: this.fetch, WebSocket: this.WebSocket,
       pollMs: this.options.pollMs ?? 2000,
       event: (event) => {
         if (event.type === "welcome" || event.type === "authenticated") {

@@ -5,14 +5,14 @@
 import { address } from "./address.js";
 
 /**
- * @typedef {{url: string, clientId: string, token: string, fetch: typeof fetch, WebSocket: typeof WebSocket | undefined,
+ * @typedef {{url: string, clientId: string, attempt: () => string, token: string, fetch: typeof fetch, WebSocket: typeof WebSocket | undefined,
  *   pollMs: number, event: (event: ServerEvent) => void, down: (down: Down) => void, heard: () => void}} Wire
  * @typedef {{send: (command: Record<string, any>) => void, auth: (token: string) => void, close: () => void}} Driver
  */
 
 /** @param {Wire} wire @param {Join[]} joins @returns {Driver} */
 export function openWebSocket(wire, joins) {
-  const url = address(wire.url, "connect", [["client", wire.clientId]]).replace("http", "ws");
+  const url = address(wire.url, "connect", [["client", wire.clientId], ["attempt", wire.attempt()]]).replace("http", "ws");
   if (!wire.WebSocket) throw new Error("there is no WebSocket here");
   const socket = new wire.WebSocket(url, "trunkline.v1");
   let over = false;

@@ -722,24 +722,41 @@ class Hub:
 
     # Reading.
 
-    def fence(self, stream: Fenced) -> None:
-        """A client has at most one stream: a new one of the same user and `client` id ends the one before."""
-        client_id = stream.attendance.client_id
+    def fence(self, stream: Fenced) -> bool:
+        """A client has at most one stream: a new one of the same user and `client` id ends the one before.
+
+        Returns:
+            False if the client says that this is the older one: then it is this one that was ended.
+        """
+        client_id, attempt = stream.attendance.client_id, stream.attendance.attempt
         if client_id is None:
-            return
-        user = stream.grant.user
-        self.replace(user, client_id, stream)
-        clock = 0
+            return True
+        _, before = self._fenced.get((stream.grant.user, client_id), (0, None))
+        if before is not None and before is not stream:
+            if attempt is not None and attempt.is_before(before.attendance.attempt):
+                stream.dismiss(_replaced())
+                return False
+            before.dismiss(_replaced())
+        self._hold(client_id, stream)
+        return True
+
+    def _hold(self, client_id: str, stream: Fenced) -> None:
+        user, clock = stream.grant.user, 0
         if self.nodes is not None:
             clock = self.nodes.tick()
-            self.nodes.say(Fence, user=user, client=client_id)
+            self.nodes.say(Fence, user=user, client=client_id, attempt=stream.attendance.attempt)
         self._fenced[user, client_id] = (clock, stream)
 
-    def replace(self, user: str | None, client_id: str, by: Fenced | None, clock: int | None = None) -> None:
-        """End the stream of this client, if it is another one and (if that is said) older."""
-        at, before = self._fenced.get((user, client_id), (0, None))
-        if before is not None and before is not by and (clock is None or clock > at):
-            before.dismiss(RequestError("replaced", "another connection of the same client has taken over"))
+    def fenced(self, fence: Fence) -> None:
+        """A client has opened a stream on another node."""
+        held_at, stream = self._fenced.get((fence.user, fence.client), (0, None))
+        if stream is None:
+            return
+        attempt = stream.attendance.attempt
+        if fence.attempt is not None and fence.attempt.is_before(attempt):
+            self._hold(fence.client, stream)  # what came late there does not know of this one
+        elif fence.clock > held_at or (attempt is not None and attempt.is_before(fence.attempt)):
+            stream.dismiss(_replaced())
 
     def stream_of(self, user: str | None, client_id: str | None) -> Reader | None:
         """The stream of whoever sent a request, if they have one here and both say which client they are of."""
@@ -1265,14 +1282,16 @@ class _Neighbour:
         self.elsewhere = hub.live.elsewhere
         self.away = hub.live.away
         self.marked = hub.live.marked
+        self.fenced = hub.fenced
         self.asked = hub.asked
 
     def signalled(self, told: Signalled) -> None:
         signal = Signal(told.room, told.name, told.user, told.member, now_ms(), msgspec.Raw(told.json))
         self._hub.live.signalled(signal, self._hub.stream_of(told.user, told.client))
 
-    def fenced(self, user: str | None, client: str, clock: int) -> None:
-        self._hub.replace(user, client, None, clock)
+
+def _replaced() -> RequestError:
+    return RequestError("replaced", "another connection of the same client has taken over")
 
 
 def _why(error: Exception) -> str:

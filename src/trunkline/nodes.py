@@ -67,8 +67,8 @@ class Neighbour(Protocol):
     def marked(self, marks: Sequence[Mark]) -> None:
         """Read cursors have moved."""
 
-    def fenced(self, user: str | None, client: str, clock: int) -> None:
-        """A client has opened a stream elsewhere, at a time of the clock that all nodes share."""
+    def fenced(self, fence: peers.Fence) -> None:
+        """A client has opened a stream elsewhere."""
 
     async def asked(self, order: Order) -> int | Grant | None:
         """A request: carry it out."""
@@ -267,7 +267,7 @@ class Nodes:
             case peers.Marked():
                 neighbour.marked(word.marks)
             case peers.Fence():
-                neighbour.fenced(word.user, word.client, word.clock)
+                neighbour.fenced(word)
             case peers.Asked():
                 self._spawn(self._answer(word))
             case peers.Answered():

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -324,7 +325,7 @@ async def test_one_stream_a_client(server: Server, http: aiohttp.ClientSession, 
     """A new connection with the same client id ends the one before (R11)."""
     query = {"client": "client-ana", "presence": "0"}
     first = Member(before, http, server, room, **query)
-    await first.until_true(lambda: first.told) if before == "websocket" else await asyncio.sleep(0.3)
+    await first.until("welcome")
     async with http.ws_connect(f"{server.url}/rooms/{room}", params=query) as second:
         assert (await second.receive_json())["type"] == "welcome"
         await asyncio.wait_for(first._task, WAIT_S)
@@ -335,6 +336,39 @@ async def test_one_stream_a_client(server: Server, http: aiohttp.ClientSession, 
         await second.send_json({"type": "ping"})
         while (await second.receive_json())["type"] != "pong":
             pass
+
+
+async def replaced(member: Member) -> bool:
+    """Wait until the stream has ended."""
+    await asyncio.wait_for(member._task, WAIT_S)
+    return [told["code"] for kind, told in member.told if kind in ("error", "closed")] == ["replaced"]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+@pytest.mark.parametrize("nodes", [1, 2])
+async def test_an_attempt_that_comes_late(
+    tmp_path: Path, http: aiohttp.ClientSession, nodes: int, transport: str
+) -> None:
+    """What its client has given up, and a server that was stopped finds when it goes on, ends nothing newer."""
+    async with AsyncExitStack() as stack:
+        store = f"sqlite:///{tmp_path}/log.db?shared=1"
+        servers = [stack.enter_context(ours(store)) for _ in range(nodes)]
+        one, other = servers[0], servers[-1]
+
+        async def opened(server: Server, attempt: str) -> Member:
+            member = Member(transport, http, server, "a", presence="0", client="client-ana", attempt=attempt)
+            stack.push_async_exit(member)
+            await member.until_true(lambda: member.told)
+            return member
+
+        first = await opened(one, "first-life.1")
+        newest = await opened(other, "first-life.3")
+        assert await replaced(first)
+        assert await replaced(await opened(one, "first-life.2"))
+        for server, attempt in ((one, "first-life.10"), (other, "second-life.1"), (one, "first-life.11")):
+            newer = await opened(server, attempt)
+            assert await replaced(newest)
+            newest = newer
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import random
 import re
@@ -253,6 +254,8 @@ class Client(_Emitter):
         self.user: str | None = None
         self.member = ""
         self.client_id = client_id or secrets.token_hex(16)
+        self._life = secrets.token_hex(8)
+        self._attempts = itertools.count(1)
         self._get_token = get_token
         self._poll_ms = poll_ms
         self._rooms: dict[str, Room] = {}
@@ -493,7 +496,10 @@ class Client(_Emitter):
             if self._driver is driver:
                 self.step({"type": "heard"})
 
-        wire = Wire(self._http, self._url, self.client_id, self._token, self._poll_ms, event, down, heard)
+        def attempt() -> str:
+            return f"{self._life}.{next(self._attempts)}"
+
+        wire = Wire(self._http, self._url, self.client_id, attempt, self._token, self._poll_ms, event, down, heard)
         driver: Driver
         if transport == "websocket":
             driver = WebSocketDriver(wire, joins)

@@ -456,7 +456,7 @@ class EventStreamDriver(Requests):
         await self._listen(self._stream)
 
     async def _stream(self) -> None:
-        query = self._query()
+        query = [("attempt", self._wire.attempt()), *self._query()]
         reading = dict(self._rooms)
         async with self._asked("connect", query=query, accept="text/event-stream", timeout_s=None) as response:
             rest, decode = "", codecs.getincrementaldecoder("utf-8")().decode

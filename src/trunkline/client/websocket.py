@@ -22,6 +22,7 @@ class Wire(NamedTuple):
     http: aiohttp.ClientSession
     url: URL
     client_id: str
+    attempt: Callable[[], str]
     token: str
     poll_ms: int
     event: Callable[[Json], None]
@@ -73,7 +74,7 @@ class WebSocketDriver:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        url = (self._wire.url / "connect").update_query(client=self._wire.client_id)
+        url = (self._wire.url / "connect").update_query(client=self._wire.client_id, attempt=self._wire.attempt())
         try:
             socket = await self._until_closed(
                 self._wire.http.ws_connect(url, protocols=("trunkline.v1",), autoclose=True, max_msg_size=1 << 24)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,8 +19,24 @@ from trunkline.core.message import check_json
 from trunkline.errors import RequestError
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
+_ATTEMPT = re.compile(r"([A-Za-z0-9_-]{8,64})\.(0|[1-9][0-9]{0,14})\Z")
 PRESENCE_BYTES_MAX = 1024  # a name, a colour and where somebody is in a document; more belongs in a room
 _DEPTH_MAX = 8
+
+
+class Attempt(NamedTuple):
+    """Which of its connections a client says that this is.
+
+    What was sent over a link that was cut, or to a server that was stopped, may arrive after whatever its client opened
+    next: the time of arrival does not tell which of two streams is the newer one.
+    """
+
+    life: str  # of the client: what runs again counts anew
+    number: int  # grows with each stream that it opens
+
+    def is_before(self, other: Attempt | None) -> bool:
+        """False also if that cannot be told."""
+        return other is not None and self.life == other.life and self.number < other.number
 
 
 class Attendance(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +48,7 @@ class Attendance(msgspec.Struct, frozen=True, gc=False):
         data: What others are told of it, as a JSON object; None if it does not want to be seen.
         rooms: Where that holds; None means everywhere.
         others: How it attends where this does not hold.
+        attempt: Which of the client's connections this is, if it says so.
     """
 
     client_id: str | None = None
@@ -38,6 +56,7 @@ class Attendance(msgspec.Struct, frozen=True, gc=False):
     data: bytes | None = None
     rooms: tuple[str, ...] | None = None
     others: tuple[Attendance, ...] = ()
+    attempt: Attempt | None = None
 
     def within(self, room: str) -> Attendance:
         """How it attends this room."""
@@ -53,16 +72,18 @@ def parse_attendance(query: Iterable[tuple[str, str]]) -> Attendance:
     """How a URL says that its client takes part.
 
     `presence=1`, `presence=watch` or `presence={"name":"Ana"}`, and behind it with `in=a,b` where that holds, if not
-    everywhere. There may be several of both.
+    everywhere. There may be several of both. `client=ID` says whose connection this is, and `attempt=LIFE.N` which one.
 
     Raises:
         RequestError: `bad_command`, `bad_json`, `too_large` or `too_deep`.
     """
-    client_id = None
+    client_id = attempt = None
     wishes: list[tuple[str, list[str]]] = []
     for name, value in query:
         if name == "client" and client_id is None:
             client_id = value
+        elif name == "attempt" and attempt is None:
+            attempt = _parse_attempt(value)
         elif name == "presence" and value not in ("", "0", "false"):
             wishes.append((value, []))
         elif name == "in" and wishes:
@@ -74,8 +95,15 @@ def parse_attendance(query: Iterable[tuple[str, str]]) -> Attendance:
         for text, rooms in wishes
     ]
     if not wanted:
-        return NONE if client_id is None else Attendance(client_id)
-    return msgspec.structs.replace(wanted[0], others=tuple(wanted[1:]))
+        return NONE if client_id is None else Attendance(client_id, attempt=attempt)
+    return msgspec.structs.replace(wanted[0], others=tuple(wanted[1:]), attempt=attempt)
+
+
+def _parse_attempt(text: str) -> Attempt:
+    match = _ATTEMPT.match(text)
+    if match is None:
+        raise RequestError("bad_command", "attempt is 8 to 64 of A-Z a-z 0-9 _ -, a point, and a number")
+    return Attempt(match[1], int(match[2]))
 
 
 def parse_presence(text: bytes) -> Attendance:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from trunkline.core.attendance import Attempt
 from trunkline.core.grant import Grant
 from trunkline.core.mark import Mark
 from trunkline.core.presence import Member
@@ -114,10 +115,11 @@ class Marked(Said, frozen=True):
 
 
 class Fence(Said, frozen=True):
-    """A client has opened a stream: it has no other one."""
+    """A client has opened a stream: it has no other one, unless that is newer by what the client says."""
 
     user: str | None
     client: str
+    attempt: Attempt | None = None
 
 
 class Disconnect(msgspec.Struct, tag=True, array_like=True, frozen=True):

@@ -24,7 +24,7 @@ log = logging.getLogger("trunkline")
 
 DATAGRAM_BYTES_MAX = 64 * 1024
 HINT, SAID = b"h", b"s"
-PEERS_S = 1.0  # how long we may not know of a new process; it looks at the log by itself meanwhile
+PEERS_S = 1.0  # how long we may not know of a new process that says nothing; it looks at the log by itself meanwhile
 AGAIN_S = 0.01
 UNSAID_MAX = 1000
 
@@ -144,9 +144,12 @@ class Wake:
     def _receive(self) -> None:
         while self._socket is not None:
             try:
-                data = self._socket.recv(DATAGRAM_BYTES_MAX)
+                data, address = self._socket.recvfrom(DATAGRAM_BYTES_MAX)
             except OSError:
                 return
+            sender = str(address).rpartition("/")[2]
+            if sender and sender not in self._peers:
+                self._peers.append(sender)
             if data[:1] == HINT:
                 self._woken(data[1:])
             elif self.said is not None:

@@ -171,7 +171,8 @@ class Conversation(Stream):
             self.dismiss(error)
             return
         self._session.grant = grant
-        hub.fence(self)
+        if not hub.fence(self):
+            return
         self.send(envelope.welcome(self.welcome_body()))
         self._session.rooms = tuple(room for room, _ in joins)
         rooms = [hub.room(name) for name, _ in joins]

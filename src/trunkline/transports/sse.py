@@ -70,8 +70,7 @@ class EventStream(Stream):
             if gap is not None:
                 self.lose(cursor, gap)
         self.attach(cursor for cursor, _ in begun)
-        hub.fence(self)
-        if self.attendance.watch:
+        if hub.fence(self) and self.attendance.watch:
             try:
                 for room, _ in joins:
                     self.attend(room.name, self.attendance.within(room.name))
