@@ -195,12 +195,12 @@ class Live:
             live.presence.leave(member, client)
             self._presence_changed(room, live)
 
-    def elsewhere(self, room: str, clients: Iterable[tuple[str, str]]) -> None:
+    def elsewhere(self, room: str, clients: Iterable[tuple[str, str, int]]) -> None:
         """Clients have come to another node: nobody waits for them here."""
         live = self._rooms.get(room)
         if live is not None:
-            for member, client in clients:
-                live.presence.elsewhere(member, client)
+            for member, client, at in clients:
+                live.presence.elsewhere(member, client, at)
             self._presence_changed(room, live)
 
     def changed(self, change: Change, until: float | None) -> None:

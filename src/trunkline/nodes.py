@@ -55,7 +55,7 @@ class Neighbour(Protocol):
     def own_of(self, room: str) -> list[Member]:
         """Those of one room."""
 
-    def elsewhere(self, room: str, clients: Iterable[tuple[str, str]]) -> None:
+    def elsewhere(self, room: str, clients: Iterable[tuple[str, str, int]]) -> None:
         """Clients have come to another node."""
 
     def away(self, room: str, member: str, client: str) -> None:

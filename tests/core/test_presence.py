@@ -151,3 +151,31 @@ def test_whoever_follows_the_changes_knows_who_is_there(steps: list[tuple[str, s
             assert set(left) <= known
             known = (known | set(joined)) - set(left)
             assert known == {member.member for member in presence.members()}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["poll", "tell"]), st.integers(0, 2), st.integers(0, 2))))
+def test_polls_of_many_nodes(steps: list[tuple[str, int, int]]) -> None:
+    """However what nodes tell of a client crosses: in the end it is held by one, that of its last poll."""
+    nodes = [Presence(alone=False) for _ in range(3)]
+    on_the_way: dict[tuple[int, int], list[tuple[str, str, int]]] = {}
+
+    def tell(sender: int, to: int) -> None:
+        told = nodes[sender].take_own().clients
+        for other in {0, 1, 2} - {sender}:
+            on_the_way.setdefault((sender, other), []).extend(told)
+        for member, client, at in on_the_way.pop((sender, to), []):
+            nodes[to].elsewhere(member, client, at)
+
+    last = None
+    for at, (step, one, other) in enumerate(steps):
+        if step == "poll":
+            nodes[one].arrive("ana", b"{}", at, "phone")
+            nodes[one].depart("ana", at + 30, "phone")
+            last = one
+        else:
+            tell(one, other)
+    while any(node.untold for node in nodes) or any(on_the_way.values()):
+        for one in range(3):
+            for other in range(3):
+                tell(one, other)
+    assert [number for number, node in enumerate(nodes) if "ana" in node] == ([] if last is None else [last])

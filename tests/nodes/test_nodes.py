@@ -68,6 +68,19 @@ async def test_a_client_that_moves_says_nothing(hubs: list[Hub]) -> None:
     assert told == [("cat", True)]
 
 
+async def test_polls_of_one_client_on_two_nodes(hubs: list[Hub]) -> None:
+    """One shortly after the other, so that what the nodes tell of them crosses: one of them keeps the place."""
+    hubs[2].live.arrive("a", "cat", "c", b"{}")
+    for _ in range(20):
+        for hub in hubs[:2]:
+            hub.live.arrive("a", "ana", "phone-12345", b"{}")
+            hub.live.depart("a", "ana", "phone-12345", grace_s=60)
+            await asyncio.sleep(0.002)
+        await until(lambda: not hubs[0].live._rooms["a"].presence.is_own("ana"))
+        for hub in hubs:
+            await until(lambda hub=hub: names(hub) == ["ana", "cat"])
+
+
 async def test_a_node_that_ends_takes_its_members_along(hubs: list[Hub]) -> None:
     """After the grace, in which they may come back by another one; and one application is told of it."""
     told: list[tuple[str, bool]] = []

@@ -72,7 +72,7 @@ class Present(Said, frozen=True):
     room: str
     here: list[Told]
     gone: list[str]
-    clients: list[tuple[str, str]]
+    clients: list[tuple[str, str, int]]
 
 
 class Ask(Said, frozen=True):

@@ -51,21 +51,22 @@ class Own(NamedTuple):
     Attributes:
         here: Who is here now, through this node.
         gone: Who is not any more.
-        clients: (member, client) that have come to this node: another one need not wait for them.
+        clients: (member, client, when) that have come to this node: another one need not wait for them.
     """
 
     here: list[Member]
     gone: list[str]
-    clients: list[tuple[str, str]]
+    clients: list[tuple[str, str, int]]
 
 
 class _Hold:
     """By one client."""
 
-    __slots__ = ("connections", "leaving", "until")
+    __slots__ = ("at", "connections", "leaving", "until")
 
     def __init__(self) -> None:
         self.connections = 0
+        self.at = 0  # when the last of them came
         self.leaving = False  # it has said so, and a connection has still to end
         self.until = 0.0  # once there is no connection
 
@@ -88,7 +89,7 @@ class Presence:
     def __init__(self, *, alone: bool = True) -> None:
         self._alone = alone
         self._own: dict[str, None] = {}  # of whom other nodes have to be told
-        self._arrived: dict[tuple[str, str], None] = {}
+        self._arrived: dict[tuple[str, str], int] = {}  # (member, client) → when
         self._places: dict[str, _Place] = {}
         self._ending: set[tuple[str, str]] = set()  # (member, client) without a connection
         self._changed: dict[str, bool] = {}  # member → whether they were there when that was told last
@@ -127,6 +128,7 @@ class Presence:
             raise RequestError("too_many_members", f"at most {MEMBERS_MAX} members of one room are told of", 5000)
         hold = self._hold(member, data, at, client)
         hold.connections += 1
+        hold.at = at
         hold.leaving = False
         self._ending.discard((member, client))
 
@@ -163,9 +165,19 @@ class Presence:
         """It says that they are not any more; or it is gone, and they may come back by another one until then."""
         self.depart(member, until, NODE + node)
 
-    def elsewhere(self, member: str, client: str) -> None:
-        """A client has come to another node: nobody waits for it here."""
-        if (member, client) in self._ending:
+    def elsewhere(self, member: str, client: str, at: int) -> None:
+        """A client has come to another node: nobody waits for it here, unless it was here after that.
+
+        Polls of one client come to any node, and what nodes tell of that crosses: only the later one may keep it, and
+        one must. If that is this one, the other is told (`take_own`).
+        """
+        place = self._places.get(member)
+        hold = place.holds.get(client) if place is not None else None
+        if hold is None:
+            return
+        if hold.at > at:
+            self._arrived[member, client] = hold.at
+        elif hold.at < at and (member, client) in self._ending:
             self._end(member, client)
 
     def is_own(self, member: str) -> bool:
@@ -181,7 +193,8 @@ class Presence:
         changed, self._own = self._own, {}
         arrived, self._arrived = self._arrived, {}
         here = [self._places[member].member for member in changed if self.is_own(member)]
-        return Own(here, [member for member in changed if not self.is_own(member)], list(arrived))
+        gone = [member for member in changed if not self.is_own(member)]
+        return Own(here, gone, [(member, client, at) for (member, client), at in arrived.items()])
 
     def expire(self, now: float) -> None:
         """Let go of those whose grace is over."""
@@ -209,12 +222,13 @@ class Presence:
         if hold is None:
             hold = place.holds[client] = _Hold()
             self._tell_own(member, client)
+            if not self._alone and not client.startswith(NODE):
+                self._arrived[member, client] = at
         return hold
 
     def _tell_own(self, member: str, client: str) -> None:
         if not self._alone and not client.startswith(NODE):
             self._own[member] = None
-            self._arrived[member, client] = None
 
     def _end(self, member: str, client: str) -> None:
         self._ending.discard((member, client))
