@@ -12,7 +12,7 @@ test: $(VENV)/developing
 	tools/browser
 	tools/node
 	tools/servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/developing
 	$(BIN)/ruff check .

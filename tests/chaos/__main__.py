@@ -139,8 +139,8 @@ def recovery(histories: list[History], since_ms: int) -> list[tuple[int, str]]:
     return waits
 
 
-def run(seconds: float, names: list[str], seed: int, copies: int, folder: Path) -> int:
-    """The number of violations."""
+def run(seconds: float, names: list[str], faults_min: int, seed: int, copies: int, folder: Path) -> int:
+    """The number of violations. It ends after so many *seconds*, and not before *faults_min* faults."""
     rng = random.Random(seed)
     mended: list[tuple[str, int]] = []
     with House(folder) as house, ExitStack() as stack:
@@ -155,7 +155,7 @@ def run(seconds: float, names: list[str], seed: int, copies: int, folder: Path) 
         until(begun, "everybody's first message", 60)
         began = time.monotonic()
         order: list[str] = []
-        while time.monotonic() - began < seconds:
+        while time.monotonic() - began < seconds or len(mended) < faults_min:
             if not order:
                 order = rng.sample(names, len(names)) if len(names) == len(FAULTS) else names[:]
             name = order.pop(0)
@@ -214,7 +214,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--copies", type=int, default=2, help="Python clients for each room and transport")
-    parser.add_argument("--fault", action="append", choices=list(FAULTS), help="only this one; may be repeated")
+    parser.add_argument(
+        "--fault", action="append", choices=list(FAULTS), help="only this one, and once at least; may be repeated"
+    )
     parser.add_argument("--folder", type=Path, help="where logs and histories are kept")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -223,7 +225,9 @@ def main() -> int:
         return subprocess.run(alone(command), check=False).returncode
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(exist_ok=True)
-    violations = run(arguments.seconds, arguments.fault or list(FAULTS), arguments.seed, arguments.copies, folder)
+    names = arguments.fault or list(FAULTS)
+    faults_min = len(arguments.fault or ())
+    violations = run(arguments.seconds, names, faults_min, arguments.seed, arguments.copies, folder)
     if arguments.folder is None and not violations:
         shutil.rmtree(folder)
     elif violations:
