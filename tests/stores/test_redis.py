@@ -163,6 +163,22 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
                     assert follower.gaps == []
 
 
+async def test_sentinels_that_ask_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their password is another one than that of Redis, and neither is in an error."""
+    with RedisServer(tmp_path) as master, SentinelServer(tmp_path, master, 1) as sentinel:
+        sentinel.client.execute_command("SENTINEL", "set", "house", "auth-pass", "of the log")
+        sentinel.client.execute_command("ACL", "SETUSER", "default", "resetpass", ">of the sentinel")
+        master.client.config_set("requirepass", "of the log")
+        url = f"redis+sentinel://:of%20the%20log@127.0.0.1:{sentinel.port}/house"
+        async with Hub(f"{url}?sentinel_password=of%20the%20sentinel") as hub:
+            await publish(hub, 1)
+        monkeypatch.setattr(module, "START_S", 0.1)
+        with pytest.raises(ConfigError) as refused:
+            await RedisStore(f"{url}?sentinel_password=of%20the%20guess", Retention()).start()
+        assert "of the" not in str(refused.value)
+        assert "%20" not in str(refused.value)
+
+
 async def test_a_shard_goes_and_comes_back(tmp_path: Path) -> None:
     """Its rooms wait for it, those of the others go on; in the end everybody has everything of all of them."""
     with Cluster(tmp_path) as cluster:
@@ -332,6 +348,7 @@ def test_addresses() -> None:
         "redis://host?secret=1",
         "redis+cluster://host/1",
         "redis+sentinel://:secret@host",
+        "redis://host?sentinel_password=:secret",
         "redis://host?wait_ms=9999",
     ):
         with pytest.raises(ConfigError) as refused:

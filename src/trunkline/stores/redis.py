@@ -67,12 +67,14 @@ class Address(NamedTuple):
         hosts: (host, port) of the server, the sentinels, or some of the cluster.
         service: Of sentinels: the name of what they watch.
         options: Of every connection.
+        sentinel: Of connections to sentinels: their own credentials.
     """
 
     kind: str
     hosts: list[tuple[str, int]]
     service: str
     options: dict[str, Any]
+    sentinel: dict[str, str]
     prefix: str
     wait_replicas: int
     wait_ms: int
@@ -84,7 +86,8 @@ class Address(NamedTuple):
 
 def parse_address(url: str) -> Address:
     """Take a URL apart: `redis[s]://[user:password@]host[:port][/database]`, `redis[s]+sentinel://host,host/service`,
-    `redis[s]+cluster://host,host`; behind a `?`: `prefix`, `wait_replicas`, `wait_ms`, `ssl_ca_certs`.
+    `redis[s]+cluster://host,host`; behind a `?`: `prefix`, `wait_replicas`, `wait_ms`, `ssl_ca_certs`,
+    and of sentinels `sentinel_username` and `sentinel_password`.
 
     Raises:
         ConfigError: It is none of them. The message does not repeat it, since there may be a password in it.
@@ -109,6 +112,8 @@ def parse_address(url: str) -> Address:
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         prefix, wait_replicas = query.pop("prefix", "trunkline"), int(query.pop("wait_replicas", "0"))
         wait_ms = int(query.pop("wait_ms", str(WAIT_MS)))
+        own = [name for name in ("username", "password") if kind == "sentinel" and f"sentinel_{name}" in query]
+        sentinel = {name: query.pop(f"sentinel_{name}") for name in own}
     except (ValueError, IndexError):
         raise ConfigError(f"store: that is no URL of {scheme}:// (docs/configuration.md shows them)") from None
     if secure == "rediss":
@@ -123,7 +128,7 @@ def parse_address(url: str) -> Address:
         raise ConfigError("store: a cluster has one database, and wait_replicas is for one server or sentinels")
     if wait_replicas < 0 or not 0 < wait_ms < ANSWER_S * 1000:
         raise ConfigError(f"store: wait_replicas is 0 or more, and wait_ms less than {ANSWER_S * 1000:.0f}")
-    return Address(kind or "redis", addresses, service, options, prefix, wait_replicas, wait_ms)
+    return Address(kind or "redis", addresses, service, options, sentinel, prefix, wait_replicas, wait_ms)
 
 
 class _Script:
@@ -544,6 +549,7 @@ class RedisStore:
             return RedisCluster(startup_nodes=nodes, **options)
         if self._address.kind == "sentinel":
             security = {name: value for name, value in options.items() if name not in ("db", "username", "password")}
+            security |= self._address.sentinel
             sentinel = Sentinel(hosts, sentinel_kwargs=security, **options)  # type: ignore[no-untyped-call]
             return sentinel.master_for(self._address.service)
         host, port = hosts[0]
