@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from playwright.async_api import Browser, expect
@@ -91,6 +92,16 @@ def test_the_environment_is_one_of_settings() -> None:
 
 def kubernetes() -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8")))
+
+
+@pytest.mark.parametrize("version", ["1.30", "1.35"])
+def test_kubernetes_understands_it(version: str) -> None:
+    """Nothing in it is misspelt, or at the wrong place: that would be left out without a word."""
+    for one in kubernetes():
+        kubernetes_validate.validate(one, version, strict=True)
+    one["spec"]["tsl"] = one["spec"].pop("tls", [])
+    with pytest.raises(kubernetes_validate.ValidationError, match="tsl"):
+        kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_kubernetes_asks_what_we_answer() -> None:
