@@ -122,8 +122,8 @@ async def test_a_token_that_ends(browser: Browser, tmp_path: Path) -> None:
             asked: list[str] = []
             page.on("request", lambda request: asked.append(request.url))
             page.on("websocket", lambda socket: asked.append(socket.url))
-            tokens = [token("ana", lifetime_s=4 * (n + 1)) for n in range(3)]
             await page.goto(f"{server.url}/healthz")
+            tokens = [token("ana", lifetime_s=lifetime_s) for lifetime_s in (8, 16, 60)]
             await page.evaluate(
                 FOLLOW.replace(
                     "connect(url, options)", "connect(url, { ...options, getToken: () => tokens[given++] })"
