@@ -31,7 +31,7 @@ from starlette.websockets import WebSocket
 
 from trunkline.access import Access, Authenticate, Authorize
 from trunkline.auth import JwtAuth
-from trunkline.core.attendance import Attendance
+from trunkline.core.attendance import Attendance, compare
 from trunkline.core.cursor import Cursor, Reader
 from trunkline.core.door import LOOPBACK
 from trunkline.core.fanout import Fanout
@@ -728,35 +728,37 @@ class Hub:
         Returns:
             False if the client says that this is the older one: then it is this one that was ended.
         """
-        client_id, attempt = stream.attendance.client_id, stream.attendance.attempt
+        client_id = stream.attendance.client_id
         if client_id is None:
             return True
-        _, before = self._fenced.get((stream.grant.user, client_id), (0, None))
+        key = (stream.grant.user, client_id)
+        _, before = self._fenced.get(key, (0, None))
         if before is not None and before is not stream:
-            if attempt is not None and attempt.is_before(before.attendance.attempt):
+            age = compare(stream.attendance.attempt, before.attendance.attempt)
+            if age is not None and age < 0:
                 stream.dismiss(_replaced())
                 return False
-            before.dismiss(_replaced())
-        self._hold(client_id, stream)
+            if age != 0:
+                before.dismiss(_replaced())
+        self._fenced[key] = (0 if self.nodes is None else self.nodes.tick(), stream)
+        self._tell_fence(*key)
         return True
 
-    def _hold(self, client_id: str, stream: Fenced) -> None:
-        user, clock = stream.grant.user, 0
+    def _tell_fence(self, user: str | None, client_id: str) -> None:
+        at, stream = self._fenced[user, client_id]
         if self.nodes is not None:
-            clock = self.nodes.tick()
-            self.nodes.say(Fence, user=user, client=client_id, attempt=stream.attendance.attempt)
-        self._fenced[user, client_id] = (clock, stream)
+            self.nodes.say(Fence, user=user, client=client_id, at=at, attempt=stream.attendance.attempt)
 
     def fenced(self, fence: Fence) -> None:
         """A client has opened a stream on another node."""
-        held_at, stream = self._fenced.get((fence.user, fence.client), (0, None))
+        at, stream = self._fenced.get((fence.user, fence.client), (0, None))
         if stream is None:
             return
-        attempt = stream.attendance.attempt
-        if fence.attempt is not None and fence.attempt.is_before(attempt):
-            self._hold(fence.client, stream)  # what came late there does not know of this one
-        elif fence.clock > held_at or (attempt is not None and attempt.is_before(fence.attempt)):
+        age = compare(fence.attempt, stream.attendance.attempt)
+        if age > 0 if age is not None else fence.at > at:
             stream.dismiss(_replaced())
+        elif age is not None and age < 0:
+            self._tell_fence(fence.user, fence.client)  # what came late there does not know of this one
 
     def stream_of(self, user: str | None, client_id: str | None) -> Reader | None:
         """The stream of whoever sent a request, if they have one here and both say which client they are of."""

@@ -106,8 +106,14 @@ async def test_taken_back(http: aiohttp.ClientSession) -> None:
     async def decide(grant: Grant, action: str, room: str) -> bool:
         return action != "presence" or grant.user in allowed
 
+    async def nobody() -> None:
+        async with asyncio.timeout(WAIT_S):
+            while hub.members("a"):
+                await asyncio.sleep(0.01)
+
     async with serving(hub) as urls:
         for url in urls:
+            await nobody()
             allowed |= {"ana", "ben"}
             address = f"{url}/rooms/a"
             async with (
@@ -117,9 +123,7 @@ async def test_taken_back(http: aiohttp.ClientSession) -> None:
                 await until(ana, "presence")
                 allowed.remove("ana")
                 await hub.recheck("ana")
-                async with asyncio.timeout(WAIT_S):
-                    while hub.members("a"):
-                        await asyncio.sleep(0.01)
+                await nobody()
                 await eva.send_json({"type": "join", "room": "a", "presence": True})
                 assert (await until(eva, "error"))["code"] == "forbidden"
                 async with stream_of(http, address, token("ben"), presence="1") as ben:

@@ -356,7 +356,8 @@ async def test_an_attempt_that_comes_late(
         one, other = servers[0], servers[-1]
 
         async def opened(server: Server, attempt: str) -> Member:
-            member = Member(transport, http, server, "a", presence="0", client="client-ana", attempt=attempt)
+            query = {"presence": "0", "since": "start", "client": "client-ana", "attempt": attempt}
+            member = Member(transport, http, server, "a", **query)
             stack.push_async_exit(member)
             await member.until_true(lambda: member.told)
             return member
@@ -365,6 +366,11 @@ async def test_an_attempt_that_comes_late(
         newest = await opened(other, "first-life.3")
         assert await replaced(first)
         assert await replaced(await opened(one, "first-life.2"))
+        repeated = await opened(one, "first-life.3")  # by a proxy, say: which of the two is dead, nobody can know
+        await publish(http, one.url, "a", 1)
+        for member in (newest, repeated):
+            await member.until("message")
+        newest = repeated
         for server, attempt in ((one, "first-life.10"), (other, "second-life.1"), (one, "first-life.11")):
             newer = await opened(server, attempt)
             assert await replaced(newest)

@@ -34,9 +34,14 @@ class Attempt(NamedTuple):
     life: str  # of the client: what runs again counts anew
     number: int  # grows with each stream that it opens
 
-    def is_before(self, other: Attempt | None) -> bool:
-        """False also if that cannot be told."""
-        return other is not None and self.life == other.life and self.number < other.number
+
+def compare(one: Attempt | None, other: Attempt | None) -> int | None:
+    """Whether *one* is older (negative), newer (positive), or the same (0): a request that somebody on its way has
+    repeated, as proxies, browsers and HTTP clients do when a connection breaks. None if it cannot be told.
+    """
+    if one is None or other is None or one.life != other.life:
+        return None
+    return one.number - other.number
 
 
 class Attendance(msgspec.Struct, frozen=True, gc=False):

@@ -115,10 +115,15 @@ class Marked(Said, frozen=True):
 
 
 class Fence(Said, frozen=True):
-    """A client has opened a stream: it has no other one, unless that is newer by what the client says."""
+    """A client has opened a stream: it has no other one, unless that is newer by what the client says.
+
+    Attributes:
+        at: When, by the node's clock.
+    """
 
     user: str | None
     client: str
+    at: int
     attempt: Attempt | None = None
 
 
