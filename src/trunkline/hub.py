@@ -752,10 +752,10 @@ class Hub:
     def fenced(self, fence: Fence) -> None:
         """A client has opened a stream on another node."""
         at, stream = self._fenced.get((fence.user, fence.client), (0, None))
-        if stream is None:
+        if stream is None or self.nodes is None:
             return
         age = compare(fence.attempt, stream.attendance.attempt)
-        if age > 0 if age is not None else fence.at > at:
+        if age > 0 if age is not None else (fence.at, fence.node) > (at, self.nodes.name):  # one of two goes, always
             stream.dismiss(_replaced())
         elif age is not None and age < 0:
             self._tell_fence(fence.user, fence.client)  # what came late there does not know of this one

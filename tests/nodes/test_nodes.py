@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import WAIT_S
 from trunkline import Hub
+from trunkline.core.attendance import Attendance
 from trunkline.core.grant import EVERYTHING, Grant
 from trunkline.core.revocation import Revocations
 
@@ -79,6 +80,31 @@ async def test_polls_of_one_client_on_two_nodes(hubs: list[Hub]) -> None:
         await until(lambda: not hubs[0].live._rooms["a"].presence.is_own("ana"))
         for hub in hubs:
             await until(lambda hub=hub: names(hub) == ["ana", "cat"])
+
+
+class Held:
+    """A stream of a client."""
+
+    def __init__(self) -> None:
+        self.attendance = Attendance("client-ana")
+        self.grant = Grant(user=None)
+        self.dismissed = False
+
+    def dismiss(self, error: object) -> None:
+        self.dismissed = True
+
+
+async def test_streams_of_the_same_moment(hubs: list[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not count its streams opens two in one millisecond, on two nodes: one goes, and one stays."""
+    streams = {}
+    for hub in hubs[:2]:
+        assert hub.nodes is not None
+        monkeypatch.setattr(hub.nodes, "tick", lambda: 1)
+        streams[hub.nodes.name] = Held()
+        hub.fence(streams[hub.nodes.name])  # type: ignore[arg-type]
+    first, last = sorted(streams)
+    await until(lambda: streams[first].dismissed)
+    assert not streams[last].dismissed
 
 
 async def test_a_node_that_ends_takes_its_members_along(hubs: list[Hub]) -> None:

@@ -147,7 +147,7 @@ class Wake:
                 data, address = self._socket.recvfrom(DATAGRAM_BYTES_MAX)
             except OSError:
                 return
-            sender = str(address).rpartition("/")[2]
+            sender = address.rpartition("/")[2] if isinstance(address, str) else ""  # it need not have one
             if sender and sender not in self._peers:
                 self._peers.append(sender)
             if data[:1] == HINT:
