@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -28,22 +28,19 @@ TRANSPORTS = ("websocket", "sse", "long_poll", "short_poll")
 WAIT_S = 20.0  # for facts that come at once unless something is broken
 
 
-def _ports() -> Iterator[int]:
-    """Below those that outgoing connections are given, so that a server can come back to its own; never one twice."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    ports = range(10_000 + 4000 * (worker % 5), 14_000 + 4000 * (worker % 5))
-    start = random.choice(ports)
-    return itertools.cycle([*range(start, ports.stop), *range(ports.start, start)])
+# Below those that outgoing connections are given, so that a server can come back to its own; never one twice.
+_FIRST_PORT = 10_000 + 4000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
+_PORTS = itertools.cycle(random.sample(range(_FIRST_PORT, _FIRST_PORT + 4000), 4000))
 
 
-_PORTS = _ports()
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 def free_port() -> int:
-    for port in _PORTS:
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("a cycle has no end")
+    return next(port for port in _PORTS if _is_free(port))
 
 
 def until(fact: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:

@@ -734,11 +734,11 @@ class Hub:
         key = (stream.grant.user, client_id)
         _, before = self._fenced.get(key, (0, None))
         if before is not None and before is not stream:
-            age = compare(stream.attendance.attempt, before.attendance.attempt)
-            if age is not None and age < 0:
+            age = compare(stream.attendance.attempt, before.attendance.attempt, unknown=1)
+            if age < 0:
                 stream.dismiss(_replaced())
                 return False
-            if age != 0:
+            if age > 0:
                 before.dismiss(_replaced())
         self._fenced[key] = (0 if self.nodes is None else self.nodes.tick(), stream)
         self._tell_fence(*key)
@@ -754,10 +754,11 @@ class Hub:
         at, stream = self._fenced.get((fence.user, fence.client), (0, None))
         if stream is None or self.nodes is None:
             return
-        age = compare(fence.attempt, stream.attendance.attempt)
-        if age > 0 if age is not None else (fence.at, fence.node) > (at, self.nodes.name):  # one of two goes, always
+        is_later = (fence.at, fence.node) > (at, self.nodes.name)  # on one of the two nodes, always
+        age = compare(fence.attempt, stream.attendance.attempt, unknown=int(is_later))
+        if age > 0:
             stream.dismiss(_replaced())
-        elif age is not None and age < 0:
+        elif age < 0:
             self._tell_fence(fence.user, fence.client)  # what came late there does not know of this one
 
     def stream_of(self, user: str | None, client_id: str | None) -> Reader | None:

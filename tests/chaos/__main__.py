@@ -139,8 +139,9 @@ def recovery(histories: list[History], since_ms: int) -> list[tuple[int, str]]:
     return waits
 
 
-def run(seconds: float, names: list[str], faults_min: int, seed: int, copies: int, folder: Path) -> int:
-    """The number of violations. It ends after so many *seconds*, and not before *faults_min* faults."""
+def run(seconds: float, chosen: list[str], seed: int, copies: int, folder: Path) -> int:
+    """The number of violations. It ends after so many *seconds*, and not before each *chosen* fault; none means any."""
+    names = chosen or list(FAULTS)
     rng = random.Random(seed)
     mended: list[tuple[str, int]] = []
     with House(folder) as house, ExitStack() as stack:
@@ -155,7 +156,7 @@ def run(seconds: float, names: list[str], faults_min: int, seed: int, copies: in
         until(begun, "everybody's first message", 60)
         began = time.monotonic()
         order: list[str] = []
-        while time.monotonic() - began < seconds or len(mended) < faults_min:
+        while time.monotonic() - began < seconds or len(mended) < len(chosen):
             if not order:
                 order = rng.sample(names, len(names)) if len(names) == len(FAULTS) else names[:]
             name = order.pop(0)
@@ -225,9 +226,7 @@ def main() -> int:
         return subprocess.run(alone(command), check=False).returncode
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(exist_ok=True)
-    names = arguments.fault or list(FAULTS)
-    faults_min = len(arguments.fault or ())
-    violations = run(arguments.seconds, names, faults_min, arguments.seed, arguments.copies, folder)
+    violations = run(arguments.seconds, arguments.fault or [], arguments.seed, arguments.copies, folder)
     if arguments.folder is None and not violations:
         shutil.rmtree(folder)
     elif violations:

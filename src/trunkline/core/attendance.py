@@ -35,12 +35,12 @@ class Attempt(NamedTuple):
     number: int  # grows with each stream that it opens
 
 
-def compare(one: Attempt | None, other: Attempt | None) -> int | None:
+def compare(one: Attempt | None, other: Attempt | None, unknown: int) -> int:
     """Whether *one* is older (negative), newer (positive), or the same (0): a request that somebody on its way has
-    repeated, as proxies, browsers and HTTP clients do when a connection breaks. None if it cannot be told.
+    repeated, as proxies, browsers and HTTP clients do when a connection breaks. *unknown* if the client does not say.
     """
     if one is None or other is None or one.life != other.life:
-        return None
+        return unknown
     return one.number - other.number
 
 
