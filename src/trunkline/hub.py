@@ -40,23 +40,36 @@ from trunkline.core.heartbeat import Heartbeat
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.mark import Unread
 from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
-from trunkline.core.peers import Disconnect, Fence, Order, Recheck, Redeem, Renew, Revoked, Signalled
+from trunkline.core.peers import (
+    ROOMS_ASKED_MAX,
+    Disconnect,
+    Fence,
+    InUse,
+    Order,
+    Recheck,
+    Redeem,
+    Renew,
+    Revoked,
+    Signalled,
+)
 from trunkline.core.position import NOW, Gap, Position, Start, overtaken, parse_since, parse_start, resolve
 from trunkline.core.presence import Member
 from trunkline.core.room import Room
 from trunkline.core.signal import Signal, check_signal
+from trunkline.core.wall_clock import HOLD_S, WallClock
 from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
 from trunkline.live import Live, PresenceHook, now_ms
 from trunkline.nodes import Answers, Nodes
 from trunkline.stores import Store, open_store
-from trunkline.stores.base import Deaf
+from trunkline.stores.base import Deaf, Unwritable
 from trunkline.wire.poll import Page
 
 log = logging.getLogger("trunkline")
 T = TypeVar("T")
 
 READS_AT_ONCE = 8
-TRIM_INTERVAL_S = 5.0
+TRIM_INTERVAL_S = 4.0
+EMPTY_ROOMS_AT_ONCE = 500
 RETRY_READ_S = 1.0
 MOVE_AFTER_MS = 1000
 LOOK_S = 1.0  # how long a room may have moved without our having been told
@@ -200,6 +213,9 @@ class Hub:
         self._answers = asyncio.Event()  # the log has answered since somebody last found that it does not
         self._uncertain = False  # rooms may have moved without our following
         self._appending_since: float | None = None
+        self._unwritable: str | None = None  # why nothing can be stored, as far as we know
+        self._unwritable_since = 0.0
+        self._wall_clock = WallClock()
         self._commits = 0
         self._published = 0
         self._duplicates = 0
@@ -230,6 +246,8 @@ class Hub:
             self.spawn(self._trim_for_ever())
             self._timer = self._loop.call_later(self.heartbeat.tick_s, self._tick)
             self._answered_at, self._appending_since = self._loop.time(), None
+            self._unwritable = None
+            self._wall_clock = WallClock()
             self.spawn(self._watch_for_ever())
             self.spawn(self._look_for_ever())
             if self.nodes is not None:
@@ -256,9 +274,34 @@ class Hub:
         """Why nobody should be sent here now; None if there is no reason."""
         if self._loop is None or self.draining:
             return "draining" if self.draining else "not started"
-        since = self._answered_at if self._appending_since is None else min(self._answered_at, self._appending_since)
-        stalled_s = self._loop.time() - since
-        return f"the log has not answered for {stalled_s:.0f} s" if stalled_s > STALLED_S else None
+        now = self._loop.time()
+        if self._unwritable is not None and now - self._unwritable_since > 0:
+            return f"nothing can be stored: {self._unwritable}"
+        if self._appending_since is not None and now - self._appending_since > STALLED_S:
+            return f"nothing has been stored for {now - self._appending_since:.0f} s"
+        return self._unreadable
+
+    @property
+    def _unreadable(self) -> str | None:
+        """Why nobody can be told here what others publish."""
+        assert self._loop is not None
+        silent_s = self._loop.time() - self._answered_at
+        return f"the log has not answered for {silent_s:.0f} s" if silent_s > STALLED_S else None
+
+    def _cannot_store(self, why: str, *, after_s: float = 0.0) -> None:
+        """Nothing can be stored. Clients are sent elsewhere from *after_s* on, since most of it passes by itself."""
+        assert self._loop is not None
+        if self._unwritable is None:
+            self._unwritable_since = self._loop.time() + after_s
+            log.error("nothing can be stored: %s", why)
+        elif not after_s:
+            self._unwritable_since = min(self._unwritable_since, self._loop.time())
+        self._unwritable = why
+
+    def _can_store(self) -> None:
+        if self._unwritable is not None:
+            log.warning("messages can be stored again")
+            self._unwritable = None
 
     @property
     def _hears(self) -> bool:
@@ -477,6 +520,8 @@ class Hub:
                 return access.tickets.take(ticket, time.monotonic())
             case Renew(session, grant):
                 return access.renew(session, grant)
+            case InUse(rooms):
+                return sum(1 << n for n, name in enumerate(rooms) if not self._is_unused(name))
 
     async def renew(self, session: str, grant: Grant) -> bool:
         """A newer token for a stream, on whichever node it is; False if there is none of that user."""
@@ -640,8 +685,10 @@ class Hub:
             try:
                 outcomes = await self.store.append([waiting.draft for waiting in batch])
             except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
-                log.error("append of %d messages failed: %s", len(batch), _why(error))
-                if not isinstance(error, StoreUnavailable):
+                if isinstance(error, StoreUnavailable):
+                    self._cannot_store(_why(error), after_s=0.0 if isinstance(error, Unwritable) else STALLED_S)
+                else:
+                    log.error("append of %d messages failed: %s", len(batch), _why(error))
                     error = StoreUnavailable("the log failed; publish again, with the same id")
                 self._refuse(batch, error)
                 failed.update(waiting.draft.room for waiting in batch)
@@ -649,6 +696,7 @@ class Hub:
                 self._refuse(batch, ShuttingDown("the server is stopping"))
                 raise
             else:
+                self._can_store()
                 try:
                     self._committed(batch, outcomes, failed)
                 except Exception:
@@ -696,7 +744,7 @@ class Hub:
                 and (outcome.offset > room.head or outcome.epoch != room.epoch)
             ):
                 json = msgspec.Raw(draft.json)
-                message = Message(draft.room, outcome.offset, outcome.id, draft.sender, draft.at, json)
+                message = Message(draft.room, outcome.offset, outcome.id, draft.sender, outcome.at, json)
                 new.setdefault((draft.room, outcome.epoch), []).append(message)
             self._answer(waiting, outcome, None)
         self._commits += 1
@@ -871,20 +919,42 @@ class Hub:
             log.warning("the log cannot be looked at: %s", _why(error))
 
     async def _look_for_ever(self) -> None:
+        trouble = ""
         while True:
             await asyncio.sleep(LOOK_S)
+            before, trouble = trouble, ""
             try:
-                certain = await self.store.certain()
+                certain = await self._certain()
+                if self._unwritable is not None and self._appending_since is None:
+                    await self._try_to_store()
                 if self._uncertain or not certain:
                     await self._look_at_all()
                 self._answered_at = asyncio.get_running_loop().time()
                 self._away = False
                 self._answers.set()
             except StoreUnavailable as error:
-                log.warning("the log cannot be looked at: %s", _why(error))
+                trouble = _why(error)
+                if trouble != before:
+                    log.warning("the log cannot be looked at: %s", trouble)
                 self._away = not isinstance(error, Deaf)
             except Exception:
                 log.exception("looking at the log failed")  # and is tried again
+
+    async def _certain(self) -> bool:
+        """`Store.certain`; what cannot be written may still be read."""
+        try:
+            return await self.store.certain()
+        except Unwritable as error:
+            self._cannot_store(_why(error))
+            return False
+
+    async def _try_to_store(self) -> None:
+        try:
+            await self.store.write_something()
+        except StoreUnavailable as error:
+            self._cannot_store(_why(error), after_s=STALLED_S)
+        else:
+            self._can_store()
 
     async def _look_at_all(self) -> None:
         """Find out which rooms have moved without a word.
@@ -1234,7 +1304,7 @@ class Hub:
             and not self._away
             and len(self.heartbeat)
             and not self.draining
-            and (why := self.unready) is not None
+            and (why := self._unreadable) is not None
         ):
             log.error("%d clients are sent elsewhere: %s", len(self.heartbeat), why)
             for connection in list(self.heartbeat):
@@ -1244,15 +1314,65 @@ class Hub:
         while True:
             await asyncio.sleep(TRIM_INTERVAL_S)
             try:
-                for name, first in (await self.store.trim(now_ms())).items():
-                    room = self._rooms.get(name)
-                    if room is not None:
-                        room.first = max(room.first, first)
+                await self._trim()
             except Exception as error:  # noqa: BLE001 - it is tried again in a moment
                 log.error("trimming failed: %s", _why(error))
             if sum(room.tail_bytes for room in self._rooms.values()) > self.tuning.tails_bytes_max:
                 for room in self._rooms.values():
                     room.halve_tail()
+
+    async def _trim(self) -> None:
+        """Apply retention by age, if the clock can be believed, and forget rooms that hold nothing.
+
+        Raises:
+            StoreUnavailable: The log did not take it.
+        """
+        clock = self._wall_clock
+        trusted = clock.is_trusted
+        step_s = clock.look(time.time(), _steady_s())
+        if step_s:
+            log.warning("the clock has jumped by %+.0f s", step_s)
+        if clock.is_trusted is not trusted:
+            what = (
+                "goes on" if clock.is_trusted else f"pauses until the new time has held for {HOLD_S / 60:.0f} minutes"
+            )
+            log.warning("retention by age %s", what)
+        if not clock.is_trusted:
+            return
+        for name, first in (await self.store.trim(now_ms())).items():
+            room = self._rooms.get(name)
+            if room is not None:
+                room.first = max(room.first, first)
+        while names := await self.store.empty_rooms(now_ms(), EMPTY_ROOMS_AT_ONCE):
+            unused = [name for name in names if self._is_unused(name)]
+            if self.nodes is not None:
+                unused = await self._unused_elsewhere(unused)
+            forgotten = await self.store.forget(unused) if unused else []
+            for name in forgotten:
+                room = self._rooms.get(name)
+                if room is not None and room.idle:
+                    self._forget(name)
+            if len(forgotten) < len(names):
+                break  # the others are in use; those behind them have their turn when these are gone
+
+    def _is_unused(self, name: str) -> bool:
+        room = self._rooms.get(name)
+        return name not in self._opening and (room is None or room.idle)
+
+    async def _unused_elsewhere(self, names: list[str]) -> list[str]:
+        """Which of these rooms no other node reads, as far as all of them answer."""
+        assert self.nodes is not None
+        unused: list[str] = []
+        for at in range(0, len(names), ROOMS_ASKED_MAX):
+            some = names[at : at + ROOMS_ASKED_MAX]
+            answers = await self.nodes.ask(InUse(some))
+            if answers.missing:
+                break
+            used = 0
+            for answer in answers.all:
+                used |= answer if isinstance(answer, int) else 0
+            unused += [name for n, name in enumerate(some) if not used >> n & 1]
+        return unused
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that ends with the hub."""
@@ -1301,6 +1421,12 @@ def _why(error: Exception) -> str:
     """For our own log, which may say where the log is."""
     cause = str(error.__cause__ or "")
     return str(error) if cause in str(error) else f"{error} ({cause})"
+
+
+def _steady_s() -> float:
+    """Seconds of a clock that only goes forward, and counts while the machine sleeps."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 def _spread(ms: int) -> int:

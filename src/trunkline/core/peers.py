@@ -156,7 +156,15 @@ class Renew(msgspec.Struct, tag=True, array_like=True, frozen=True):
     grant: Grant
 
 
-Order = Disconnect | Recheck | Revoked | Redeem | Renew
+class InUse(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Which of these rooms are read there. Answered with a number that has bit n set if the nth one is."""
+
+    rooms: list[str]
+
+
+ROOMS_ASKED_MAX = 50  # what a number has bits for, and a datagram room for
+
+Order = Disconnect | Recheck | Revoked | Redeem | Renew | InUse
 Answer = int | bool | Grant | None
 
 

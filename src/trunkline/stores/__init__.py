@@ -22,7 +22,7 @@ def open_store(url: str, retention: Retention, *, durable: bool = False, shared:
             relative (three slashes) or absolute (four); with `?shared=1` other processes of this machine may use the
             file, too.
         durable: SQLite only: survive a power loss too, at the price of one disk flush per commit.
-        shared: SQLite only: as if the URL said so.
+        shared: SQLite only: as if the URL said so; the others are workers of our own parent.
 
     Raises:
         ConfigError: The URL names no store that there is. The message does not repeat it: it may hold a password.
@@ -33,7 +33,7 @@ def open_store(url: str, retention: Retention, *, durable: bool = False, shared:
         path, _, query = url.removeprefix(SQLITE).partition("?")
         if query not in ("", "shared=0", "shared=1"):
             raise ConfigError(f"store {url!r}: behind the ? there may be shared=1, not {query!r}")
-        return SqliteStore(path, retention, durable=durable, shared=shared or query == "shared=1")
+        return SqliteStore(path, retention, durable=durable, shared=shared or query == "shared=1", siblings=shared)
     if url.startswith(REDIS_SCHEMES):
         try:
             from trunkline.stores.redis import RedisStore  # noqa: PLC0415 - an extra

@@ -6,7 +6,9 @@ The smallest store that can work keeps a dict of lists: see `memory.py`. What an
   messages are as durable as the store ever makes them. What has no receipt is not acknowledged, and may be stored.
 - A draft whose (room, sender, id) is retained already is not stored again; its receipt is the first one's.
 - `read` sees at least everything whose append has returned.
-- An epoch changes only when the log was lost, or its end may have been: then the lineage says from where it goes on.
+- An epoch belongs to a room. It changes only when the room was lost or forgotten, or its end may have been: then the
+  lineage says from where it goes on. A new epoch changes no message, and no id that the store has given one.
+- Stamps (`at`) never go backwards in a room: a draft whose stamp is earlier than the newest message's gets that one's.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Lineage, Position
 from trunkline.errors import StoreUnavailable
+
+EMPTY_AGES = 4
+AHEAD_MS = 60_000  # a stamp that is further ahead of the clock than this is of a clock that was wrong
 
 
 class Head(NamedTuple):
@@ -48,6 +53,10 @@ Moved = Callable[[Mapping[str, int] | None], None]
 
 class Deaf(StoreUnavailable):
     """The log may well be there, but this process does not hear of it."""
+
+
+class Unwritable(StoreUnavailable):
+    """The log may well be read, but nothing can be stored in it."""
 
 
 class Bus(Protocol):
@@ -107,11 +116,20 @@ class Store(Protocol):
 
         Raises:
             Deaf: The log answers, and does not wake us.
+            Unwritable: The log can be read, and what would be stored in it now could not be found again.
             StoreUnavailable: The log does not answer.
+        """
+
+    async def write_something(self) -> None:
+        """Find out whether messages can be stored, after one could not.
+
+        Raises:
+            StoreUnavailable: They cannot.
         """
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
         """Store them; for each, in their order, its receipt, or why there is none. What is of one room stays together.
+        A draft that no store can take costs its neighbours nothing.
 
         Raises:
             StoreUnavailable: There are no receipts at all.
@@ -138,5 +156,25 @@ class Store(Protocol):
     async def trim(self, now_ms: int) -> dict[str, int]:
         """Apply retention by age; the rooms that were trimmed, with their new first offset.
 
-        Marks go too: what they cover was older than they are, so nothing is unread that was not before.
+        A message is as old as its stamp says, or as the newest message behind it that was stored earlier; if its stamp
+        is of the future, as long as that has been known. Marks go too: what they cover was older than they are, so
+        nothing is unread that was not before.
+        """
+
+    async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
+        """Rooms that hold no message, and whose newest one was stored EMPTY_AGES times as long ago as retention keeps
+        messages: whoever comes back to the end of such a room within that time has missed nothing and is told so."""
+
+    async def forget(self, rooms: Sequence[str]) -> list[str]:
+        """Forget those of these rooms that hold no message, with their marks; returns which.
+
+        Whoever publishes to one of them again begins a new epoch, at offset 1.
+        """
+
+    async def begin_epochs(self) -> None:
+        """Let each room go on in a new epoch from its next use on: the operator knows that the log went back.
+
+        Raises:
+            ConfigError: Other processes use the log, and would not notice.
+            StoreUnavailable: Tried again, it may work.
         """

@@ -7,37 +7,69 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
+from trunkline.core.epochs import epoch_in, go_on
 from trunkline.core.limits import Retention
 from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
-from trunkline.core.position import Position
+from trunkline.core.position import Lineage, Position
 from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import Bus, Head, Moved, Page
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, Moved, Page
+
+TRIM_AT_ONCE = 5000
+
+
+class _Entry(NamedTuple):
+    message: Message
+    id: str | None  # the publisher's
+    stored: int  # when it was stored, in ms, by the clock of then
 
 
 class _Log:
-    __slots__ = ("bytes", "head", "ids", "messages")
+    __slots__ = ("ahead", "at", "bytes", "epoch", "head", "ids", "lineage", "messages", "origin")
 
-    def __init__(self) -> None:
-        # By offset, so that a resume costs the same in a short log and a long one; with the publisher's id.
-        self.messages: dict[int, tuple[Message, str | None]] = {}
+    def __init__(self, epoch: str) -> None:
+        # By offset, so that a resume costs the same in a short log and a long one.
+        self.messages: dict[int, _Entry] = {}
         self.ids: dict[tuple[str | None, str], Receipt] = {}
         self.head = 0
+        self.at = 0  # the newest stamp
         self.bytes = 0
+        self.epoch = self.origin = epoch
+        self.lineage: Lineage = ()
+        self.ahead: tuple[int, int] | None = (
+            None  # since when, and up to where, it is known to hold stamps of the future
+        )
 
     @property
     def first(self) -> int:
         return self.head - len(self.messages) + 1
 
     def drop_first(self) -> None:
-        message, key = self.messages.pop(self.first)
+        message, key, _ = self.messages.pop(self.first)
         self.bytes -= len(memoryview(message.json)) + MESSAGE_OVERHEAD_BYTES
         if key is not None:
             del self.ids[message.sender, key]
+
+    def expired(self, oldest_ms: int, now_ms: int) -> int:
+        """How many of the first messages are too old."""
+        stamps = [entry.stored for entry in islice(self.messages.values(), TRIM_AT_ONCE)]
+        if not stamps or oldest_ms <= stamps[0] <= now_ms + AHEAD_MS:
+            return 0
+        # What stands before an old message was stored before it, whatever its own stamp says.
+        count = max((n for n, at in enumerate(stamps, 1) if at < oldest_ms), default=0)
+        if count:
+            return count
+        if self.ahead is None or self.ahead[1] < self.first or self.ahead[0] > now_ms:
+            self.ahead = (now_ms, self.head)
+        since, to = self.ahead
+        ahead = next((n for n, at in enumerate(stamps) if at <= now_ms + AHEAD_MS), len(stamps))
+        return min(ahead, to - self.first + 1) if since < oldest_ms else 0
 
 
 class MemoryStore:
@@ -50,7 +82,11 @@ class MemoryStore:
 
     def __init__(self, retention: Retention, *, epoch: str | None = None) -> None:
         self._retention = retention
-        self._epoch = epoch or secrets.token_hex(4)
+        self._first_epoch = epoch
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._epoch = self._first_epoch or secrets.token_hex(4)
         self._logs: dict[str, _Log] = {}
         self._marks: dict[str, dict[str, Mark]] = {}  # by room and member, in the order in which they moved
 
@@ -58,7 +94,7 @@ class MemoryStore:
         """Nothing to open."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        self._forget_all()
 
     async def follow(self, room: str) -> None:
         """Nobody else appends."""
@@ -69,22 +105,32 @@ class MemoryStore:
     async def certain(self) -> bool:
         return True
 
+    async def write_something(self) -> None:
+        """There is always memory, or no process."""
+
+    async def begin_epochs(self) -> None:
+        life = secrets.token_hex(4)
+        for log in self._logs.values():
+            log.epoch, log.lineage = go_on(log.epoch, log.lineage, log.head, log.origin, [life])
+        self._epoch = epoch_in(life, self._epoch)
+
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
         return [self._append(draft) for draft in drafts]
 
     def _append(self, draft: Draft) -> Receipt:
         log = self._logs.get(draft.room)
         if log is None:
-            log = self._logs[draft.room] = _Log()
+            log = self._logs[draft.room] = _Log(self._epoch)
         if draft.id is not None:
             first = log.ids.get((draft.sender, draft.id))
             if first is not None:
-                return msgspec.structs.replace(first, duplicate=True)
+                return msgspec.structs.replace(first, epoch=log.epoch, duplicate=True)
+        log.at = at = max(draft.at, log.at)
         log.head += 1
-        message_id = draft.id or f"{self._epoch}.{log.head}"
-        receipt = Receipt(draft.room, self._epoch, log.head, message_id, draft.at, duplicate=False)
-        message = Message(draft.room, log.head, message_id, draft.sender, draft.at, msgspec.Raw(draft.json))
-        log.messages[log.head] = (message, draft.id)
+        message_id = draft.id or f"{log.epoch}.{log.head}"
+        receipt = Receipt(draft.room, log.epoch, log.head, message_id, at, duplicate=False)
+        message = Message(draft.room, log.head, message_id, draft.sender, at, msgspec.Raw(draft.json))
+        log.messages[log.head] = _Entry(message, draft.id, draft.at)
         log.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
         if draft.id is not None:
             log.ids[draft.sender, draft.id] = receipt
@@ -98,15 +144,15 @@ class MemoryStore:
             return Page(self._epoch, 1, [])
         begin = max(after + 1, log.first)
         end = min(begin + messages_max, log.head + 1)
-        wanted = [log.messages[offset][0] for offset in range(begin, end)]
-        return Page(self._epoch, log.first, clip(wanted, bytes_max))
+        wanted = [log.messages[offset].message for offset in range(begin, end)]
+        return Page(log.epoch, log.first, clip(wanted, bytes_max))
 
     async def head(self, room: str) -> Head:
         log = self._logs.get(room)
-        return Head(self._epoch, 1, 0) if log is None else Head(self._epoch, log.first, log.head)
+        return Head(self._epoch, 1, 0) if log is None else Head(log.epoch, log.first, log.head, log.lineage)
 
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
-        return {room: Position(self._epoch, self._logs[room].head) for room in rooms if room in self._logs}
+        return {room: Position(self._logs[room].epoch, self._logs[room].head) for room in rooms if room in self._logs}
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         for mark in marks:
@@ -124,16 +170,29 @@ class MemoryStore:
         return {room: mark.offset for room, mark in found.items() if mark is not None}
 
     async def trim(self, now_ms: int) -> dict[str, int]:
-        oldest = now_ms - self._retention.age_s * 1000
+        oldest = now_ms - round(self._retention.age_s * 1000)
         trimmed = {}
         for room, of_room in list(self._marks.items()):
             self._marks[room] = {member: mark for member, mark in of_room.items() if mark.at >= oldest}
             if not self._marks[room]:
                 del self._marks[room]
         for name, log in self._logs.items():
-            before = log.first
-            while log.messages and log.messages[log.first][0].at < oldest:
-                log.drop_first()
-            if log.first != before:
+            while expired := log.expired(oldest, now_ms):
+                for _ in range(expired):
+                    log.drop_first()
                 trimmed[name] = log.first
         return trimmed
+
+    async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
+        before = now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)
+        empty = ((name, log.at) for name, log in self._logs.items() if not log.messages)
+        return list(islice((name for name, at in empty if not before <= at <= now_ms + AHEAD_MS), rooms_max))
+
+    async def forget(self, rooms: Sequence[str]) -> list[str]:
+        forgotten = [name for name in rooms if name in self._logs and not self._logs[name].messages]
+        for name in forgotten:
+            del self._logs[name]
+            self._marks.pop(name, None)
+        if forgotten:
+            self._epoch = secrets.token_hex(4)
+        return forgotten

@@ -42,7 +42,7 @@ from trunkline.core.mark import Mark, by_room
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Former, Position
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import Bus, Head, Moved, Page
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, Moved, Page
 from trunkline.stores.redis_bus import RedisBus
 
 log = logging.getLogger("trunkline")
@@ -55,8 +55,14 @@ CONNECTIONS_MAX = 16
 DRAFTS_PER_CALL = 500  # a script holds up everybody else: two milliseconds are long enough
 BYTES_PER_CALL = 1024 * 1024
 ROOMS_PER_TRIM = 100
+FORGET_S = int(ANSWER_S + CONNECT_S) + 1  # longer than a call that was begun with the old epoch can take
+EMPTY_ROOMS_MAX = 100_000
 ROOMS_KNOWN_MAX = 100_000
 WAIT_MS = 1000
+
+
+# No life has this name, so that whoever uses the room next takes it for one of a former life.
+_AGE = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSET', KEYS[1], 'life', '-')"
 
 
 class Address(NamedTuple):
@@ -174,10 +180,12 @@ class RedisStore:
         self._read_script = _Script("room", "read")
         self._head_script = _Script("room", "head")
         self._trim_script = _Script("room", "trim")
+        self._forget_script = _Script("room", "forget")
         self._mark_script = _Script("mark")
         self._turns = asyncio.Semaphore(CONNECTIONS_MAX - 4)  # of reads: appends and words need connections, too
         self._trimmed: dict[str, int] = {}
         self._known: set[str] = set()  # rooms that are on the list of those to trim
+        self._empty: set[str] = set()  # rooms that were found to hold no message
 
     @property
     def location(self) -> str:
@@ -324,9 +332,14 @@ class RedisStore:
         epoch = epoch.decode()
         messages = [
             Message(
-                room, offset, message_id.decode() or f"{epoch}.{offset}", sender.decode() or None, at, msgspec.Raw(data)
+                room,
+                offset,
+                message_id.decode() or f"{written.decode()}.{offset}",
+                sender.decode() or None,
+                at,
+                msgspec.Raw(data),
             )
-            for offset, message_id, sender, at, data in entries
+            for offset, message_id, sender, at, data, written in entries
         ]
         return Page(epoch, first, messages)
 
@@ -376,6 +389,7 @@ class RedisStore:
 
     async def trim(self, now_ms: int) -> dict[str, int]:
         oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        await self._list_ahead(now_ms)
         passed = 0
         while True:
             [due] = await self._ask(
@@ -384,11 +398,15 @@ class RedisStore:
             if not due:
                 break
             names = [name.decode() for name in due]
-            calls = [self._about(name, self._trim_script, [oldest_ms], "seen", "seen-at") for name in names]
+            empty_before_ms = now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)
+            arguments = [oldest_ms, now_ms, AHEAD_MS, empty_before_ms]
+            calls = [self._about(name, self._trim_script, arguments, "seen", "seen-at") for name in names]
             scores: list[Any] = []
-            for name, (first, time) in zip(names, await self._call(calls), strict=True):
+            for name, (first, time, empty) in zip(names, await self._call(calls), strict=True):
                 if first:
                     self._trimmed[name] = first
+                if empty and len(self._empty) < EMPTY_ROOMS_MAX:
+                    self._empty.add(name)
                 # A room that is empty now is looked at again when what comes next may be too old.
                 scores += (int(time) if time else now_ms, name)
             try:
@@ -399,6 +417,43 @@ class RedisStore:
                 passed += len(due)  # they are looked at again next time; what there is to free is behind them
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
+
+    async def _list_ahead(self, now_ms: int) -> None:
+        """Rooms whose oldest message seems to be of the future are looked at as if it were of now."""
+        [ahead] = await self._ask([["ZRANGEBYSCORE", self._list_key, now_ms + AHEAD_MS, "+inf", "LIMIT", 0, 1000]])
+        if ahead:
+            await self._ask([["ZADD", self._list_key, "XX", *(value for name in ahead for value in (now_ms, name))]])
+
+    async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
+        return sorted(self._empty)[:rooms_max]
+
+    async def forget(self, rooms: Sequence[str]) -> list[str]:
+        if not rooms:
+            return []
+        self._empty.difference_update(rooms)
+        # First the epoch of new rooms: one that is forgotten must not begin again in an epoch in which it was read.
+        await self._ask([["SET", f"{self._prefix}:epoch", secrets.token_hex(4)]])
+        calls = [self._about(room, self._forget_script, [FORGET_S], "seen", "seen-at") for room in rooms]
+        answers = await self._call(calls)
+        forgotten = [room for room, gone in zip(rooms, answers, strict=True) if gone]
+        if forgotten:
+            await self._ask([["ZREM", self._list_key, *forgotten]])
+            self._known.difference_update(forgotten)
+        return forgotten
+
+    async def write_something(self) -> None:
+        await self._ask([["SET", f"{self._prefix}:writable", "1", "EX", 60]])
+
+    async def begin_epochs(self) -> None:
+        cursor = "0"
+        while True:
+            [[cursor, pairs]] = await self._ask([["ZSCAN", self._list_key, cursor, "COUNT", 500]])
+            rooms = [name.decode() for name in pairs[::2]]
+            if rooms:
+                await self._ask([["EVAL", _AGE, 1, *self._keys(room, "room")] for room in rooms])
+            if cursor in (b"0", 0):
+                break
+        await self._ask([["SET", f"{self._prefix}:epoch", secrets.token_hex(4)]])
 
     # Redis.
 

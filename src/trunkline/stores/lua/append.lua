@@ -9,7 +9,7 @@ if not room then
   return false
 end
 if room.new then
-  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'life', life)
+  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'life', life, 'origin', room.origin)
 end
 local before, first = room.head, room.first
 local answer = {room.epoch, 0, room.first > room.head and 1 or 0}
@@ -26,7 +26,17 @@ for at = 7, #ARGV, 4 do
   else
     room.head = room.head + 1
     room.bytes = room.bytes + #data + OVERHEAD
-    redis.call('XADD', KEYS[2], entry_id(room.head), 'i', id, 's', sender, 'a', time, 'd', data)
+    local entry = {'i', id, 's', sender, 'a', time, 'd', data}
+    if id == '' and room.epoch ~= room.origin then
+      entry[#entry + 1], entry[#entry + 2] = 'e', room.epoch
+    end
+    if tonumber(time) < room.at then -- stamps never go backwards
+      entry[#entry + 1], entry[#entry + 2] = 't', time
+      time = whole(room.at)
+      entry[6] = time
+    end
+    room.at = tonumber(time)
+    redis.call('XADD', KEYS[2], entry_id(room.head), unpack(entry))
     if id ~= '' then
       redis.call('HSET', KEYS[3], id_field(sender, id), whole(room.head) .. ':' .. time)
     end
@@ -37,13 +47,20 @@ for at = 7, #ARGV, 4 do
 end
 if room.head > before then
   save(room)
+  redis.call('PERSIST', KEYS[1]) -- it may have been about to be forgotten
   -- A little late on purpose, so that most appends have nothing to cut.
   if
     room.head - room.first + 1 - messages_max > math.min(1000, math.floor(messages_max / 100))
     or room.bytes - bytes_max > math.min(1048576, math.floor(bytes_max / 100))
   then
-    cut(room, function()
-      return room.head - room.first + 1 > messages_max or room.bytes > bytes_max
+    cut(room, function(entries)
+      local go, bytes = 0, room.bytes
+      while go < #entries and (room.head - room.first - go + 1 > messages_max or bytes > bytes_max) do
+        go = go + 1
+        local _, _, _, data = values(entries[go])
+        bytes = bytes - #data - OVERHEAD
+      end
+      return go
     end)
   end
   redis.call('PUBLISH', ARGV[4], 'h' .. ARGV[5] .. ' ' .. whole(room.head))

@@ -42,13 +42,19 @@ local function go_on(room)
   -- It must be written before anybody hears of it, or the next life would not know of this one. A script that has
   -- deleted something may write when the memory is full; when replicas are missing, reading waits for them.
   redis.call('HDEL', KEYS[1], '')
-  redis.call('HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life)
+  redis.call(
+    'HSET', KEYS[1], 'epoch', room.epoch, 'lineage', room.lineage, 'life', life, 'origin', room.origin)
 end
 
 local function standing()
-  local found = redis.call('HMGET', KEYS[1], 'epoch', 'first', 'head', 'bytes', 'life', 'lineage')
+  local found = redis.call(
+    'HMGET', KEYS[1], 'epoch', 'first', 'head', 'bytes', 'life', 'lineage', 'origin', 'at', 'ahead-since', 'ahead-to')
   if not found[1] then
-    return ARGV[1] ~= '' and {epoch = in_this_life(ARGV[1]), first = 1, head = 0, bytes = 0, lineage = '', new = true}
+    if ARGV[1] == '' then
+      return false
+    end
+    local epoch = in_this_life(ARGV[1])
+    return {epoch = epoch, origin = epoch, first = 1, head = 0, bytes = 0, at = 0, lineage = '', new = true}
   end
   local room = {
     epoch = found[1],
@@ -56,6 +62,10 @@ local function standing()
     head = tonumber(found[3]),
     bytes = tonumber(found[4]),
     lineage = found[6] or '',
+    origin = found[7] or found[1],
+    at = tonumber(found[8] or '0'),
+    ahead_since = tonumber(found[9] or ''),
+    ahead_to = tonumber(found[10] or ''),
   }
   if found[5] ~= life then
     go_on(room)
@@ -64,38 +74,48 @@ local function standing()
 end
 
 local function save(room)
-  redis.call('HSET', KEYS[1], 'first', whole(room.first), 'head', whole(room.head), 'bytes', whole(room.bytes))
+  redis.call(
+    'HSET', KEYS[1], 'first', whole(room.first), 'head', whole(room.head), 'bytes', whole(room.bytes),
+    'at', whole(room.at))
 end
 
--- An entry's fields are always id, sender, at and data, in this order.
+-- An entry's fields are id, sender, at and data, in this order; behind them, if they are not what one would expect, the
+-- epoch in which it was written (e), and when it was stored (t).
 local function values(entry)
   local fields = entry[2]
-  return fields[2], fields[4], fields[6], fields[8]
+  local epoch, stored = '', fields[6]
+  for n = 9, #fields, 2 do
+    if fields[n] == 'e' then
+      epoch = fields[n + 1]
+    else
+      stored = fields[n + 1]
+    end
+  end
+  return fields[2], fields[4], fields[6], fields[8], epoch, tonumber(stored)
 end
 
 local function offset_of(entry)
   return tonumber(string.match(entry[1], '^%d+'))
 end
 
--- Forget the earliest messages as long as they are to go, a few thousand at most.
-local function cut(room, goes)
-  local going, ids, cuts = true, {}, 0
-  while going and cuts < 4 * PIECE and room.first <= room.head do
+-- Forget the earliest messages, a few thousand at most. *going* is told the entries that come next, and says how many of
+-- them go.
+local function cut(room, going)
+  local ids, cuts, all = {}, 0, true
+  while all and cuts < 4 * PIECE and room.first <= room.head do
     local entries = redis.call('XRANGE', KEYS[2], entry_id(room.first), '+', 'COUNT', PIECE)
     if #entries == 0 then
       room.first = room.head + 1
     end
-    for _, entry in ipairs(entries) do
-      local id, sender, at, data = values(entry)
-      going = goes(tonumber(at))
-      if not going then
-        break
-      end
+    local go = going(entries)
+    all = go == #entries
+    for n = 1, go do
+      local id, sender, _, data = values(entries[n])
       if id ~= '' then
         ids[#ids + 1] = id_field(sender, id)
       end
       room.bytes = room.bytes - #data - OVERHEAD
-      room.first = offset_of(entry) + 1
+      room.first = offset_of(entries[n]) + 1
       cuts = cuts + 1
     end
     if #ids > 0 then
