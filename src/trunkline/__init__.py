@@ -17,6 +17,7 @@ from trunkline.errors import (
     ShuttingDown,
     StoreUnavailable,
     TrunklineError,
+    WrongLoop,
 )
 from trunkline.hub import Hub
 from trunkline.wire.credentials import Credentials
@@ -42,4 +43,5 @@ __all__ = [
     "StoreUnavailable",
     "TrunklineError",
     "Tuning",
+    "WrongLoop",
 ]

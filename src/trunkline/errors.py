@@ -5,6 +5,7 @@
     ├── StoreUnavailable    we erred: the log cannot be reached now; the same call may be tried again
     ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
     ├── HookFailed          the application erred: its authenticate or authorize raised
+    ├── WrongLoop           the application erred: it used a hub from where the hub does not run
     ├── ConfigError         whoever starts the server erred: one line, exit code 2
     └── GapError            a reader's messages are gone: carries the gap
 
@@ -104,6 +105,11 @@ class ShuttingDown(TrunklineError):
 
 class HookFailed(TrunklineError):
     """The application's own code, which was to decide, failed. Nobody is let in by it."""
+
+
+class WrongLoop(TrunklineError, RuntimeError):
+    """A hub was used on another event loop, thread or process than the one it runs on; the message says how to reach it
+    from there."""
 
 
 class ConfigError(TrunklineError):

@@ -11,10 +11,13 @@ Nothing here is per reader: one appender, one heartbeat timer, one trimmer, and 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
+import os
 import random
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Mapping, Sequence
@@ -31,6 +34,7 @@ from starlette.websockets import WebSocket
 
 from trunkline.access import Access, Authenticate, Authorize
 from trunkline.auth import JwtAuth
+from trunkline.background import BackgroundLoop, run_on
 from trunkline.core.attendance import Attendance, compare
 from trunkline.core.cursor import Cursor, Reader
 from trunkline.core.door import LOOPBACK
@@ -39,7 +43,7 @@ from trunkline.core.grant import Grant
 from trunkline.core.heartbeat import Heartbeat
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.mark import Unread
-from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room
+from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room, check_sender
 from trunkline.core.peers import (
     ROOMS_ASKED_MAX,
     Disconnect,
@@ -57,7 +61,15 @@ from trunkline.core.presence import Member
 from trunkline.core.room import Room
 from trunkline.core.signal import Signal, check_signal
 from trunkline.core.wall_clock import HOLD_S, WallClock
-from trunkline.errors import GapError, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
+from trunkline.errors import (
+    GapError,
+    Overloaded,
+    RequestError,
+    ShuttingDown,
+    StoreUnavailable,
+    TrunklineError,
+    WrongLoop,
+)
 from trunkline.live import Live, PresenceHook, now_ms
 from trunkline.nodes import Answers, Nodes
 from trunkline.stores import Store, open_store
@@ -203,6 +215,9 @@ class Hub:
         self._running = False  # fan-out has a call scheduled
         self._start_lock: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self._background: BackgroundLoop | None = None
+        self._background_lock = threading.Lock()
         self._arrived: asyncio.Event
         self._settled: asyncio.Event
         self._tasks: set[asyncio.Task[None]] = set()
@@ -224,11 +239,13 @@ class Hub:
     # Life.
 
     async def start(self) -> None:
-        """Open the store and begin. Idempotent; `publish` and `read` do it by themselves, once.
+        """Open the store and begin, on the running event loop. Idempotent; `publish` and `read` do it themselves, once.
 
         Raises:
             ConfigError: The store cannot be used.
+            WrongLoop: The hub runs on another event loop.
         """
+        self._check_loop()
         if self._start_lock is None:
             self._start_lock = asyncio.Lock()
         async with self._start_lock:
@@ -238,7 +255,7 @@ class Hub:
             await self.store.start()
             await self.store.follow(_REVOCATIONS)
             await self.load_revocations()
-            self._loop = asyncio.get_running_loop()
+            self._loop, self._process = asyncio.get_running_loop(), os.getpid()
             self._closed = False
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
             self.draining, self._drained = False, None
@@ -263,11 +280,38 @@ class Hub:
 
         Raises:
             ShuttingDown: The hub is closed.
+            WrongLoop: The hub runs on another event loop.
         """
         if self._closed:
             raise ShuttingDown("the hub is closed")
         if self._loop is None:
             await self.start()
+        else:
+            self._check_loop()
+
+    def _check_loop(self) -> None:
+        """Refuse to wait on a loop on which nothing would ever wake the caller.
+
+        Raises:
+            WrongLoop: The hub runs on another event loop than the one that runs here, or in another process.
+        """
+        loop = self._loop
+        if loop is None or (asyncio.get_running_loop() is loop and os.getpid() == self._process):
+            return
+        if os.getpid() != self._process:
+            raise WrongLoop(
+                "this process was forked from the one that the hub runs in: make the hub after the fork"
+                " (in Celery, in a task or on worker_process_init; in gunicorn, without preload_app)"
+            )
+        if loop.is_closed():
+            raise WrongLoop(
+                "the event loop that this hub ran on has ended: do everything in one asyncio.run(), with"
+                " `async with Hub(…) as hub`, or call hub.publish_sync(…), which needs no event loop"
+            )
+        raise WrongLoop(
+            "this hub runs on another event loop: call hub.publish_sync(…) from other threads, or"
+            " asyncio.run_coroutine_threadsafe(hub.publish(…), loop).result() with the loop that it was started on"
+        )
 
     @property
     def unready(self) -> str | None:
@@ -315,9 +359,13 @@ class Hub:
 
         Args:
             retry_after_ms: Clients are told to come back at different times up to this one.
+
+        Raises:
+            WrongLoop: The hub runs on another event loop.
         """
         if self._loop is None:
             return
+        self._check_loop()
         if self._drained is None:
             self.draining = True
             self._drained = asyncio.ensure_future(self._drain(retry_after_ms, timeout_s))
@@ -343,7 +391,11 @@ class Hub:
             connection.abort()
 
     async def close(self) -> None:
-        """Drain, stop and close the store. Idempotent."""
+        """Drain, stop and close the store. Idempotent.
+
+        Raises:
+            WrongLoop: The hub runs on another event loop.
+        """
         if self._loop is None or self._closed:
             return
         await self.drain()
@@ -492,6 +544,7 @@ class Hub:
         return await self._everywhere(Revoked())
 
     async def _everywhere(self, order: Order) -> Reached:
+        await self.ensure_started()
         here = await self.asked(order)
         others = Answers([], []) if self.nodes is None else await self.nodes.ask(order)
         if others.missing:
@@ -525,6 +578,7 @@ class Hub:
 
     async def renew(self, session: str, grant: Grant) -> bool:
         """A newer token for a stream, on whichever node it is; False if there is none of that user."""
+        await self.ensure_started()
         if self.access.renew(session, grant):
             return True
         node = session.partition("-")[0]
@@ -637,17 +691,74 @@ class Hub:
             sender: The user in whose name it is published.
 
         Raises:
-            RequestError: The room, the id or the data are not allowed; the message says why.
+            RequestError: The room, the id, the sender or the data are not allowed; the message says why.
             StoreUnavailable, Overloaded, ShuttingDown: Nothing was stored; try again with the same id.
+            WrongLoop: The hub runs on another event loop, where this would wait for ever: see `publish_sync`.
         """
         await self.ensure_started()
+        check_sender(sender)
         if id is not None:
             check_id(id, self.limits.id_bytes_max)
         text = check_json(msgspec.json.encode(data), self.limits.message_bytes_max, self.limits.json_depth_max)
         return await self.append(check_room(room), id, sender, text)
 
+    def publish_sync(
+        self,
+        room: str,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        sender: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> Receipt:
+        """`publish` for code that cannot await: call it from any thread but the hub's own; returns once the log has it.
+
+        In an application that runs the hub it goes through the hub's event loop. Where nothing runs it (a shell, a
+        script, a worker of a task queue) the hub is started on a thread of its own and closed when the process ends;
+        a server that uses the same SQLite file must then share it (`sqlite:///PATH?shared=1`).
+
+        Args:
+            room, data, id, sender: As for `publish`.
+            timeout_s: Seconds to wait for the log.
+
+        Raises:
+            RequestError, StoreUnavailable, Overloaded, ShuttingDown: As from `publish`.
+            ConfigError: The hub had to be started, and the store cannot be used.
+            TimeoutError: It is not known whether it was stored; publish it again with the same *id*.
+            WrongLoop: This is the thread of the hub's own event loop, which would block it: `await hub.publish(…)`.
+        """
+        loop = self._loop
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is not None and loop in (None, here):
+            raise WrongLoop("publish_sync would block the event loop that runs here: await hub.publish(…) instead")
+        if loop is None or os.getpid() != self._process or loop.is_closed():
+            return self._own_loop().run(self.publish(room, data, id=id, sender=sender), timeout_s)
+        return run_on(loop, self.publish(room, data, id=id, sender=sender), timeout_s)
+
+    def _own_loop(self) -> BackgroundLoop:
+        """The loop of a hub that nobody else runs."""
+        with self._background_lock:
+            if self._background is None:
+                self._background = BackgroundLoop()
+                atexit.register(self._end_own_loop)
+            return self._background
+
+    def _end_own_loop(self) -> None:
+        if self._background is not None and os.getpid() == self._process:
+            with contextlib.suppress(Exception):
+                self._background.run(self.close(), STALLED_S)
+            self._background.stop()
+
     async def append(self, room: str, message_id: str | None, sender: str | None, json: bytes) -> Receipt:
-        """`publish` for what is checked already."""
+        """`publish` for what is checked already.
+
+        Raises:
+            StoreUnavailable, Overloaded, ShuttingDown: Nothing was stored; try again with the same id.
+        """
+        self._check_loop()
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
         def answer(_: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:

@@ -1,11 +1,13 @@
 """The one contract, over every store."""
 
+import asyncio
 import secrets
 from pathlib import Path
 
 import pytest
 
 from tests.redis_servers import Cluster, RedisServer, needs_redis
+from tests.support import WAIT_S
 from trunkline.core.limits import Retention
 from trunkline.stores import MemoryStore, SqliteStore, Store
 from trunkline.stores.redis import RedisStore
@@ -45,6 +47,13 @@ class TestSharedSqlite(TestSqlite):
 
 @needs_redis
 class TestRedis(StoreContract):
+    async def after_forgetting(self, store: Store) -> None:
+        assert isinstance(store, RedisStore)
+
+        async with asyncio.timeout(WAIT_S):
+            while await store._ask([["EXISTS", *store._keys("r", "room")]]) != [0]:
+                await asyncio.sleep(0.05)
+
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> None:
         self.url = redis_server.url

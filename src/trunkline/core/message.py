@@ -15,6 +15,9 @@ from trunkline.errors import RequestError
 ROOM_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,255}\Z")
 
 
+SENDER_MAX = 1024  # a user's name of 255 characters, behind the prefix of its issuer
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One entry of a log. The fields stand in the order in which they stand on the wire.
 
@@ -105,6 +108,17 @@ def check_id(message_id: str, bytes_max: int) -> str:
     if not (0 < len(message_id) <= bytes_max and message_id.isascii() and message_id.isprintable()):
         raise RequestError("bad_id", f"an id is 1 to {bytes_max} printable ASCII characters")
     return message_id
+
+
+def check_sender(sender: str | None) -> str | None:
+    """The name of a user, if every store and every client can hold it.
+
+    Raises:
+        RequestError: `bad_command`.
+    """
+    if sender is not None and not (0 < len(sender) <= SENDER_MAX and sender.isprintable()):
+        raise RequestError("bad_command", f"a sender is 1 to {SENDER_MAX} printable characters")
+    return sender
 
 
 def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:

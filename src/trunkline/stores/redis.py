@@ -389,7 +389,10 @@ class RedisStore:
 
     async def trim(self, now_ms: int) -> dict[str, int]:
         oldest_ms = now_ms - round(self._retention.age_s * 1000)
-        await self._list_ahead(now_ms)
+        # Rooms whose oldest message seems to be of the future: that it is known to be there counts from now on.
+        [ahead] = await self._ask([["ZRANGEBYSCORE", self._list_key, now_ms + AHEAD_MS, "+inf", "LIMIT", 0, 1000]])
+        if ahead:
+            await self._trim(ahead, oldest_ms, now_ms)
         passed = 0
         while True:
             [due] = await self._ask(
@@ -397,32 +400,31 @@ class RedisStore:
             )
             if not due:
                 break
-            names = [name.decode() for name in due]
-            empty_before_ms = now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)
-            arguments = [oldest_ms, now_ms, AHEAD_MS, empty_before_ms]
-            calls = [self._about(name, self._trim_script, arguments, "seen", "seen-at") for name in names]
-            scores: list[Any] = []
-            for name, (first, time, empty) in zip(names, await self._call(calls), strict=True):
-                if first:
-                    self._trimmed[name] = first
-                if empty and len(self._empty) < EMPTY_ROOMS_MAX:
-                    self._empty.add(name)
-                # A room that is empty now is looked at again when what comes next may be too old.
-                scores += (int(time) if time else now_ms, name)
-            try:
-                await self._ask([["ZADD", self._list_key, "XX", *scores]])
-            except StoreUnavailable as error:
-                if not isinstance(error.__cause__, OutOfMemoryError):
-                    raise
+            if not await self._trim(due, oldest_ms, now_ms):
                 passed += len(due)  # they are looked at again next time; what there is to free is behind them
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
 
-    async def _list_ahead(self, now_ms: int) -> None:
-        """Rooms whose oldest message seems to be of the future are looked at as if it were of now."""
-        [ahead] = await self._ask([["ZRANGEBYSCORE", self._list_key, now_ms + AHEAD_MS, "+inf", "LIMIT", 0, 1000]])
-        if ahead:
-            await self._ask([["ZADD", self._list_key, "XX", *(value for name in ahead for value in (now_ms, name))]])
+    async def _trim(self, rooms: list[bytes], oldest_ms: int, now_ms: int) -> bool:
+        """Trim these rooms, and note when they are to be looked at again; False if there is no memory for that."""
+        names = [name.decode() for name in rooms]
+        arguments = [oldest_ms, now_ms, AHEAD_MS, now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)]
+        calls = [self._about(name, self._trim_script, arguments, "seen", "seen-at") for name in names]
+        scores: list[Any] = []
+        for name, (first, time, empty) in zip(names, await self._call(calls), strict=True):
+            if first:
+                self._trimmed[name] = first
+            if empty and len(self._empty) < EMPTY_ROOMS_MAX:
+                self._empty.add(name)
+            # A room that is empty now is looked at again when what comes next may be too old.
+            scores += (int(time) if time else now_ms, name)
+        try:
+            await self._ask([["ZADD", self._list_key, "XX", *scores]])
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, OutOfMemoryError):
+                raise
+            return False
+        return True
 
     async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
         return sorted(self._empty)[:rooms_max]
@@ -445,13 +447,12 @@ class RedisStore:
         await self._ask([["SET", f"{self._prefix}:writable", "1", "EX", 60]])
 
     async def begin_epochs(self) -> None:
-        cursor = "0"
+        cursor = 0
         while True:
             [[cursor, pairs]] = await self._ask([["ZSCAN", self._list_key, cursor, "COUNT", 500]])
-            rooms = [name.decode() for name in pairs[::2]]
-            if rooms:
-                await self._ask([["EVAL", _AGE, 1, *self._keys(room, "room")] for room in rooms])
-            if cursor in (b"0", 0):
+            if pairs:
+                await self._ask([["EVAL", _AGE, 1, *self._keys(name.decode(), "room")] for name, _ in pairs])
+            if not cursor:
                 break
         await self._ask([["SET", f"{self._prefix}:epoch", secrets.token_hex(4)]])
 

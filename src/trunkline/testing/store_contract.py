@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from trunkline.core.limits import Retention
 from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
-from trunkline.stores.base import Store
+from trunkline.core.position import Start, resolve
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Store
 
 AMPLE = 1 << 30
 
@@ -252,4 +253,133 @@ class StoreContract:
         await store.mark([Mark("a", "ana", 3, 1000), Mark("a", "ben", 4, 9000)])
         await store.trim(12_000)
         assert await store.marks("a", 10) == [Mark("a", "ben", 4, 9000)]
+        await store.close()
+
+    async def test_a_new_epoch_costs_whoever_has_lost_nothing_nothing(self) -> None:
+        """Messages, the ids that the store made, idempotency and marks stay; positions of before stay good."""
+        store = await self.start()
+        first, second = await stored(store, [draft("r", "1"), draft("r", "2", id="k")])
+        await store.mark([Mark("r", "ana", 2, 10)])
+        before = (await store.read("r", 0, 10, AMPLE)).messages
+        for _ in range(3):
+            await store.begin_epochs()
+        head = await store.head("r")
+        assert head.epoch != first.epoch
+        assert (await store.heads(["r"]))["r"] == (head.epoch, 2)
+        page = await store.read("r", 0, 10, AMPLE)
+        assert (page.epoch, page.messages) == (head.epoch, before)
+        assert resolve(Start("after", 2, first.epoch), "r", *head) == (2, None)
+        known, new = await stored(store, [draft("r", "x", id="k"), draft("r", "3")])
+        assert (known.epoch, known.offset, known.duplicate) == (head.epoch, second.offset, True)
+        assert (new.epoch, new.offset, new.id) == (head.epoch, 3, f"{head.epoch}.3")
+        await store.begin_epochs()
+        ids = [message.id for message in (await store.read("r", 0, 10, AMPLE)).messages]
+        assert ids == [f"{first.epoch}.1", "k", f"{head.epoch}.3"]
+        head = await store.head("r")
+        assert resolve(Start("after", 3, new.epoch), "r", *head) == (3, None)
+        after, gap = resolve(Start("after", 3, first.epoch), "r", *head)  # of that epoch there are 2
+        assert gap is not None
+        assert (after, gap.first, gap.last, gap.reason) == (2, 3, 3, "epoch")
+        assert await store.marks_of("ana", ["r"]) == {"r": 2}
+        await store.close()
+
+    async def test_a_room_without_messages_has_a_new_epoch_too(self) -> None:
+        """Whoever waits in a room that nobody has published to has read nothing, and loses nothing."""
+        store = await self.start()
+        before = await store.head("r")
+        await store.begin_epochs()
+        [receipt] = await stored(store, [draft("r", "1")])
+        assert receipt.epoch != before.epoch
+        assert resolve(Start("after", 0, before.epoch), "r", *await store.head("r")) == (0, None)
+        await store.close()
+
+    async def test_stamps_never_go_backwards(self) -> None:
+        """A clock that was set back does not reorder a room; other rooms are not concerned."""
+        store = await self.start()
+        receipts = await stored(store, [draft("r", "1", at=500), draft("r", "2", at=300), draft("s", "3", at=300)])
+        receipts += await stored(store, [draft("r", "4", at=499), draft("r", "5", at=501)])
+        assert [receipt.at for receipt in receipts] == [500, 500, 300, 500, 501]
+        assert [message.at for message in (await store.read("r", 0, 10, AMPLE)).messages] == [500, 500, 500, 501]
+        await store.close()
+
+    async def test_one_stamp_of_the_future_does_not_stop_retention(self) -> None:
+        """What is stored behind it ages as it should, and takes it along."""
+        store = await self.start(Retention(age_s=10.0))
+        now, future = 1_000_000, 10_000_000_000
+        await stored(store, [draft("r", "1", at=future), draft("r", "2", at=now), draft("r", "3", at=now + 9_000)])
+        await store.trim(now + 5_000)
+        assert (await store.head("r"))[1:3] == (1, 3)
+        await store.trim(now + 11_000)
+        assert texts((await store.read("r", 0, 10, AMPLE)).messages) == ["3"]
+        await store.close()
+
+    async def test_a_stamp_of_the_future_ages_from_when_it_is_noticed(self) -> None:
+        """Also if nothing comes behind it. What came later is given its own time."""
+        store = await self.start(Retention(age_s=10.0))
+        now, future = 1_000_000, 10_000_000_000
+        await stored(store, [draft("r", "1", at=future), draft("r", "2", at=future + 1)])
+        for at in (0, 5_000, 9_000):
+            await store.trim(now + at)
+            assert (await store.head("r"))[1:3] == (1, 2)
+        await store.trim(now + AHEAD_MS // 2)
+        assert (await store.head("r"))[1:3] == (3, 2)
+        await store.close()
+
+    async def test_empty_rooms_are_forgotten(self) -> None:
+        """They leave nothing behind; whoever had read there is told, and a new reader sees a room like any other."""
+        store = await self.start(Retention(age_s=10.0))
+        await stored(store, [draft("r", "1", id="k", at=1_000), draft("s", "2", at=90_000)])
+        await store.mark([Mark("r", "ana", 1, 1_500)])
+        await store.trim(12_000)
+        assert await store.empty_rooms(12_000, 10) == []  # for a while it keeps its place
+        now = round(2_000 + EMPTY_AGES * 10_000)
+        await store.trim(now)
+        assert await store.empty_rooms(now, 10) == ["r"]
+        assert await store.forget(["r", "s", "nobody"]) == ["r"]
+        assert await store.empty_rooms(now, 10) == []
+        [new] = await stored(store, [draft("s", "3", at=90_000)])
+        assert new.offset == 2
+        assert await store.marks_of("ana", ["r"]) == {}
+        await store.close()
+
+    async def test_a_forgotten_room_begins_anew(self) -> None:
+        """In another epoch, because other messages come under the same offsets."""
+        store = await self.start(Retention(age_s=10.0))
+        [old] = await stored(store, [draft("r", "1", id="k", at=1_000)])
+        now = round(2_000 + EMPTY_AGES * 10_000)
+        await store.trim(now - 1)
+        await store.trim(now)
+        assert await store.forget(["r"]) == ["r"]
+        await self.after_forgetting(store)
+        [new] = await stored(store, [draft("r", "2", id="k", at=now)])
+        assert (new.offset, new.duplicate) == (1, False)
+        assert new.epoch != old.epoch
+        _, gap = resolve(Start("after", 1, old.epoch), "r", *await store.head("r"))
+        assert gap is not None
+        assert gap.reason == "epoch"
+        assert texts((await store.read("r", 0, 10, AMPLE)).messages) == ["2"]
+        await store.close()
+
+    async def after_forgetting(self, store: Store) -> None:
+        """Wait until what was forgotten is gone, if that takes time."""
+
+    async def test_what_holds_messages_is_not_forgotten(self) -> None:
+        """Not even if it was empty when somebody asked."""
+        store = await self.start(Retention(age_s=10.0))
+        [receipt] = await stored(store, [draft("r", "1", at=1_000)])
+        now = round(2_000 + EMPTY_AGES * 10_000)
+        await store.trim(now - 1)
+        await store.trim(now)
+        assert await store.empty_rooms(now, 10) == ["r"]
+        [again] = await stored(store, [draft("r", "2", at=now)])
+        assert await store.forget(["r"]) == []
+        assert (again.offset, again.epoch) == (2, receipt.epoch)
+        await store.close()
+
+    async def test_writing_something(self) -> None:
+        """It changes nothing that anybody reads."""
+        store = await self.start()
+        before = await store.head("r")
+        await store.write_something()
+        assert await store.head("r") == before
         await store.close()
