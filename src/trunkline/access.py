@@ -99,23 +99,23 @@ class Access:
 
     # From where, and how often.
 
-    def knock(self, client: str | None) -> None:
-        """Somebody asks for something, whatever it is.
+    def knock(self, client: str | None, pieces: int = 1) -> None:
+        """Somebody asks for something, whatever it is, that is so many pieces of work (`core.rate.work`).
 
         Raises:
             RequestError: `rate_limited`.
         """
-        self.door.request(client, time.monotonic())
+        self.door.request(client, time.monotonic(), pieces)
 
-    def publishing(self, grant: Grant, client: str | None, count: int = 1) -> None:
-        """Somebody publishes so many messages.
+    def publishing(self, grant: Grant, client: str | None, pieces: int = 1) -> None:
+        """Somebody publishes something that is so many pieces of work (`core.rate.work`).
 
         Raises:
             RequestError: `rate_limited`.
         """
         if grant.user is None or client is None or grant.permissions.allows("admin", "*"):
             return
-        wait = self._publishes.take(grant.user, time.monotonic(), count)
+        wait = self._publishes.take(grant.user, time.monotonic(), pieces)
         if wait:
             raise too_fast("too many messages of one user", wait)
 

@@ -41,9 +41,10 @@ from trunkline.core.door import LOOPBACK
 from trunkline.core.fanout import Fanout
 from trunkline.core.grant import Grant
 from trunkline.core.heartbeat import Heartbeat
+from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.mark import Unread
-from trunkline.core.message import Draft, Message, Receipt, check_id, check_json, check_room, check_sender
+from trunkline.core.message import Draft, Message, Receipt, check_id, check_room, check_sender
 from trunkline.core.peers import (
     ROOMS_ASKED_MAX,
     Disconnect,
@@ -235,6 +236,7 @@ class Hub:
         self._published = 0
         self._duplicates = 0
         self.expired = 0
+        self.unsent_bytes = 0  # of answers to polls that are on their way
 
     # Life.
 
@@ -312,6 +314,11 @@ class Hub:
             "this hub runs on another event loop: call hub.publish_sync(…) from other threads, or"
             " asyncio.run_coroutine_threadsafe(hub.publish(…), loop).result() with the loop that it was started on"
         )
+
+    @property
+    def unsent_bytes_left(self) -> int:
+        """How much of answers to polls may still be on its way to clients that do not take it."""
+        return max(0, self.limits.unsent_bytes_max - self.unsent_bytes)
 
     @property
     def unready(self) -> str | None:

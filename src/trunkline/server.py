@@ -26,7 +26,9 @@ from trunkline.errors import ConfigError
 from trunkline.hub import Hub
 from trunkline.stores import open_store
 from trunkline.tls import Certificate
-from trunkline.transports.edge import Counted, Edge, Gate, counted_websocket
+from trunkline.transports.edge import Counted, Edge
+from trunkline.transports.gate import Gate
+from trunkline.transports.uvicorn_http import counted_websocket
 from trunkline.wire.origin import is_loopback
 
 log = logging.getLogger("trunkline")

@@ -12,8 +12,9 @@ import msgspec
 
 from trunkline import Issuer, JwtAuth
 from trunkline.core.grant import ANYBODY, PATTERN, matches
+from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits
-from trunkline.core.message import check_id, check_json, check_room
+from trunkline.core.message import check_id, check_room
 from trunkline.core.position import NOW, parse_positions, parse_start
 from trunkline.core.session import Session
 from trunkline.errors import RequestError

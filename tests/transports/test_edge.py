@@ -146,7 +146,7 @@ async def test_events_for_http_1_0(server: Server, raw: Raw) -> None:
     ("request_line", "headers", "status", "code"),
     [
         ("GET /rooms/a%20b HTTP/1.1", UPGRADE, 400, "bad_room"),
-        ("GET /rooms/a/b HTTP/1.1", UPGRADE, 400, "bad_room"),
+        ("GET /rooms/a/b HTTP/1.1", UPGRADE, 404, "not_found"),
         ("GET /rooms/a?since=x HTTP/1.1", UPGRADE, 400, "bad_position"),
         ("GET /connect?room=a&since=b HTTP/1.1", UPGRADE, 400, "bad_position"),
         ("GET /rooms/a HTTP/1.1", UPGRADE.replace("13", "12"), 426, "bad_command"),

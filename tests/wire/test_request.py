@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trunkline.errors import RequestError
 from trunkline.wire.request import parse_head, wants_events
 
 
@@ -17,8 +18,7 @@ def test_a_plain_head() -> None:
     assert head.path == "/rooms/a b"
     assert head.query == [("since", "now"), ("room", "a"), ("room", "b"), ("x", "")]
     assert head.headers == {b"host": b"h", b"accept": b"text/event-stream", b"x-a": b"1, 2"}
-    assert head.first("room") == "a"
-    assert head.first("none") is None
+    assert head.one("none") is None
     assert head.is_sse
     assert not head.is_websocket
     assert not head.has_body
@@ -29,7 +29,7 @@ def test_a_plain_head() -> None:
     [
         b"",
         b"GET / HTTP/1.1",  # no Host
-        b"GET / HTTP/1.0\r\nHost: localhost",
+        b"GET / HTTP/0.9\r\nHost: localhost",
         b"POST / HTTP/1.1\r\nHost: localhost",
         b"GET  / HTTP/1.1\r\nHost: localhost",
         b"GET http://h/ HTTP/1.1\r\nHost: localhost",
@@ -58,6 +58,10 @@ def test_bodies_are_seen() -> None:
     [
         (b"text/event-stream", True),
         (b"text/html, Text/Event-Stream;q=0.9", True),
+        (b"text/event-stream;q=0, application/json", False),
+        (b"text/event-stream; charset=utf-8; Q=0.000", False),
+        (b"text/event-stream;q=0.001", True),
+        (b"text/event-stream;q=0.0001", True),  # no weight has four digits: it is none
         (b"*/*", False),
         (b"", False),
         (b"text/event-streams", False),
@@ -100,3 +104,20 @@ def test_nothing_is_taken_that_the_real_parser_refuses(fields: list[tuple[str, s
         value = value.rstrip(b" \t")
         theirs[name] = theirs[name] + b", " + value if name in theirs else value
     assert ours.headers == theirs
+
+
+def test_a_parameter_that_is_given_twice_is_nobodys_guess() -> None:
+    """The first or the last? Parsers differ, and so would transports."""
+    head = parse_head(b"GET /x?since=1&last=2&since=3&empty= HTTP/1.1\r\nHost: h")
+    assert head is not None
+    assert (head.one("last"), head.one("empty")) == ("2", "")
+    with pytest.raises(RequestError, match="since stands in the address more than once"):
+        head.one("since")
+
+
+def test_http_1_0() -> None:
+    """It needs no Host, and knows no WebSocket."""
+    head = parse_head(b"GET /x HTTP/1.0\r\nUpgrade: websocket\r\nConnection: upgrade")
+    assert head is not None
+    assert head.version == "1.0"
+    assert not head.is_websocket

@@ -24,7 +24,8 @@ from trunkline.client.requests import POLL_WAIT_S, EventStreamDriver, PollDriver
 from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
 from trunkline.core.attendance import parse_presence
-from trunkline.core.message import check_room, deeper_than
+from trunkline.core.json_text import deeper_than
+from trunkline.core.message import check_room
 from trunkline.core.position import NOW, parse_start
 from trunkline.errors import RequestError
 

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.core.grant import Grant
-from trunkline.core.message import check_json
+from trunkline.core.json_text import check_json
 from trunkline.errors import RequestError
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
 _ATTEMPT = re.compile(r"([A-Za-z0-9_-]{8,64})\.(0|[1-9][0-9]{0,14})\Z")
+WISHES_MAX = 100  # one for each room
 PRESENCE_BYTES_MAX = 1024  # a name, a colour and where somebody is in a document; more belongs in a room
 _DEPTH_MAX = 8
 
@@ -63,6 +64,11 @@ class Attendance(msgspec.Struct, frozen=True, gc=False):
     others: tuple[Attendance, ...] = ()
     attempt: Attempt | None = None
 
+    @property
+    def is_visible(self) -> bool:
+        """Whether others are told of it, in some room at least."""
+        return self.data is not None or any(other.data is not None for other in self.others)
+
     def within(self, room: str) -> Attendance:
         """How it attends this room."""
         if self.rooms is None or room in self.rooms:
@@ -73,26 +79,38 @@ class Attendance(msgspec.Struct, frozen=True, gc=False):
 NONE = Attendance()
 
 
-def parse_attendance(query: Iterable[tuple[str, str]]) -> Attendance:
+def parse_attendance(query: Iterable[tuple[str, str]], rooms_max: int = 100) -> Attendance:
     """How a URL says that its client takes part.
 
     `presence=1`, `presence=watch` or `presence={"name":"Ana"}`, and behind it with `in=a,b` where that holds, if not
     everywhere. There may be several of both. `client=ID` says whose connection this is, and `attempt=LIFE.N` which one.
 
+    Args:
+        rooms_max: So many rooms may be named behind all `in=` together.
+
     Raises:
-        RequestError: `bad_command`, `bad_json`, `too_large` or `too_deep`.
+        RequestError: `bad_command`, `too_many_rooms`, `bad_json`, `too_large` or `too_deep`.
     """
     client_id = attempt = None
     wishes: list[tuple[str, list[str]]] = []
     for name, value in query:
-        if name == "client" and client_id is None:
+        if name == "client":
+            if client_id is not None:
+                raise RequestError("bad_command", "client stands in the address more than once: give it once")
             client_id = value
-        elif name == "attempt" and attempt is None:
+        elif name == "attempt":
+            if attempt is not None:
+                raise RequestError("bad_command", "attempt stands in the address more than once: give it once")
             attempt = _parse_attempt(value)
         elif name == "presence" and value not in ("", "0", "false"):
             wishes.append((value, []))
         elif name == "in" and wishes:
+            named = sum(len(rooms) for _, rooms in wishes) + value.count(",") + 1
+            if named > rooms_max:
+                raise RequestError("too_many_rooms", f"in names {named} rooms, at most {rooms_max} are allowed")
             wishes[-1][1].extend(value.split(","))
+        if len(wishes) > WISHES_MAX:
+            raise RequestError("bad_command", f"presence stands in the address more than {WISHES_MAX} times")
     if client_id is not None and CLIENT_ID.match(client_id) is None:
         raise RequestError("bad_command", "client is 8 to 64 of A-Z a-z 0-9 _ -")
     wanted = [

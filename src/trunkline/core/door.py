@@ -97,13 +97,13 @@ class Door:
             if self._by_address[client] <= 0:
                 del self._by_address[client]
 
-    def request(self, client: str | None, now: float) -> None:
-        """Somebody asks for something.
+    def request(self, client: str | None, now: float, pieces: int = 1) -> None:
+        """Somebody asks for something that is so many pieces of work.
 
         Raises:
             RequestError: `rate_limited`.
         """
-        wait = 0.0 if client is None else self._requests.take(client, now)
+        wait = 0.0 if client is None else self._requests.take(client, now, pieces)
         if wait:
             raise too_fast("too many requests from one address", wait)
 

@@ -26,6 +26,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # One poll's answer. 1,000 messages of the maximal size would be 64 MiB, so the bytes bound it first.
     poll_messages_max: int = 1000
     poll_bytes_max: int = 1024 * 1024
+    # Answers to polls that clients have not taken yet, of all of them. The nearer it is, the smaller is a page: `next`
+    # goes on exactly, so nothing is lost by it.
+    unsent_bytes_max: int = 64 * 1024 * 1024
     poll_wait_s_max: float = 60.0
     # POST /publish: what one commit carries comfortably.
     publish_list_max: int = 1000

@@ -13,6 +13,14 @@ from collections.abc import Hashable
 from trunkline.errors import RequestError
 
 KEYS_MAX = 65_536
+# What is counted is work. A command, a request or a message is one piece; so many bytes or rooms are another one.
+BYTES_PER_PIECE = 16 * 1024
+ROOMS_PER_PIECE = 10
+
+
+def work(size: int = 0, rooms: int = 0) -> int:
+    """Return how many pieces of work something of so many bytes and rooms is."""
+    return 1 + size // BYTES_PER_PIECE + rooms // ROOMS_PER_PIECE
 
 
 def too_fast(what: str, wait_s: float) -> RequestError:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from trunkline.core.message import check_json
+from trunkline.core.json_text import check_json
 from trunkline.errors import RequestError
 
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,64}\Z")

@@ -26,6 +26,8 @@ from trunkline.transports.sse import EventStream
 from trunkline.wire import envelope, sse
 from trunkline.wire.credentials import Credentials
 
+END_OF_INPUT = "trunkline.end_of_input"  # an extension of our server's scopes: set when the client sends no more
+
 
 class _Outbox:
     """What a connection's task is to send next."""
@@ -219,6 +221,19 @@ class AsgiEventStream(EventStream):
 
 
 async def disconnected(request: Request) -> None:
-    """Wait until the client of a request has gone."""
+    """Wait until the client of a request has gone, or has ended its side of the connection."""
+    ended = request.scope.get("extensions", {}).get(END_OF_INPUT)
+    if ended is None:
+        await _gone(request)
+        return
+    tasks = [asyncio.ensure_future(_gone(request)), asyncio.ensure_future(ended.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

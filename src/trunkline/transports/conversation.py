@@ -16,9 +16,10 @@ from trunkline.access import forbidden
 from trunkline.core.attendance import NONE, Attendance, lasting_member
 from trunkline.core.cursor import Cursor
 from trunkline.core.grant import ANYBODY, Action, Grant
+from trunkline.core.json_text import check_json
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
-from trunkline.core.rate import Bucket, too_fast
+from trunkline.core.rate import Bucket, too_fast, work
 from trunkline.core.room import Room
 from trunkline.core.session import (
     COMMANDS,
@@ -202,7 +203,7 @@ class Conversation(Stream):
         if self._parked is not None:
             self._parked.append(text)
             return
-        wait = self._too_fast()
+        wait = self._too_fast(work(len(text)))
         if wait:
             self._park()
             asyncio.get_running_loop().call_later(wait, self._unpark)
@@ -245,12 +246,12 @@ class Conversation(Stream):
                 brought = self.hub.access.nothing._replace(token=decision.token)
             self._wait_for(self._identify(brought))
 
-    def _too_fast(self) -> float:
+    def _too_fast(self, cost: float) -> float:
         if self._pace is None:
             return 0.0
         limits = self.hub.limits
         burst = limits.commands_per_connection_burst
-        return self._pace.take(limits.commands_per_connection_s, burst, time.monotonic())
+        return self._pace.take(limits.commands_per_connection_s, burst, time.monotonic(), cost)
 
     def _if_allowed(self, action: Action, wanted: Publish | Signalling | MarkSeen) -> None:
         may = self.hub.access.may_now(self.grant, action, wanted.room)
@@ -348,17 +349,19 @@ class Conversation(Stream):
             self._refuse(error, "presence", room)
 
     def _publish(self, publish: Publish) -> None:
+        limits = self.hub.limits
         try:
             self._take_turn(publish)
-            self.hub.access.publishing(self.grant, self.client)
+            self.hub.access.publishing(self.grant, self.client, work(len(publish.json)))
+            json = check_json(publish.json, limits.message_bytes_max, limits.json_depth_max)
         except TrunklineError as error:
             self._refuse_publish(error, publish.room, publish.id)
             return
         self._in_flight += 1
-        if self._in_flight >= self.hub.limits.in_flight_per_connection_max and not self._starved:
+        if self._in_flight >= limits.in_flight_per_connection_max and not self._starved:
             self._starved = True
             self.hold()
-        draft = Draft(publish.room, publish.id, self.grant.user, now_ms(), publish.json)
+        draft = Draft(publish.room, publish.id, self.grant.user, now_ms(), json)
         self.hub.submit(draft, self._answer)
 
     def _take_turn(self, publish: Publish) -> None:

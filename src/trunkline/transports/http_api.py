@@ -10,7 +10,7 @@ import html
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -27,15 +27,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from trunkline.auth import TICKET_S
 from trunkline.core.attendance import Attendance, lasting_member, member_of, parse_attendance
 from trunkline.core.grant import ANYBODY, Action, Grant
+from trunkline.core.json_text import check_json
 from trunkline.core.mark import check_offset
-from trunkline.core.message import check_id, check_json, check_room, check_rooms
+from trunkline.core.message import check_id, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_joins, parse_since, parse_start
+from trunkline.core.rate import work
 from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import POLL_DEFAULT, Hub, Reached
@@ -43,9 +45,18 @@ from trunkline.live import LEASE_S, Live, now_ms
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.stream import welcome_body
 from trunkline.wire import envelope, poll, sse
-from trunkline.wire.request import RequestHead, wants_events
+from trunkline.wire.body_text import JSON, TEXT, check_json_charset, decode_text, parse_content_type
+from trunkline.wire.request import RequestHead
 
-JSON = "application/json"
+# Pages of ours need nothing from elsewhere, run no script that is written into them, and stand in no other page.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'self'; form-action 'self';"
+    " object-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+PIECE_BYTES = 64 * 1024  # of an answer: a client that takes it slowly holds no more than that in our socket's buffer
+BITE_BYTES = 16 * 1024  # of a list that is checked, before others have their turn
 log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
@@ -129,7 +140,7 @@ def build_app(hub: Hub) -> Starlette:
         HTTPException: on_http_error,
         ClientDisconnect: on_disconnect,
     }
-    middleware = [Middleware(_QuietEnd, hub=hub), Middleware(_Door, api=api)]
+    middleware = [Middleware(_NoSniffing), Middleware(_QuietEnd, hub=hub), Middleware(_Door, api=api)]
     allowed = hub.access.origins.allowed
     if allowed:
         middleware.insert(  # outermost: a listed page may read every answer, also that it asks too often
@@ -143,7 +154,10 @@ def build_app(hub: Hub) -> Starlette:
                 max_age=600,
             ),
         )
-    return Starlette(routes=routes, middleware=middleware, lifespan=hub.lifespan, exception_handlers=handlers)
+    app = Starlette(routes=routes, middleware=middleware, lifespan=hub.lifespan, exception_handlers=handlers)
+    # A slash too many is another address. A redirect would lose a POST, and is made from whatever Host was sent.
+    app.router.redirect_slashes = False
+    return app
 
 
 _KNOCKED = "trunkline.knocked"
@@ -165,6 +179,21 @@ class _Door:
                 return
             scope[_KNOCKED] = True
         await self._app(scope, receive, send)
+
+
+class _NoSniffing:
+    """What an answer is, its Content-Type says; browsers are not to guess."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        await self._app(scope, receive, send_marked if scope["type"] == "http" else send)
 
 
 class _QuietEnd:
@@ -246,35 +275,57 @@ class Api:
         await self._started()
         if request.method == "POST":
             return await self._post(request, room)
-        guest = await self._guest(request, "read", [room])
-        attendance = await self._attendance(request, guest, [room])
-        since, last = _since(request)
-        if _is_sse(request):
+        head = _head(request)
+        attendance = self._attendance_of(head)
+        guest = await self._guest(head, request, "read", [room], changes=attendance.is_visible)
+        await self._check_watching(guest, attendance, [room])
+        since, last = _since(head)
+        if head.is_sse:
             return self._events(request, guest, [(room, parse_start(since, last, NOW))], attendance, many=False)
         start = parse_start(since, last, POLL_DEFAULT)
-        wait_s, poller = self._wait(request), guest.poller(request, attendance)
-        if poller is not None:
-            work = self._poll_live([(room, start)], self._limit(request), wait_s, poller)
-            ([page], live) = await (guest.stay(request, work) if wait_s else work)
-            return _json(poll.encode_page(page, live))
-        plain = hub.page_at(room, start, limit=self._limit(request), wait_s=wait_s)
-        return _json(poll.encode_page(await (guest.stay(request, plain) if wait_s else plain)))
+        limit, wait_s, poller = self._limit(head), self._wait(head), guest.poller(head, attendance)
+
+        async def poll_once(wait_s: float) -> Response:
+            if poller is not None:
+                [page], live = await self._poll_live([(room, start)], limit, wait_s, poller)
+                return self._answer(poll.encode_page(page, live))
+            page = await hub.page_at(room, start, limit=limit, bytes_max=self._poll_bytes, wait_s=wait_s)
+            return self._answer(poll.encode_page(page))
+
+        return await (guest.stay(request, poll_once, wait_s) if wait_s else poll_once(0))
 
     async def connect(self, request: Request) -> ASGIApp:
         """`/connect`: many rooms at once."""
         await self._started()
-        joins = self._joins(request, NOW if _is_sse(request) else POLL_DEFAULT)
+        head = _head(request)
+        joins = self._joins(head, NOW if head.is_sse else POLL_DEFAULT)
         if not joins:
             raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
+        attendance = self._attendance_of(head)
         rooms = [name for name, _ in joins]
-        guest = await self._guest(request, "read", rooms)
-        attendance = await self._attendance(request, guest, rooms)
-        if _is_sse(request):
+        guest = await self._guest(head, request, "read", rooms, changes=attendance.is_visible)
+        await self._check_watching(guest, attendance, rooms)
+        if head.is_sse:
             return self._events(request, guest, joins, attendance, many=True)
-        wait_s, poller = self._wait(request), guest.poller(request, attendance)
-        work = self._poll_live(joins, self._limit(request), wait_s, poller)
-        pages, live = await (guest.stay(request, work) if wait_s else work)
-        return _json(poll.encode_pages(pages, live))
+        limit, wait_s, poller = self._limit(head), self._wait(head), guest.poller(head, attendance)
+
+        async def poll_once(wait_s: float) -> Response:
+            pages, live = await self._poll_live(joins, limit, wait_s, poller)
+            return self._answer(poll.encode_pages(pages, live))
+
+        return await (guest.stay(request, poll_once, wait_s) if wait_s else poll_once(0))
+
+    @property
+    def _poll_bytes(self) -> int:
+        """The largest page that may be answered with now: the more of them are on their way, the smaller."""
+        limits = self._hub.limits
+        return max(
+            min(limits.poll_bytes_max, PIECE_BYTES), min(limits.poll_bytes_max, self._hub.unsent_bytes_left // 4)
+        )
+
+    def _answer(self, body: bytes) -> Response:
+        """A poll's answer. Large ones are sent in pieces."""
+        return _json(body) if len(body) <= PIECE_BYTES else _InPieces(self._hub, body)
 
     async def _poll_live(
         self, joins: list[tuple[str, Start]], limit: int, wait_s: float, poller: _Poller | None
@@ -297,12 +348,13 @@ class Api:
             if poller is not None:
                 poller.depart()
 
-    async def _attendance(self, request: Request, guest: _Guest, rooms: Iterable[str]) -> Attendance:
-        attendance = _attendance(request)
+    def _attendance_of(self, head: RequestHead) -> Attendance:
+        return parse_attendance(head.query, self._hub.limits.rooms_per_connection_max)
+
+    async def _check_watching(self, guest: _Guest, attendance: Attendance, rooms: Iterable[str]) -> None:
         for room in rooms:
             if attendance.within(room).watch:
                 await self._hub.access.check(guest.grant, "presence", room)
-        return attendance
 
     def _events(
         self, request: Request, guest: _Guest, joins: list[tuple[str, Start]], attendance: Attendance, *, many: bool
@@ -314,13 +366,21 @@ class Api:
         stream.admit(guest.grant)
         return _Events(stream, joins, many=many)
 
-    async def _guest(self, request: Request, action: Action, rooms: Iterable[str]) -> _Guest:
-        """Whose request this is, if it may come in and do this in all these rooms."""
-        access = self._hub.access
-        head, client = _head(request), self._client(request)
-        if not request.scope.get(_KNOCKED):
-            access.knock(client)  # an endpoint of another application
-        access.origins.check(head)
+    async def _guest(
+        self, head: RequestHead, request: Request, action: Action, rooms: Sequence[str], *, changes: bool = False
+    ) -> _Guest:
+        """Whose request this is, if it may come in and do this in all these rooms.
+
+        Args:
+            changes: It is a GET that others notice.
+        """
+        access, client = self._hub.access, self._client(request)
+        pieces = work(rooms=len(rooms)) - bool(
+            request.scope.get(_KNOCKED)
+        )  # not so at an endpoint of another application
+        if pieces:
+            access.knock(client, pieces)
+        access.origins.check(head, changes=changes)
         grant = await access.grant(access.credentials(head, client))
         for room in rooms:
             await access.check(grant, action, room)
@@ -347,13 +407,13 @@ class Api:
     async def ticket(self, request: Request) -> Response:
         """`POST /tickets`: a single-use ticket for whoever sends this, worth what their token is worth."""
         await self._started()
-        guest = await self._guest(request, "read", [])
+        guest = await self._guest(_head(request), request, "read", [])
         body = {"ticket": self._hub.access.ticket(guest.grant), "expires_in_s": TICKET_S}
         return _json(_encode(body), 201)
 
     async def renew(self, request: Request) -> Response:
         """`POST /sessions/{session}/auth`: a newer token for a stream that is open."""
-        guest = await self._guest(request, "read", [])
+        guest = await self._guest(_head(request), request, "read", [])
         if not await self._hub.renew(request.path_params["session"], guest.grant):
             raise RequestError("not_found", "you have no open stream of that name")
         return _json(envelope.authenticated(guest.grant, now_ms()))
@@ -374,7 +434,7 @@ class Api:
 
     async def _order(self, request: Request) -> _Order:
         await self._started()
-        guest = await self._guest(request, "admin", ["*"])
+        guest = await self._guest(_head(request), request, "admin", ["*"])
         if not self._hub.access.required:
             raise RequestError("unsupported", "this server asks nobody who they are, so there are no users")
         body = await _body(request, self._hub.limits.envelope_bytes_max)
@@ -384,7 +444,7 @@ class Api:
 
     async def _pages(self, joins: list[tuple[str, Start]], limit: int) -> list[poll.Page]:
         """A page of each room, together within the bounds of one."""
-        left = self._hub.limits.poll_bytes_max
+        left = self._poll_bytes
         pages = []
         for room, start in joins:
             page = await self._hub.page_at(room, start, limit=limit if left > 0 else 0, bytes_max=left)
@@ -398,8 +458,8 @@ class Api:
         hub, limits = self._hub, self._hub.limits
         await self._started()
         room = check_room(request.path_params["room"])
-        guest = await self._guest(request, "signal", [room])
-        attendance = _attendance(request)
+        guest = await self._guest(_head(request), request, "signal", [room])
+        attendance = self._attendance_of(_head(request))
         body = await _body(request, limits.envelope_bytes_max + SIGNAL_BYTES_MAX)
         asked = _decoded(_decode_signal, body, '{"name": …, "data"?: …}')
         name, text = check_signal(asked.name, bytes(asked.data))
@@ -414,9 +474,9 @@ class Api:
         """`GET /rooms/{room}/presence`: who is there. `DELETE`: whoever polls does so no longer."""
         await self._started()
         room = check_room(request.path_params["room"])
-        guest = await self._guest(request, "presence", [room])
+        guest = await self._guest(_head(request), request, "presence", [room])
         if request.method == "DELETE":
-            attendance = _attendance(request)
+            attendance = self._attendance_of(_head(request))
             self._hub.live.leave(room, lasting_member(guest.grant, attendance), attendance.client_id or "")
             return Response(status_code=204)
         missing = [] if self._hub.nodes is None else self._hub.nodes.missing
@@ -427,10 +487,10 @@ class Api:
         await self._started()
         room = check_room(request.path_params["room"])
         if request.method != "POST":
-            await self._guest(request, "presence", [room])
+            await self._guest(_head(request), request, "presence", [room])
             return _json(envelope.seen_body(room, await self._hub.live.seen(room)))
-        guest = await self._guest(request, "read", [room])
-        member = lasting_member(guest.grant, _attendance(request))
+        guest = await self._guest(_head(request), request, "read", [room])
+        member = lasting_member(guest.grant, self._attendance_of(_head(request)))
         body = await _body(request, self._hub.limits.envelope_bytes_max)
         offset = check_offset(_decoded(_decode_seen, body, '{"offset": …}').offset)
         await self._still(guest, "read", [room])
@@ -443,23 +503,31 @@ class Api:
         rooms = check_rooms(request.query_params.getlist("room"), self._hub.limits.rooms_per_connection_max)
         if not rooms:
             raise RequestError("room_required", "name the rooms: /unread?room=a&room=b")
-        guest = await self._guest(request, "read", rooms)
-        member = lasting_member(guest.grant, _attendance(request))
+        guest = await self._guest(_head(request), request, "read", rooms)
+        member = lasting_member(guest.grant, self._attendance_of(_head(request)))
         return _json(envelope.unread_body(await self._hub.live.unread(member, rooms)))
 
     async def publish(self, request: Request) -> Response:
         """`POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
         limits = self._hub.limits
         await self._started()
-        guest = await self._guest(request, "write", [])
+        guest = await self._guest(_head(request), request, "write", [])
         body = await _body(request, limits.publish_list_max * 1024 + limits.message_bytes_max)
         posts = _decoded(_decode_posts, body, "a list of {room, data, id?}")
         if len(posts) > limits.publish_list_max:
             raise RequestError("too_large", f"{len(posts)} messages, at most {limits.publish_list_max} allowed")
-        # Checked as a whole before the first is stored, so that a typing error stores nothing.
-        checked = [(check_room(post.room or ""), *self._check(post)) for post in posts]
+        await self._still(guest, "write", dict.fromkeys(check_room(post.room or "") for post in posts))
+        self._hub.access.publishing(guest.grant, guest.client, len(posts) + work(len(body)) - 1)
+        # Checked as a whole before the first is stored, so that a typing error stores nothing; and in bites, because
+        # others wait meanwhile.
+        checked, size = [], 0
+        for post in posts:
+            checked.append((post.room or "", *self._check(post)))
+            size += len(checked[-1][2])
+            if size > BITE_BYTES:
+                size = 0
+                await asyncio.sleep(0)
         await self._still(guest, "write", dict.fromkeys(room for room, _, _ in checked))
-        self._hub.access.publishing(guest.grant, guest.client, len(checked))
         results = await asyncio.gather(
             *[self._hub.append(room, post_id, guest.grant.user, text) for room, post_id, text in checked],
             return_exceptions=True,
@@ -480,7 +548,7 @@ class Api:
         """`/healthz`: whether this worker serves; and to whoever may see it, what it has seen so far."""
         answer: dict[str, Any] = {"status": "draining" if self._hub.draining else "ok"}
         try:
-            await self._guest(request, "admin", ["*"])
+            await self._guest(_head(request), request, "admin", ["*"])
         except TrunklineError:
             pass
         else:
@@ -490,8 +558,8 @@ class Api:
     async def whoami(self, request: Request) -> Response:
         """`/whoami`: whom the server takes this for, for clients that have no stream to be told by."""
         await self._started()
-        guest = await self._guest(request, "read", [])
-        member = member_of(guest.grant, _attendance(request).client_id or guest.session)
+        guest = await self._guest(_head(request), request, "read", [])
+        member = member_of(guest.grant, self._attendance_of(_head(request)).client_id or guest.session)
         return _json(welcome_body(self._hub, guest.session, guest.grant, member))
 
     async def alive(self, _: Request) -> Response:
@@ -514,36 +582,37 @@ class Api:
             access.knock(client)
             access.origins.check(head)
             if "room" in socket.path_params:
-                since, last = socket.query_params.get("since"), socket.query_params.get("last")
-                joins = [(check_room(socket.path_params["room"]), parse_start(since, last, NOW))]
+                joins = [(check_room(socket.path_params["room"]), parse_start(*_since(head), NOW))]
             else:
-                joins = self._joins(socket, NOW)
-            attendance = _attendance(socket)
+                joins = self._joins(head, NOW)
+            access.knock(client, work(rooms=len(joins)) - 1)
+            attendance = self._attendance_of(head)
+            brought = access.credentials(head, client)
         except RequestError as error:
             access.refusals[error.code] += 1
             headers = dict(error_headers(error))
             await socket.send_denial_response(_json(envelope.problem(error), error.status, headers))
             return
-        await AsgiWebSocket(hub, socket, client).run(access.credentials(head, client), joins, attendance)
+        await AsgiWebSocket(hub, socket, client).run(brought, joins, attendance)
 
     async def _post(self, request: Request, room: str) -> Response:
         limits = self._hub.limits
-        guest = await self._guest(request, "write", [room])
+        guest = await self._guest(_head(request), request, "write", [room])
+        media_type, charset = parse_content_type(request.headers.get("content-type", ""))
+        if media_type not in (JSON, TEXT, ""):
+            raise RequestError("unsupported_media_type", f"send {JSON} or {TEXT}, not {media_type!r}")
         body = await _body(request, limits.message_bytes_max + limits.envelope_bytes_max)
-        media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        await self._still(guest, "write", [room])
+        self._hub.access.publishing(guest.grant, guest.client, work(len(body)))
         if media_type == JSON:
+            check_json_charset(charset)
             post = _decoded(_decode_post, body, '{"data": …, "id"?: …}')
-        elif media_type in ("text/plain", ""):
-            try:
-                post = Post(msgspec.Raw(_encode(body.decode())))
-            except UnicodeDecodeError:
-                raise RequestError("bad_json", "the text is not UTF-8") from None
+        elif not body and not media_type:
+            raise RequestError("bad_json", f"there is nothing to publish: send {JSON} or {TEXT}")
         else:
-            raise RequestError("unsupported_media_type", f"send {JSON} or text/plain, not {media_type!r}")
+            post = Post(msgspec.Raw(_encode(decode_text(body, charset))))
         post.id = request.headers.get("idempotency-key", post.id)
         post_id, text = self._check(post)
-        await self._still(guest, "write", [room])
-        self._hub.access.publishing(guest.grant, guest.client)
         receipt = await self._hub.append(room, post_id, guest.grant.user, text)
         return _json(_encode(receipt), 200 if receipt.duplicate else 201)
 
@@ -553,15 +622,15 @@ class Api:
             check_id(post.id, limits.id_bytes_max)
         return post.id, check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
 
-    def _joins(self, request: Request | WebSocket, default: Start) -> list[tuple[str, Start]]:
-        named = request.query_params.getlist("room")
-        return parse_joins(named, *_since(request), self._hub.limits.rooms_per_connection_max, default)
+    def _joins(self, head: RequestHead, default: Start) -> list[tuple[str, Start]]:
+        named = [value for name, value in head.query if name == "room"]
+        return parse_joins(named, *_since(head), self._hub.limits.rooms_per_connection_max, default)
 
-    def _limit(self, request: Request) -> int:
-        return _number(request, "limit", 1, self._hub.limits.poll_messages_max, 100)
+    def _limit(self, head: RequestHead) -> int:
+        return _number(head, "limit", 1, self._hub.limits.poll_messages_max, 100)
 
-    def _wait(self, request: Request) -> float:
-        return _number(request, "wait", 0, int(self._hub.limits.poll_wait_s_max), 0)
+    def _wait(self, head: RequestHead) -> float:
+        return _number(head, "wait", 0, int(self._hub.limits.poll_wait_s_max), 0)
 
 
 class _Guest:
@@ -574,9 +643,9 @@ class _Guest:
         self.session = hub.session_id()
         self._ended: asyncio.Future[Any]
 
-    def poller(self, request: Request, attendance: Attendance) -> _Poller | None:
+    def poller(self, head: RequestHead, attendance: Attendance) -> _Poller | None:
         """What a poll wants to know beside messages, if anything."""
-        version = request.query_params.get("live")
+        version = head.one("live")
         if version is None and not attendance.watch:
             return None
         if attendance.data is None and not attendance.others:
@@ -585,15 +654,14 @@ class _Guest:
             member = lasting_member(self.grant, attendance)  # each poll would be somebody else
         return _Poller(self._hub.live, attendance, self.grant, member, version or "")
 
-    async def stay(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for this, unless they go, or their time here is over, before.
+    async def stay(self, request: Request, ask: Callable[[float], Awaitable[T]], wait_s: float) -> T:
+        """What *ask* comes to within *wait_s*; at once, if the client has ended its side of the connection, or is gone.
 
         Raises:
-            RequestError: They may not stay.
-            ClientDisconnect: They have gone.
+            RequestError: Their time here is over.
         """
         self._ended = asyncio.get_running_loop().create_future()
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(ask(wait_s))
         gone = asyncio.ensure_future(disconnected(request))
         access = self._hub.access
         try:
@@ -601,9 +669,7 @@ class _Guest:
             await asyncio.wait((task, gone, self._ended), return_when=asyncio.FIRST_COMPLETED)
             if self._ended.done():
                 self._ended.result()
-            if not task.done():
-                raise ClientDisconnect
-            return task.result()
+            return task.result() if task.done() else await ask(0)
         finally:
             task.cancel()
             gone.cancel()
@@ -665,6 +731,29 @@ class _Poller:
         return poll.encode_live(following, self._member, self._grant, now_ms(), pages)
 
 
+class _InPieces(Response):
+    """A large answer, sent as its client takes it. What is not sent yet makes the answers to others smaller."""
+
+    def __init__(self, hub: Hub, body: bytes) -> None:
+        super().__init__(body, headers={"Cache-Control": "no-store"}, media_type=JSON)
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = memoryview(self.body)
+        unsent = len(body)
+        self._hub.unsent_bytes += unsent
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for at in range(0, len(body), PIECE_BYTES):
+                piece = bytes(body[at : at + PIECE_BYTES])
+                more = at + PIECE_BYTES < len(body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+                unsent -= len(piece)
+                self._hub.unsent_bytes -= len(piece)
+        finally:
+            self._hub.unsent_bytes -= unsent
+
+
 class _Events(Response):
     """An event stream as the response of an endpoint."""
 
@@ -684,7 +773,7 @@ def page(path: str) -> Handler:
 
     async def serve(request: Request) -> Response:
         base = html.escape(request.scope.get("root_path", "") + "/", quote=True)
-        return HTMLResponse(text.replace("<head>", f'<head>\n  <base href="{base}">', 1))
+        return HTMLResponse(text.replace("<head>", f'<head>\n  <base href="{base}">', 1), headers=PAGE_HEADERS)
 
     return serve
 
@@ -730,27 +819,20 @@ def _head(request: Request | WebSocket) -> RequestHead:
     for name, value in request.scope["headers"]:
         headers[name] = headers[name] + b", " + value if name in headers else value
     query = request.scope["query_string"].decode("latin-1")
-    return RequestHead(request.scope["path"], parse_qsl(query, keep_blank_values=True), headers)
+    version = request.scope.get("http_version", "1.1")
+    return RequestHead(request.scope["path"], parse_qsl(query, keep_blank_values=True), headers, version)
 
 
-def _is_sse(request: Request) -> bool:
-    return wants_events(request.headers.get("accept", "").encode("latin-1"))
-
-
-def _attendance(request: Request | WebSocket) -> Attendance:
-    return parse_attendance(request.query_params.multi_items())
-
-
-def _since(request: Request | WebSocket) -> tuple[str | None, str | None]:
+def _since(head: RequestHead) -> tuple[str | None, str | None]:
     """What says where to begin: of an event stream, what the browser remembers beats what the page asked for."""
-    last_event_id = request.headers.get("last-event-id")
-    if last_event_id and isinstance(request, Request) and _is_sse(request):
+    last_event_id = head.headers.get(b"last-event-id", b"").decode("latin-1") if head.is_sse else ""
+    if last_event_id:
         return last_event_id, None
-    return request.query_params.get("since"), request.query_params.get("last")
+    return head.one("since"), head.one("last")
 
 
-def _number(request: Request, name: str, low: int, high: int, default: int) -> int:
-    text = request.query_params.get(name)
+def _number(head: RequestHead, name: str, low: int, high: int, default: int) -> int:
+    text = head.one(name)
     if text is None:
         return default
     if not (len(text) <= 10 and text.isascii() and text.isdigit() and low <= int(text)):

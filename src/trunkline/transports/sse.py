@@ -21,7 +21,6 @@ _HEAD = b"".join(
     [
         b"HTTP/1.1 200 OK\r\n",
         *(f"{name}: {value}\r\n".encode() for name, value in sse.HEADERS),
-        b"Transfer-Encoding: chunked\r\n",
     ]
 )
 
@@ -171,18 +170,26 @@ class EventStream(Stream):
 
 
 class SseConnection(EventStream, asyncio.Protocol):
-    """One event stream on its own transport."""
+    """One event stream on its own transport.
 
-    __slots__ = ("_transport",)
+    Args:
+        chunked: Not so for a client of HTTP/1.0, whose body ends with the connection (RFC 9112 section 6.1).
+    """
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport, client: str | None = None) -> None:
+    __slots__ = ("_chunked", "_transport")
+
+    def __init__(
+        self, hub: Hub, transport: asyncio.Transport, client: str | None = None, *, chunked: bool = True
+    ) -> None:
         super().__init__(hub, client)
         self._transport = transport
+        self._chunked = chunked
 
     def respond(self, headers: list[tuple[str, str]]) -> None:
         """Send the head of the response: at once, before anything is known of the rooms."""
         more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
-        self._write(b"%b%b\r\n" % (_HEAD, more))
+        framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b"Connection: close\r\n"
+        self._write(b"%b%b%b\r\n" % (_HEAD, framing, more))
 
     def refuse(self, response: bytes) -> None:
         """Answer with something else than a stream."""
@@ -192,7 +199,8 @@ class SseConnection(EventStream, asyncio.Protocol):
     def dismiss(self, error: TrunklineError) -> None:
         self.hub.access.refusals[error.code] += 1
         self.part()
-        self._write(sse.chunk(sse.other_event(b"closed", envelope.problem_body(error))) + sse.LAST_CHUNK)
+        self.send(sse.other_event(b"closed", envelope.problem_body(error)))
+        self._finish()
         self._transport.close()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)  # whoever does not read is cut off
 
@@ -213,16 +221,20 @@ class SseConnection(EventStream, asyncio.Protocol):
         self.hub.access.door.leave(self.client)
 
     def notify(self, notice: Notice) -> None:
-        self._write(notice.encoded(sse.chunked_notice))
+        self._write(notice.encoded(sse.chunked_notice if self._chunked else sse.notice_events))
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
-        if self._positions is None:
+        if self._positions is None and self._chunked:
             self._transport.write(batch.encoded(sse.chunked_events))
         else:
             self.send(self.events(batch))
 
     def send(self, data: bytes) -> None:
-        self._write(sse.chunk(data))
+        self._write(sse.chunk(data) if self._chunked else data)
+
+    def _finish(self) -> None:
+        if self._chunked:
+            self._write(sse.LAST_CHUNK)
 
     def _write(self, data: bytes) -> None:
         """Write to a peer that may be gone already: then it is nothing (R58)."""
@@ -236,5 +248,6 @@ class SseConnection(EventStream, asyncio.Protocol):
         self._transport.abort()
 
     def drain(self, retry_after_ms: int) -> None:
-        self._write(sse.chunk(b"retry: %d\n\n" % retry_after_ms) + sse.LAST_CHUNK)
+        self.send(b"retry: %d\n\n" % retry_after_ms)
+        self._finish()
         self._transport.close()

@@ -49,11 +49,14 @@ def credentials(head: RequestHead, address: str, cookie: str | None) -> Credenti
 
     Args:
         cookie: Name of the cookie that holds a token, or None if cookies do not count.
+
+    Raises:
+        RequestError: `bad_command`: there are two of what there may be one of.
     """
-    token = _bearer(head) or _subprotocol(head) or head.first("token")
+    token = _bearer(head) or _subprotocol(head) or head.one("token")
     if token is None and cookie is not None:
         token = cookies(head).get(cookie)
-    ticket = head.first("ticket") if token is None else None
+    ticket = head.one("ticket") if token is None else None
     return Credentials(token or None, ticket or None, head, address)
 
 

@@ -40,8 +40,12 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
     allowed: tuple[str, ...] = ()
     loopback_only: bool = False
 
-    def check(self, head: RequestHead) -> None:
+    def check(self, head: RequestHead, *, changes: bool = False) -> None:
         """Let the request pass.
+
+        Args:
+            changes: It is a GET that others notice. A page of another site can have a browser make it, with the cookies
+                of whoever sits there, by a link: only what the browser says of that tells.
 
         Raises:
             RequestError: `bad_host` or `bad_origin`.
@@ -60,8 +64,15 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
             # Pages of other sites that do not read the answer (<img>, <script>) send no Origin; some browsers say so.
             site = head.headers.get(b"sec-fetch-site", b"none").lower()
             mode = head.headers.get(b"sec-fetch-mode", b"").lower()
-            if site in (b"cross-site", b"same-site") and mode != b"navigate":
+            if site in (b"cross-site", b"same-site") and (changes or mode != b"navigate"):
                 raise _refused("another site")
+            by_cookie = b"cookie" in head.headers and b"authorization" not in head.headers
+            if changes and by_cookie and b"sec-fetch-site" not in head.headers:
+                raise RequestError(
+                    "bad_origin",
+                    "a cookie alone does not show whose page wants others to be told of you: send an Origin, as"
+                    " browsers do, or a token in a header",
+                )
         elif not self.allows(origin.decode("latin-1"), host):
             raise _refused(origin.decode("latin-1")[:200])
 

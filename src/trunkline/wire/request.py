@@ -10,32 +10,40 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
+from trunkline.errors import RequestError
+
 # Field names are tokens (RFC 9110 section 5.6.2); values hold no control characters but tab (section 5.5).
 # Every quantifier is possessive: a head that does not match must be found out in one pass, whatever is in it.
 _FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)"
-_HEAD = re.compile(rb"GET (/[!-~]*+) HTTP/1\.1\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
+_HEAD = re.compile(rb"GET (/[!-~]*+) HTTP/(1\.[01])\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
 _FIELDS = re.compile(_FIELD)
 
 
 class RequestHead(NamedTuple):
-    """A GET over HTTP/1.1.
+    """The head of a request; what `parse_head` makes is that of a GET.
 
     Attributes:
         path: Percent-decoded.
         query: Decoded pairs, in order.
         headers: Lower-case names; values of repeated headers are joined with ", " (RFC 9110 section 5.3).
+        version: Of HTTP.
     """
 
     path: str
     query: list[tuple[str, str]]
     headers: dict[bytes, bytes]
+    version: str = "1.1"
 
-    def first(self, name: str) -> str | None:
-        """The first query parameter of this name."""
-        for key, value in self.query:
-            if key == name:
-                return value
-        return None
+    def one(self, name: str) -> str | None:
+        """Return the query parameter of this name; None if there is none.
+
+        Raises:
+            RequestError: `bad_command`: it is there more than once, and nobody can know which one was meant.
+        """
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise given_twice(name)
+        return values[0] if values else None
 
     def tokens(self, name: bytes) -> list[bytes]:
         """A comma-separated header, lower case."""
@@ -43,7 +51,8 @@ class RequestHead(NamedTuple):
 
     @property
     def is_websocket(self) -> bool:
-        return b"websocket" in self.tokens(b"upgrade") and b"upgrade" in self.tokens(b"connection")
+        upgrades = b"websocket" in self.tokens(b"upgrade") and b"upgrade" in self.tokens(b"connection")
+        return upgrades and self.version != "1.0"
 
     @property
     def is_sse(self) -> bool:
@@ -54,9 +63,24 @@ class RequestHead(NamedTuple):
         return b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
 
 
+_REFUSED = re.compile(rb"q\s*=\s*0(\.0{0,3})?\Z", re.IGNORECASE)
+
+
 def wants_events(accept: bytes) -> bool:
-    """Whether an Accept header asks for an event stream, and not only by a wildcard."""
-    return any(part.split(b";")[0].strip().lower() == b"text/event-stream" for part in accept.split(b","))
+    """Whether an Accept header asks for an event stream, and not only by a wildcard.
+
+    A weight of 0 means that the client will not have it (RFC 9110 section 12.4.2).
+    """
+    for part in accept.split(b","):
+        kind, *parameters = part.split(b";")
+        if kind.strip().lower() == b"text/event-stream":
+            return not any(_REFUSED.match(parameter.strip()) for parameter in parameters)
+    return False
+
+
+def given_twice(name: str) -> RequestError:
+    """The answer to a request that has a parameter twice."""
+    return RequestError("bad_command", f"{name} stands in the address more than once: give it once")
 
 
 def parse_head(head: bytes) -> RequestHead | None:
@@ -65,10 +89,11 @@ def parse_head(head: bytes) -> RequestHead | None:
     if match is None:
         return None
     headers: dict[bytes, bytes] = {}
-    for name, value in _FIELDS.findall(head, match.end(1) + len(" HTTP/1.1\r\n")):
+    for name, value in _FIELDS.findall(head, match.end(2) + len("\r\n")):
         name, value = name.lower(), value.rstrip(b" \t")
         headers[name] = headers[name] + b", " + value if name in headers else value
-    if b"host" not in headers:
+    version = match[2].decode("ascii")
+    if b"host" not in headers and version != "1.0":
         return None
     path, _, query = match[1].decode("ascii").partition("?")
-    return RequestHead(unquote(path), parse_qsl(query, keep_blank_values=True) if query else [], headers)
+    return RequestHead(unquote(path), parse_qsl(query, keep_blank_values=True) if query else [], headers, version)

@@ -16,6 +16,7 @@ HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
     ("Cache-Control", "no-cache, no-transform"),
     ("X-Accel-Buffering", "no"),
+    ("X-Content-Type-Options", "nosniff"),
 )
 KEEP_ALIVE = b":\n\n"
 RETRY_MS = 2000  # what EventSource waits before it comes back; browsers add no jitter of their own
