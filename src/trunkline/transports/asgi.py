@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Send
@@ -86,13 +87,10 @@ class AsgiWebSocket(Conversation):
             await asyncio.wait([sender, receiver], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.closed()
-            for task in (sender, receiver):
-                task.cancel()
-            for result in await asyncio.gather(sender, receiver, return_exceptions=True):
-                # A peer that went away while we were sending is no error (R58).
-                quiet = (OSError, RuntimeError, WebSocketDisconnect)
-                if isinstance(result, Exception) and not isinstance(result, quiet):
-                    raise result
+            for error in await cancelled(sender, receiver):
+                # A peer that went away while we were sending is no error.
+                if not isinstance(error, OSError | RuntimeError | WebSocketDisconnect):
+                    raise error
 
     async def _receive_all(self) -> None:
         while True:
@@ -226,12 +224,24 @@ async def disconnected(request: Request) -> None:
     if ended is None:
         await _gone(request)
         return
-    tasks = [asyncio.ensure_future(_gone(request)), asyncio.ensure_future(ended.wait())]
+    gone, ending = asyncio.ensure_future(_gone(request)), asyncio.ensure_future(ended.wait())
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([gone, ending], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
+        await cancelled(gone, ending)
+
+
+async def cancelled(*tasks: asyncio.Future[Any]) -> list[Exception]:
+    """Cancel tasks, wait for their end, and return what they raised.
+
+    Not by `asyncio.gather`: when the caller is cancelled meanwhile, that raises a CancelledError of its own, and anyio
+    (which Starlette's TestClient cancels us with) knows its own by their text.
+    """
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    raised = [None if task.cancelled() else task.exception() for task in tasks]
+    return [error for error in raised if isinstance(error, Exception)]
 
 
 async def _gone(request: Request) -> None:

@@ -42,7 +42,7 @@ from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import POLL_DEFAULT, Hub, Reached
 from trunkline.live import LEASE_S, Live, now_ms
-from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
+from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, cancelled, disconnected
 from trunkline.transports.stream import welcome_body
 from trunkline.wire import envelope, poll, sse
 from trunkline.wire.body_text import JSON, TEXT, check_json_charset, decode_text, parse_content_type
@@ -671,10 +671,8 @@ class _Guest:
                 self._ended.result()
             return task.result() if task.done() else await ask(0)
         finally:
-            task.cancel()
-            gone.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
             access.guests.leave(self)
+            await cancelled(task, gone)
 
     def dismiss(self, error: RequestError) -> None:
         if not self._ended.done():
