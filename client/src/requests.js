@@ -301,6 +301,12 @@ class Requests {
         (count) => count && this.event({ type: "unread", rooms: [count] }),
         (error) => this.refused(error, { about: type, room }),
       );
+    } else if (type === "unread") {
+      const rooms = /** @type {string[]} */ (body.rooms);
+      this.ask("unread", { query: rooms.map((one) => ["room", one]) }).then(
+        (counts) => this.event({ type: "unread", ...counts }),
+        (error) => this.refused(error, { about: "unread", room: String(rooms[0]) }),
+      );
     }
   }
 
@@ -407,7 +413,7 @@ export class Poll extends Requests {
       this.member = live.member;
       if (this.terms !== String(live.expires_at)) {
         this.terms = String(live.expires_at);
-        this.event({ type: "authenticated", user: live.user, member: live.member, expires_in_ms: live.expires_in_ms });
+        this.event({ type: "authenticated", user: live.user, member: live.member, expires_in_ms: live.expires_in_ms, retry_max_ms: live.retry_max_ms });
       }
       this.tell(gaps, messages, reading);
       for (const one of live.signals) if (one.member !== live.member) this.event({ type: "signal", ...one }, reading.get(one.room));

@@ -22,7 +22,8 @@ export const TRANSITIONS = {
 };
 
 const FIRST_DELAY_MS = 500; // the ceiling of the first retry; full jitter below it
-const LONGEST_DELAY_MS = 20_000;
+const LONGEST_DELAY_MS = 5000; // unless the server says that it has more clients than can come back in that time
+const SPREAD_MAX_MS = 60_000;
 const AWAY_DELAY_MS = 3000; // the longest, while somebody answers, and says that it is a matter of time
 const NEW_TRANSPORT_MS = 3000; // for a transport that has never worked here, so that the next one is tried in time
 const KNOWN_TRANSPORT_MS = 6000;
@@ -39,6 +40,7 @@ const PACE_MS = 25; // servers take 50 commands a second and 200 at once: we sta
 const BURST = 100;
 const REFRESH_MARGIN_MS = 30_000;
 const REFUSED_TOKENS_MAX = 2;
+const MOMENT_MS = 60_000; // for a token that is refused for a moment: longer than servers keep what they know of keys
 export const POSITION = /^(\w+)\.(\d+)$/;
 const FATAL_STATUS = new Set([400, 403, 404, 405, 409, 421, 426]);
 const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"]);
@@ -70,6 +72,9 @@ class Reading {
     this.offset = Number(offset);
     this.seen = -1;
     this.joined = false; // on this connection
+    this.counts = false; // the application wants to know how much was not seen
+    this.counted = false; // and has asked for it on this connection
+    this.seenTo = -1; // as the server has it
     this.told = true; // the connection knows what others are to be shown of us
     this.refused = false; // the room, or who is there; asked for again with a new token, or when what we say is new
   }
@@ -85,9 +90,9 @@ class Reading {
 export class Session {
   /**
    * @param {{transports: Transport[], first?: Transport, hasToken: boolean, outbox?: Draft[], outboxMax?: number,
-   *   random: () => number}} options `first`: the transport that worked last time
+   *   retryMaxMs?: number, random: () => number}} options `first`: the transport that worked last time
    */
-  constructor({ transports, first, hasToken, outbox = [], outboxMax = 1000, random }) {
+  constructor({ transports, first, hasToken, outbox = [], outboxMax = 1000, retryMaxMs, random }) {
     /** @type {State} */
     this.state = "idle";
     /** @type {Map<string, Reading>} */
@@ -106,6 +111,9 @@ export class Session {
     this.random = random;
     this.hasToken = hasToken;
     this.refusedTokens = 0;
+    this.refusedSince = 0; // a token, for a moment
+    this.retryMaxMs = retryMaxMs; // as the application wants it, or
+    this.spreadMs = LONGEST_DELAY_MS; // as the server does
     this.wantsToken = false;
     this.failures = 0;
     this.shortLives = 0;
@@ -156,6 +164,7 @@ export class Session {
         }
         break;
       case "seen": this.seen(input.room, input.offset); break;
+      case "count": this.count(input.room); break;
       case "event": this.heardAt = now; this.event(input.event); break;
       case "down": this.down(input.down); break;
       case "token": this.token(input.token); break;
@@ -209,7 +218,7 @@ export class Session {
     this.owedLefts.clear();
     this.there = new Map(this.rooms);
     for (const reading of this.rooms.values()) {
-      reading.joined = reading.refused = false;
+      reading.joined = reading.refused = reading.counted = false;
       reading.told = true;
     }
     this.do({ do: "open", transport: this.transport, joins: [...this.rooms.keys()].map((room) => this.joinOf(room)) });
@@ -247,7 +256,7 @@ export class Session {
   up() {
     this.home = this.index;
     this.known = true;
-    this.refusedTokens = 0;
+    this.refusedTokens = this.refusedSince = 0;
     this.upAt = this.now;
     this.go("up", `connected by ${this.transport}`);
     this.after(STABLE_MS, "stable");
@@ -267,8 +276,9 @@ export class Session {
   }
 
   /** What the server says of its end of the connection. Times are left, for clocks differ.
-   * @param {{expires_in_ms?: number | null, heartbeat?: {interval_s: number}}} terms */
-  terms({ expires_in_ms: left, heartbeat }) {
+   * @param {{expires_in_ms?: number | null, retry_max_ms?: number, heartbeat?: {interval_s: number}}} terms */
+  terms({ expires_in_ms: left, retry_max_ms: spread, heartbeat }) {
+    if (spread) this.spreadMs = Math.min(SPREAD_MAX_MS, Math.max(LONGEST_DELAY_MS, spread));
     if (heartbeat) this.silenceMs = Math.max(SILENCE_MS, 1500 * heartbeat.interval_s);
     // A stream that is opened anew has the same token: who opens often would never come to renew it.
     if (this.hasToken && left != null && this.now + left > this.endsAt + 1000) {
@@ -287,7 +297,7 @@ export class Session {
     const then = status ? (status === 401 ? "refresh" : FATAL_STATUS.has(status) ? "give up" : "retry") : afterClose(code);
     this.retryAfterMs = Math.max(this.retryAfterMs, retryAfterMs);
     this.away = status === 503 || code === 1013;
-    if (then === "give up" || (then === "refresh" && (!this.hasToken || ++this.refusedTokens > REFUSED_TOKENS_MAX))) {
+    if (then === "give up" || (then === "refresh" && !this.mayPass(retryAfterMs) && (!this.hasToken || ++this.refusedTokens > REFUSED_TOKENS_MAX))) {
       this.close("refused", text, then === "refresh" ? "unauthorized" : reason);
       return;
     }
@@ -319,9 +329,17 @@ export class Session {
     this.wait("fail", text);
   }
 
+  /** Whether the token was refused for a moment only: clocks differ, and keys take their time.
+   * @param {number} retryAfterMs */
+  mayPass(retryAfterMs) {
+    if (!retryAfterMs || !this.hasToken) return false;
+    this.refusedSince ||= this.now;
+    return this.now - this.refusedSince < MOMENT_MS;
+  }
+
   /** Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one. */
   delay() {
-    const longest = this.away ? AWAY_DELAY_MS : LONGEST_DELAY_MS;
+    const longest = this.retryMaxMs ?? (this.away ? AWAY_DELAY_MS : this.spreadMs);
     const ceiling = Math.min(longest, FIRST_DELAY_MS * 2 ** Math.min(this.failures++, 10));
     this.away = false;
     const ms = this.retryAfterMs + this.random() * ceiling;
@@ -414,6 +432,14 @@ export class Session {
     this.flush();
   }
 
+  /** From now on the application wants to know how much of a room was not seen. @param {string} room */
+  count(room) {
+    const reading = this.rooms.get(room);
+    if (!reading || reading.counts) return;
+    reading.counts = true;
+    this.flush();
+  }
+
   /** What was on its way has arrived. @param {string} room */
   noted(room) {
     const mark = this.marks.get(room);
@@ -450,6 +476,12 @@ export class Session {
       if (!this.spend()) break;
       this.signals.delete(key);
       this.do({ do: "send", command: { type: "signal", ...signal } });
+    }
+    for (const [room, reading] of this.rooms) {
+      if (!reading.counts || reading.counted || !this.there.has(room)) continue;
+      if (!this.spend()) break;
+      reading.counted = true;
+      this.do({ do: "send", command: { type: "unread", rooms: [room] } });
     }
     if (!this.paused) {
       for (const draft of this.outbox.values()) {
@@ -511,7 +543,7 @@ export class Session {
     if (this.state === "connecting" && event.type === "welcome") this.up();
     if (this.state === "connecting" && event.type === "error" && !event.room) {
       const code = ["unauthorized", "token_expired", "revoked"].includes(event.code) ? 4100 : 1011;
-      this.down({ code, reason: event.code, text: event.message });
+      this.down({ code, reason: event.code, text: event.message, retryAfterMs: event.retry_after_ms });
       return;
     }
     if (this.state !== "online") return;
@@ -534,9 +566,11 @@ export class Session {
         break;
       case "left": this.left(event.room); break;
       case "unread":
-        for (const { room } of event.rooms) {
-          this.noted(room);
-          this.tell(room, event);
+        for (const count of event.rooms) {
+          const reading = this.rooms.get(count.room);
+          if (reading) reading.seenTo = Math.max(reading.seenTo, count.seen);
+          this.noted(count.room);
+          this.tell(count.room, event);
         }
         break;
       case "pong": break;
@@ -596,6 +630,11 @@ export class Session {
       reading.offset = Number(offset);
     }
     this.do({ do: "tell", room, event });
+    if (event.type === "message" && reading.seenTo >= 0) {
+      const { offset: head } = event;
+      const unread = Math.max(0, head - reading.seenTo);
+      this.do({ do: "tell", room, event: { type: "unread", rooms: [{ room, head, seen: reading.seenTo, unread }] } });
+    }
   }
 
   // Time.

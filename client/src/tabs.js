@@ -3,7 +3,8 @@
 //
 // Every tab asks for news every 20 s, in its own name: so it holds its presence, and misses nothing for long. One tab,
 // whoever has the lock, also listens, and tells the others what it hears. What is told has an offset: a tab that finds
-// a hole before it asks at once. So it does not matter which tab listens, when another takes over, or what got lost.
+// a hole before it asks at once, and so do all when the tab that listens finds that the server is gone. So it does not
+// matter which tab listens, when another takes over, or what got lost.
 
 /** @import { Join, ServerEvent } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
@@ -74,9 +75,10 @@ class Tab extends Poll {
     }
   }
 
-  /** @param {{ask?: boolean, want?: string[][], event?: ServerEvent}} what */
-  told({ ask, want, event }) {
+  /** @param {{ask?: boolean, lost?: boolean, want?: string[][], event?: ServerEvent}} what */
+  told({ ask, lost, want, event }) {
     if (this.over) return;
+    if (lost) this.turnOver();
     if (ask) this.want();
     if (want) this.wants(want);
     if (event) this.hear(event);
@@ -113,6 +115,10 @@ class Tab extends Poll {
         }
       },
       down: (down) => {
+        if (down.unreachable) {
+          this.channel.postMessage({ lost: true });
+          this.turnOver(); // ask for ourselves, at once: that fails too, if there is nobody
+        }
         if (down.status === 401 || (down.code ?? 0) >= 4000) this.fail(down);
         else next(works || down.unreachable ? transport : "longpoll", AGAIN_MS * (1 + Math.random()));
       },

@@ -31,6 +31,8 @@ const UNPAIRED = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/; // a surrogate in JSON text:
  * @property {boolean} [share] Let the tabs of a browser share one connection where it is no WebSocket. By default yes.
  * @property {number} [outboxMax] How many messages may wait, 1000 by default.
  * @property {number} [pollMs] Between two short polls, 2000 by default.
+ * @property {number} [retryMaxMs] The longest pause before the next attempt to connect. By default 5000, or what the
+ *   server has said that it needs for all its clients to come back.
  * @property {string} [clientId] 8 to 64 of A-Z a-z 0-9 _ -: on servers that ask nobody who they are, whoever comes back
  *   with it is the same member. One connection may have it at a time. By default random.
  * @property {(change: Change) => void} [debug] Told of every change of state, with its reason.
@@ -75,11 +77,13 @@ class Emitter {
   }
 }
 
+/** @typedef {{message: Message, gap: Gap, joined: {room: string, epoch: string, head: number}, signal: Signal,
+ *   presence: Presence, seen: Seen, unread: Unread, error: Refusal}} RoomEvents */
+
 /**
  * One room. Events: `message`, `gap` (messages that cannot be had any more), `joined`, `presence` (after each change of
- * `members`), `signal`, `seen`, `unread`, `error` (it may not be read).
- * @extends {Emitter<{message: Message, gap: Gap, joined: {room: string, epoch: string, head: number}, signal: Signal,
- *   presence: Presence, seen: Seen, unread: Unread, error: Refusal}>}
+ * `members`), `signal`, `seen`, `unread` (how much was not seen), `error` (it may not be read).
+ * @extends {Emitter<RoomEvents>}
  */
 export class Room extends Emitter {
   /** @param {Client} client @param {string} name */
@@ -94,6 +98,14 @@ export class Room extends Emitter {
     this.keep = 0;
     /** Up to where each member has seen the room. @type {Map<string, number>} */
     this.marks = new Map();
+  }
+
+  /** Call `listener` at each event of this kind; returns how to stop that. Whoever listens to `unread` is told at once how
+   * much was not seen, and again with each message.
+   * @template {keyof RoomEvents} K @param {K} kind @param {(event: RoomEvents[K]) => void} listener */
+  on(kind, listener) {
+    if (kind === "unread") this.client.step({ type: "count", room: this.name });
+    return super.on(kind, listener);
   }
 
   /** Publish any JSON value; resolves with its offset once the log has it, whatever happens to the connection.
@@ -214,6 +226,7 @@ export class Client extends Emitter {
       hasToken: Boolean(options.getToken),
       outbox: /** @type {Draft[]} */ (options.persist ? this.load("outbox", "sessionStorage") ?? [] : []),
       outboxMax: options.outboxMax,
+      retryMaxMs: options.retryMaxMs,
       random: Math.random,
     });
     this.stopWatching = this.watch();

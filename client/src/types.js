@@ -16,7 +16,8 @@
  * @typedef {{state: State, reason: string, text: string, transport: Transport, retryMs?: number}} Change
  *
  * @typedef {{message_bytes: number, rooms: number, json_depth: number}} Limits
- * @typedef {{expires_in_ms?: number | null, heartbeat?: {interval_s: number}}} Terms how long a token is good yet
+ * @typedef {{expires_in_ms?: number | null, retry_max_ms?: number, heartbeat?: {interval_s: number}}} Terms how long a
+ *   token is good yet, and over how long clients are to come back if the server dies
  *
  * What a server says, whatever transport says it.
  * @typedef {({type: "welcome", user?: string | null, member?: string, limits?: Limits, session?: string} & Terms
@@ -47,7 +48,7 @@
  * @typedef {({type: "start"} | {type: "close"} | {type: "heard"}
  *   | {type: "join", room: string, options: JoinOptions} | {type: "leave", room: string}
  *   | {type: "publish", draft: Draft} | {type: "signal", room: string, name: string, data: any}
- *   | {type: "seen", room: string, offset: number}
+ *   | {type: "seen", room: string, offset: number} | {type: "count", room: string}
  *   | {type: "event", event: ServerEvent} | {type: "down", down: Down}
  *   | {type: "token", token: string} | {type: "no-token", final: boolean, text: string}
  *   | {type: "timer", name: TimerName} | {type: "wake", reason: string})} Input

@@ -283,8 +283,11 @@ class Access:
         return len(refused)
 
 
+_DEEDS = {"read": "read", "write": "publish to", "signal": "signal in", "presence": "be told who is in"}
+
+
 def forbidden(action: Action, room: str) -> RequestError:
     """The answer to whoever may not, the same whether the room exists or not."""
     if action == "admin":
         return RequestError("forbidden", "that takes a token of an administrator")
-    return RequestError("forbidden", f"you may not {action} {room}")
+    return RequestError("forbidden", f"you may not {_DEEDS[action]} {room}")

@@ -39,11 +39,13 @@ log = logging.getLogger("trunkline")
 
 SECRET_BYTES_MIN = 32  # RFC 7518 section 3.2: a key of the hash's size or larger
 USER_MAX = 255
+LEEWAY_S_MAX = 300.0  # RFC 7519 section 4.1.5: "usually no more than a few minutes"
 FOREVER = 253_402_300_800  # the year 10000
 JWKS_BYTES_MAX = 256 * 1024
 JWKS_TIMEOUT_S = 5.0
 JWKS_FRESH_S = 600.0  # a key that was withdrawn is refused after this long
 JWKS_STALE_S = 86_400.0  # an issuer that cannot be reached keeps its users for this long
+MOMENT_S = 60.0  # clients keep trying for so long with a token that is refused for a moment
 JWKS_RETRY_S = 10.0  # tokens with invented key names must not make us ask more often than this
 
 _BY_KEY_TYPE = {"RSA": ["RS256"], "EC": ["ES256"], "OKP": ["EdDSA"]}
@@ -58,6 +60,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         jwks_url: Where the issuer publishes its keys (RFC 7517); https, or http on loopback.
         issuer, audience: What `iss` and `aud` must be, if given.
         user_prefix: Put before `sub`, so that two issuers' users are never the same user.
+        leeway_s: By how many seconds the issuer's clock may be ahead of ours: a token counts so much before its `nbf`.
     """
 
     secret: str | None = None
@@ -67,6 +70,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     issuer: str | None = None
     audience: str | None = None
     user_prefix: str = ""
+    leeway_s: float = 10.0
 
     def __repr__(self) -> str:
         return f"Issuer(issuer={self.issuer!r})"
@@ -112,6 +116,10 @@ class JwtAuth:
                 except RequestError as error:
                     if refusal is None or error.code == "token_expired":
                         refusal = error
+        if refusal is None and key_id is not None and any(keys.learns for _, keys in self._verifiers):
+            # It may have been published a moment ago: issuers do that before they sign with it, more or less.
+            text = "no issuer has published the key of this token yet"
+            refusal = RequestError("unauthorized", text, round(JWKS_RETRY_S * 1000))
         raise refusal or RequestError("unauthorized", "the token is of no issuer, key or algorithm that counts here")
 
     async def verify(self, token: str) -> Grant:
@@ -180,6 +188,7 @@ def _decode(token: str, key: Any, algorithm: str, issuer: Issuer) -> dict[str, A
             algorithms=[algorithm],
             issuer=issuer.issuer,
             audience=issuer.audience,
+            leeway=issuer.leeway_s,
             options={
                 "require": ["exp", "sub"],
                 "verify_aud": issuer.audience is not None,
@@ -189,10 +198,22 @@ def _decode(token: str, key: Any, algorithm: str, issuer: Issuer) -> dict[str, A
         )
     except jwt.ExpiredSignatureError:
         raise RequestError("token_expired", "the token has expired: get a new one") from None
+    except jwt.ImmatureSignatureError:
+        raise _immature(token, issuer) from None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
         kind = type(error).__name__.removesuffix("Error")  # not its text, which may quote the token
         raise RequestError("unauthorized", f"the token is not valid here: {kind}") from None
     return claims
+
+
+def _immature(token: str, issuer: Issuer) -> RequestError:
+    """The answer to a token whose `nbf` is of the future, once its signature is known to be good."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    ahead_s = (_time(claims.get("nbf")) or FOREVER) - time.time() - issuer.leeway_s
+    if ahead_s > MOMENT_S:
+        return RequestError("unauthorized", "the token does not count yet, and will not for long")
+    text = f"the token does not count yet: the clock of its issuer is ahead of ours by more than {issuer.leeway_s:g} s"
+    return RequestError("unauthorized", text, max(100, round(ahead_s * 1000)))
 
 
 def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions | None = None) -> str:
@@ -227,6 +248,8 @@ def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions 
 class _FixedKey:
     """One key that does not change."""
 
+    learns = False
+
     def __init__(self, key: Any, algorithms: list[str]) -> None:
         self._key = key
         self._algorithms = algorithms
@@ -243,6 +266,8 @@ class _FixedKey:
 
 class Jwks:
     """The keys that one issuer publishes. Each issuer has its own, so a key is known by (issuer, url, key id)."""
+
+    learns = True
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -327,6 +352,8 @@ _Keys = _FixedKey | Jwks
 
 
 def _keys(issuer: Issuer) -> _Keys:
+    if not 0 <= issuer.leeway_s <= LEEWAY_S_MAX:
+        raise ConfigError(f"leeway_s is 0 to {LEEWAY_S_MAX:g} s, not {issuer.leeway_s:g}")
     given = [issuer.secret, issuer.secret_file, issuer.public_key_file, issuer.jwks_url]
     if sum(value is not None for value in given) != 1:
         raise ConfigError("an issuer has exactly one of secret, secret_file, public_key_file and jwks_url")

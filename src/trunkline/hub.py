@@ -63,6 +63,7 @@ from trunkline.core.room import Room
 from trunkline.core.signal import Signal, check_signal
 from trunkline.core.wall_clock import HOLD_S, WallClock
 from trunkline.errors import (
+    ConfigError,
     GapError,
     Overloaded,
     RequestError,
@@ -81,6 +82,8 @@ log = logging.getLogger("trunkline")
 T = TypeVar("T")
 
 READS_AT_ONCE = 8
+RETRY_MS_MIN, RETRY_MS_MAX = 5000, 60_000
+RECONNECTS_PER_S = 1000  # a fifth of what a core can take: what comes back wants to catch up, too
 TRIM_INTERVAL_S = 4.0
 EMPTY_ROOMS_AT_ONCE = 500
 RETRY_READ_S = 1.0
@@ -140,6 +143,7 @@ class Hub:
     Args:
         store: A store, or its URL: `sqlite:///PATH`, `memory:`, or a URL of Redis.
         durable: With a URL of SQLite: survive power loss too (see docs/durability.md).
+        retention: With a URL: how much of each room is kept.
         ping_interval_s, ping_timeout_s: How often each stream is pinged, and how long after that something must be
             heard from a WebSocket.
         auth: Whose tokens count. Without it, and without `authenticate`, anybody may do anything.
@@ -150,6 +154,9 @@ class Hub:
             and what they do in their own name is not limited.
         presence_grace_s: How long after the last connection of somebody who is present is gone, the others are told.
         pages: Serve the chat and the other pages, too.
+
+    Raises:
+        ConfigError: The store is none, settings contradict each other, or one of them does not go with a Store.
     """
 
     def __init__(
@@ -172,6 +179,8 @@ class Hub:
     ) -> None:
         if isinstance(store, str):
             store = open_store(store, retention or Retention(), durable=durable)
+        elif retention is not None or durable:
+            raise ConfigError("retention and durable go with the URL of a store: a Store of your own has its own")
         self.store = store
         self.limits = limits or Limits()
         self.tuning = tuning or Tuning()
@@ -314,6 +323,11 @@ class Hub:
             "this hub runs on another event loop: call hub.publish_sync(…) from other threads, or"
             " asyncio.run_coroutine_threadsafe(hub.publish(…), loop).result() with the loop that it was started on"
         )
+
+    @property
+    def retry_max_ms(self) -> int:
+        """Over how long the clients that are connected now are to spread their attempts to come back, if we die."""
+        return round(min(RETRY_MS_MAX, max(RETRY_MS_MIN, self.access.door.connections / RECONNECTS_PER_S * 1000)))
 
     @property
     def unsent_bytes_left(self) -> int:

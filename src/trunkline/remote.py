@@ -17,7 +17,7 @@ import msgspec
 CONNECT_S = 10.0
 SILENCE_S = 75.0  # longer than the server's keep-alive: a stream that says nothing for so long is dead
 BACKOFF_S = 0.5
-BACKOFF_S_MAX = 15.0
+BACKOFF_S_MAX = 5.0
 
 
 class RemoteError(Exception):

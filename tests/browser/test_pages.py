@@ -269,3 +269,117 @@ async def test_the_lab_shows_the_fallback(browser: Browser, server: Server) -> N
     await page.click("[data-trouble=tunnel]")
     await expect(way).to_have_text("by longpoll", timeout=WAIT_MS)
     await expect(wrong).to_have_text("0")
+
+
+async def test_what_is_typed_while_the_server_is_away(browser: Browser, server: Server) -> None:
+    """The ticker's page says so, keeps what was written in sight, also over a reload, and stores it when it can."""
+    page = await browser.new_page()
+    await page.goto(f"{server.url}/live")
+    state = page.locator("#state")
+    await expect(state).to_have_attribute("data-state", "open", timeout=WAIT_MS)
+    await expect(page.get_by_role("button", name="Try now")).to_be_hidden()
+    server.kill()
+    await expect(state).not_to_have_attribute("data-state", "open", timeout=3000)
+    await page.locator("#what").fill("the train is late")
+    await page.locator("#what").press("Enter")
+    await expect(page.locator("#news li.waiting")).to_contain_text("the train is late")
+    await expect(state).to_contain_text("1 waiting")
+    await expect(page.get_by_role("button", name="Try now")).to_be_visible(timeout=WAIT_MS)
+    server.start()
+    await page.reload()
+    await expect(page.locator("#news li:not(.waiting)")).to_have_count(1, timeout=WAIT_MS)
+    await expect(page.locator("#news")).to_contain_text("the train is late")
+    await expect(page.locator("#news li.waiting")).to_have_count(0)
+
+
+async def test_trying_now(browser: Browser, server: Server) -> None:
+    """Whoever does not want to wait for the next attempt asks for it, by keyboard, too."""
+    page = await enter(browser, server, "ana")
+    await page.clock.install()  # no attempt is made by itself
+    server.kill()
+    button = page.get_by_role("button", name="Try now")
+    await expect(button).to_be_visible(timeout=WAIT_MS)
+    server.start()
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open", timeout=WAIT_MS)
+    await expect(button).to_be_hidden()
+
+
+@pytest.mark.parametrize("address", ["/#%", "/#%E0%A4%A", "/#<script>alert(1)</script>", "/#no room"])
+async def test_an_address_that_names_no_room(browser: Browser, server: Server, address: str) -> None:
+    """The page works all the same; also if the address becomes one later."""
+    page = await browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    await page.goto(f"{server.url}{address}")
+    await page.locator("#name").fill("ana")
+    await page.locator("#room").fill("general")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open", timeout=WAIT_MS)
+    await page.evaluate("address => { location.hash = address; }", address[1:])
+    await say(page, "still here")
+    await sees(page, "still here")
+    assert errors == []
+
+
+async def test_data_of_any_kind(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
+    """What somebody else publishes into a room breaks no page."""
+    values = [None, 0, "", [], {}, {"name": None, "text": None}, {"home": 1, "away": [], "score": None}, [[None]]]
+    for path, room in (("/#general", "general"), ("/live", "scores"), ("/live", "notifications"), ("/lab", "")):
+        page = await browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        await page.add_init_script("sessionStorage.setItem('trunkline.name', 'ana')")
+        await page.goto(f"{server.url}{path}")
+        if path == "/lab":
+            async with page.expect_request(re.compile("/rooms/lab-")) as found:
+                pass
+            room = re.findall(r"/rooms/(lab-[^/?]+)", (await found.value).url)[0]
+        for value in values:
+            await publish(http, server.url, room, value)
+        if path == "/lab":
+            await expect(page.locator("[data-lane=WebSocket] [data-figure=messages]")).not_to_have_text(
+                re.compile("^[0-7]$"), timeout=WAIT_MS
+            )
+        elif path == "/#general":
+            await expect(page.locator("#messages .text")).to_have_count(len(values), timeout=WAIT_MS)
+        elif room == "notifications":
+            await expect(page.locator("#news li")).to_have_count(len(values), timeout=WAIT_MS)
+        assert errors == []
+        await page.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/live", "/lab"])
+async def test_pages_guard_themselves(browser: Browser, server: Server, http: aiohttp.ClientSession, path: str) -> None:
+    """They need nothing from elsewhere, run nothing that was written into them, and stand in no other page's frame."""
+    async with http.get(server.url + path) as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    page = await browser.new_page()
+    broken: list[str] = []
+    page.on("console", lambda message: broken.append(message.text) if "Content Security" in message.text else None)
+    await page.goto(server.url + path)
+    shown = {"/": "#name", "/live": "#state[data-state=open]", "/lab": "#way[data-state=open]"}[path]
+    await expect(page.locator(shown)).to_be_visible(timeout=WAIT_MS)
+    assert broken == []
+    await page.evaluate("document.body.append(Object.assign(document.createElement('script'), {textContent: 'x = 1'}))")
+    assert await page.evaluate("globalThis.x === undefined")
+    assert broken != []
+
+
+@pytest.mark.parametrize(
+    "path", ["/rooms/a", "/livez", "/openapi.yaml", "/trunkline.js", "/static/style.css", "/nothing"]
+)
+async def test_no_answer_is_to_be_guessed_at(server: Server, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(server.url + path) as response:
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    async with http.get(f"{server.url}/rooms/a", headers={"Accept": "text/event-stream"}) as response:
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    async with http.get(f"{server.url}/rooms/a%20b", headers={"Accept": "text/event-stream"}) as response:
+        assert response.status == 400
+        assert response.headers["X-Content-Type-Options"] == "nosniff"

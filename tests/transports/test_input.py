@@ -89,7 +89,9 @@ async def test_nothing_is_redirected(raw: Raw, method: str, target: str) -> None
 
 async def test_events_for_http_1_0(raw: Raw, server: Server, http: aiohttp.ClientSession) -> None:
     """No chunks (RFC 9112 section 6.1), and all that others get: messages, many rooms, and an end."""
-    raw.send("GET /connect?room=old&room=older&since=start HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+    raw.send(
+        "GET /connect?room=old&room=older&since=start HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+    )
     head = await raw.head()
     assert "transfer-encoding" not in head.lower()
     async with asyncio.timeout(WAIT_S):

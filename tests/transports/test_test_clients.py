@@ -14,17 +14,18 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it says which package it would rather be built on
     from starlette.testclient import TestClient
 
-HUBS = {
-    "alone": lambda hub: hub.app,
-    "mounted": lambda hub: Starlette(routes=[Mount("/", hub.app)], lifespan=hub.lifespan),
-    "fastapi": lambda hub: _fastapi(hub),
-}
-
 
 def _fastapi(hub: Hub) -> FastAPI:
     app = FastAPI(lifespan=hub.lifespan)
     app.mount("/", hub.app)
     return app
+
+
+HUBS = {
+    "alone": lambda hub: hub.app,
+    "mounted": lambda hub: Starlette(routes=[Mount("/", hub.app)], lifespan=hub.lifespan),
+    "fastapi": _fastapi,
+}
 
 
 @pytest.mark.parametrize("name", HUBS)

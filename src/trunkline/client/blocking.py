@@ -47,7 +47,7 @@ def publish(
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no http:// or https:// address")
     address = f"{url.rstrip('/')}/rooms/{urllib.parse.quote(room, safe='')}"
-    body = json.dumps({"id": id or secrets.token_hex(16), "data": data}, allow_nan=False).encode()
+    body = json.dumps({"id": secrets.token_hex(16) if id is None else id, "data": data}, allow_nan=False).encode()
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     end, delay = time.monotonic() + timeout_s, FIRST_DELAY_S
     while True:

@@ -25,7 +25,8 @@ from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
 from trunkline.core.attendance import parse_presence
 from trunkline.core.json_text import deeper_than
-from trunkline.core.message import check_room
+from trunkline.core.limits import Limits
+from trunkline.core.message import check_id, check_room
 from trunkline.core.position import NOW, parse_start
 from trunkline.errors import RequestError
 
@@ -157,6 +158,8 @@ class Room(_Emitter):
             self._queued = False
             self._queue.clear()
             self._behind = None
+        if kind == "unread":  # they are told at once, and again with each message
+            self._client.step({"type": "count", "room": self.name})
         return super().on(kind, listener)
 
     def __aiter__(self) -> Self:
@@ -230,6 +233,8 @@ class Client(_Emitter):
             the same member. One connection may have it at a time. By default random.
         outbox_max: How many messages may wait for their acks.
         poll_ms: Between two short polls.
+        retry_max_ms: The longest pause before the next attempt to connect. By default 5000, or what the server has said
+            that it needs for all its clients to come back.
 
     Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
 
@@ -247,6 +252,7 @@ class Client(_Emitter):
         client_id: str | None = None,
         outbox_max: int = 1000,
         poll_ms: int = 2000,
+        retry_max_ms: float | None = None,
     ) -> None:
         super().__init__()
         self._url = URL(re.sub("^ws", "http", url.rstrip("/")))
@@ -254,7 +260,7 @@ class Client(_Emitter):
             raise ValueError(f"{url!r} is no http:// or https:// address")
         self.user: str | None = None
         self.member = ""
-        self.client_id = client_id or secrets.token_hex(16)
+        self.client_id = secrets.token_hex(16) if client_id is None else client_id
         self._life = secrets.token_hex(8)
         self._attempts = itertools.count(1)
         self._get_token = get_token
@@ -274,6 +280,7 @@ class Client(_Emitter):
             transports,
             has_token=get_token is not None,
             outbox_max=outbox_max,
+            retry_max_ms=retry_max_ms,
             random=random.random,  # jitter, no secret
         )
 
@@ -343,7 +350,7 @@ class Client(_Emitter):
             raise ClientError("too_large", f"data of {len(text)} bytes, at most {limits['message_bytes']} allowed")
         if deeper_than(text, limits["json_depth"]):
             raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
-        message_id = id or secrets.token_hex(16)
+        message_id = secrets.token_hex(16) if id is None else _check_id(id)
         ack = self._acks.get((room, message_id))
         if ack is None:
             ack = self._acks[room, message_id] = asyncio.get_running_loop().create_future()
@@ -546,6 +553,13 @@ class Client(_Emitter):
 
 def _message(event: Json) -> Message:
     return Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
+
+
+def _check_id(message_id: str) -> str:
+    try:
+        return check_id(message_id, Limits().id_bytes_max)
+    except RequestError as error:
+        raise ClientError(error.code, str(error)) from None
 
 
 def _check_room(name: str) -> None:

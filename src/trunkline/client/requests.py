@@ -108,6 +108,8 @@ class Requests:
             self._spawn(self._command(f"rooms/{room}/signals", command))
         elif kind == "seen":
             self._farewell(self._command(f"rooms/{room}/seen", command))
+        elif kind == "unread":
+            self._spawn(self._count(command["rooms"]))
 
     def auth(self, token: str) -> None:
         self._token = token
@@ -184,6 +186,14 @@ class Requests:
         else:
             if count is not None:
                 self._event({"type": "unread", "rooms": [count]})
+
+    async def _count(self, rooms: list[str]) -> None:
+        try:
+            counts = await self._ask("unread", query=[("room", room) for room in rooms])
+        except Down as error:
+            self._refused(error, about="unread", room=rooms[0])
+        else:
+            self._event({"type": "unread", **counts})
 
     async def _renew(self) -> None:
         try:
@@ -515,7 +525,7 @@ class PollDriver(Requests):
         first, self._live = not self._live, live["next"]
         if first or live["expires_at"] != self._expires_at:
             self._expires_at = live["expires_at"]
-            terms = {name: live[name] for name in ("user", "member", "expires_in_ms")}
+            terms = {name: live.get(name) for name in ("user", "member", "expires_in_ms", "retry_max_ms")}
             self._event({"type": "authenticated", **terms})
         self._tell(answer["gaps"], answer["messages"], reading)
         for signal in live["signals"]:

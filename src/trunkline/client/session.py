@@ -25,7 +25,8 @@ TRANSITIONS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 FIRST_DELAY_MS = 500  # the ceiling of the first retry; full jitter below it
-LONGEST_DELAY_MS = 20_000
+LONGEST_DELAY_MS = 5000  # unless the server says that it has more clients than can come back in that time
+SPREAD_MAX_MS = 60_000
 AWAY_DELAY_MS = 3000  # the longest, while somebody answers, and says that it is a matter of time
 NEW_TRANSPORT_MS = 3000  # for a transport that has never worked here, so that the next one is tried in time
 KNOWN_TRANSPORT_MS = 6000
@@ -42,6 +43,7 @@ PACE_MS = 25  # servers take 50 commands a second and 200 at once: we stay under
 BURST = 100
 REFRESH_MARGIN_MS = 30_000
 REFUSED_TOKENS_MAX = 2
+MOMENT_MS = 60_000  # for a token that is refused for a moment: longer than servers keep what they know of keys
 FATAL_STATUS = frozenset({400, 403, 404, 405, 409, 421, 426})
 TEMPORARY = frozenset({"store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"})
 
@@ -59,6 +61,9 @@ class _Reading:
         self.offset = int(position[2]) if position else -1
         self.seen = -1
         self.joined = False  # on this connection
+        self.counts = False  # the application wants to know how much was not seen
+        self.counted = False  # and has asked for it on this connection
+        self.seen_to = -1  # as the server has it
         self.told = True  # the connection knows what others are to be shown of us
         self.refused = False  # the room, or who is there; asked for again with a new token, or when what we say is new
 
@@ -100,6 +105,7 @@ class Session:
         has_token: bool = False,
         outbox: Iterable[Json] = (),
         outbox_max: int = 1000,
+        retry_max_ms: float | None = None,
         random: Callable[[], float],
     ) -> None:
         self.state = "idle"
@@ -115,6 +121,9 @@ class Session:
         self._random = random
         self._has_token = has_token
         self._refused_tokens = 0
+        self._refused_since = 0.0  # a token, for a moment
+        self._retry_max_ms = retry_max_ms  # as the application wants it, or
+        self._spread_ms: float = LONGEST_DELAY_MS  # as the server does
         self._wants_token = False
         self._failures = 0
         self._short_lives = 0
@@ -167,6 +176,8 @@ class Session:
                 self._flush()
         elif kind == "seen":
             self._seen(given["room"], given["offset"])
+        elif kind == "count":
+            self._count(given["room"])
         elif kind == "event":
             self._heard_at = now
             self._event(given["event"])
@@ -219,7 +230,7 @@ class Session:
         self._owed_lefts.clear()
         self._there = dict(self.rooms)
         for reading in self.rooms.values():
-            reading.joined = reading.refused = False
+            reading.joined = reading.refused = reading.counted = False
             reading.told = True
         self._do("open", transport=self.transport, joins=[self._join_of(room) for room in self.rooms])
 
@@ -256,6 +267,7 @@ class Session:
         self._home = self._index
         self._known = True
         self._refused_tokens = 0
+        self._refused_since = 0.0
         self._up_at = self._now
         self._go("up", f"connected by {self.transport}")
         self._after(STABLE_MS, "stable")
@@ -276,6 +288,8 @@ class Session:
 
     def _terms(self, event: Json) -> None:
         """What the server says of its end of the connection. Times are left, for clocks differ."""
+        if event.get("retry_max_ms"):
+            self._spread_ms = min(SPREAD_MAX_MS, max(LONGEST_DELAY_MS, event["retry_max_ms"]))
         if "heartbeat" in event:
             self._silence_ms = max(SILENCE_MS, 1500 * event["heartbeat"]["interval_s"])
         left = event.get("expires_in_ms")
@@ -300,13 +314,13 @@ class Session:
             then = Then.REFRESH
         else:
             then = Then.GIVE_UP if status in FATAL_STATUS else Then.RETRY
-        self._retry_after_ms = max(self._retry_after_ms, down.get("retryAfterMs") or 0)
+        retry_after_ms = down.get("retryAfterMs") or 0
+        self._retry_after_ms = max(self._retry_after_ms, retry_after_ms)
         self._away = status == 503 or code == 1013
-        if then is Then.REFRESH and self._has_token:
+        refused = then is Then.REFRESH and not self._may_pass(retry_after_ms)
+        if refused and self._has_token:
             self._refused_tokens += 1
-        if then is Then.GIVE_UP or (
-            then is Then.REFRESH and (not self._has_token or self._refused_tokens > REFUSED_TOKENS_MAX)
-        ):
+        if then is Then.GIVE_UP or (refused and (not self._has_token or self._refused_tokens > REFUSED_TOKENS_MAX)):
             self._close("refused", text, "unauthorized" if then is Then.REFRESH else reason)
             return
         more = self._index + 1 < len(self._transports)
@@ -336,9 +350,18 @@ class Session:
         self._index = self._home
         self._wait("fail", text)
 
+    def _may_pass(self, retry_after_ms: float) -> bool:
+        """Whether the token was refused for a moment only: clocks differ, and keys take their time."""
+        if not retry_after_ms or not self._has_token:
+            return False
+        self._refused_since = self._refused_since or self._now
+        return self._now - self._refused_since < MOMENT_MS
+
     def _delay(self) -> int:
         """Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one."""
-        longest = AWAY_DELAY_MS if self._away else LONGEST_DELAY_MS
+        longest = AWAY_DELAY_MS if self._away else self._spread_ms
+        if self._retry_max_ms is not None:
+            longest = self._retry_max_ms
         ceiling = min(longest, FIRST_DELAY_MS * 2 ** min(self._failures, 10))
         self._failures += 1
         self._away = False
@@ -426,6 +449,14 @@ class Session:
         self._marks[room] = _Mark(offset, mark.sent if mark is not None else -1)
         self._flush()
 
+    def _count(self, room: str) -> None:
+        """From now on the application wants to know how much of a room was not seen."""
+        reading = self.rooms.get(room)
+        if reading is None or reading.counts:
+            return
+        reading.counts = True
+        self._flush()
+
     def _noted(self, room: str) -> None:
         """What was on its way has arrived."""
         mark = self._marks.get(room)
@@ -464,6 +495,13 @@ class Session:
                 break
             del self._signals[key]
             self._send("signal", **signal)
+        for room, reading in self.rooms.items():
+            if not reading.counts or reading.counted or room not in self._there:
+                continue
+            if not self._spend():
+                break
+            reading.counted = True
+            self._send("unread", rooms=[room])
         if not self._paused:
             for draft in self.outbox.values():
                 if draft.sent:
@@ -521,7 +559,8 @@ class Session:
             self._up()
         if self.state == "connecting" and kind == "error" and not event.get("room"):
             code = 4100 if event["code"] in ("unauthorized", "token_expired", "revoked") else 1011
-            self._down({"code": code, "reason": event["code"], "text": event["message"]})
+            after_ms = event.get("retry_after_ms")
+            self._down({"code": code, "reason": event["code"], "text": event["message"], "retryAfterMs": after_ms})
             return
         if self.state != "online":
             return
@@ -545,6 +584,9 @@ class Session:
             self._left(event["room"])
         elif kind == "unread":
             for count in event["rooms"]:
+                reading = self.rooms.get(count["room"])
+                if reading is not None:
+                    reading.seen_to = max(reading.seen_to, count["seen"])
                 self._noted(count["room"])
                 self._tell(count["room"], event)
         elif kind != "pong" and event.get("room") is not None:
@@ -600,6 +642,10 @@ class Session:
             reading.epoch = reading.joined_epoch = epoch
             reading.offset = int(offset)
         self._do("tell", room=room, event=event)
+        if kind == "message" and reading.seen_to >= 0:
+            head = event["offset"]
+            count = {"room": room, "head": head, "seen": reading.seen_to, "unread": max(0, head - reading.seen_to)}
+            self._do("tell", room=room, event={"type": "unread", "rooms": [count]})
 
     # Time.
 

@@ -28,7 +28,8 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         write: Publish.
         signal: Send what is not logged.
         presence: See who is there.
-        admin: Disconnect users and revoke tokens; only `*` means anything.
+        admin: Everything that there is to do, in all rooms, to disconnect users and revoke tokens; only `*` means
+            anything.
     """
 
     read: Patterns = ()
@@ -38,8 +39,8 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     admin: Patterns = ()
 
     def allows(self, action: Action, room: str) -> bool:
-        """Whether a pattern of this action matches the room."""
-        return any(matches(pattern, room) for pattern in getattr(self, action))
+        """Whether a pattern of this action matches the room. Administrators may do everything, everywhere."""
+        return any(matches(pattern, room) for pattern in getattr(self, action)) or "*" in self.admin
 
     def for_user(self, user: str) -> Permissions:
         """The same with the user's name in place of `{user}`. A name that is no part of a room's name fits none."""

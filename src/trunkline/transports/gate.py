@@ -284,7 +284,7 @@ def refusal(error: TrunklineError, headers: Sequence[tuple[str, str]] = ()) -> b
         lines.append(error.headers)
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
-        b"%bConnection: close\r\n\r\n%b"
+        b"X-Content-Type-Options: nosniff\r\n%bConnection: close\r\n\r\n%b"
         % (error.status, HTTPStatus(error.status).phrase.encode(), len(body), b"".join(lines), body)
     )
 

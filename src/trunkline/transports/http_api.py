@@ -41,7 +41,7 @@ from trunkline.core.rate import work
 from trunkline.core.signal import SIGNAL_BYTES_MAX, check_signal
 from trunkline.errors import RequestError, TrunklineError, error_headers
 from trunkline.hub import POLL_DEFAULT, Hub, Reached
-from trunkline.live import LEASE_S, Live, now_ms
+from trunkline.live import LEASE_S, now_ms
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, cancelled, disconnected
 from trunkline.transports.stream import welcome_body
 from trunkline.wire import envelope, poll, sse
@@ -652,7 +652,7 @@ class _Guest:
             member = member_of(self.grant, attendance.client_id or self.session)
         else:
             member = lasting_member(self.grant, attendance)  # each poll would be somebody else
-        return _Poller(self._hub.live, attendance, self.grant, member, version or "")
+        return _Poller(self._hub, attendance, self.grant, member, version or "")
 
     async def stay(self, request: Request, ask: Callable[[float], Awaitable[T]], wait_s: float) -> T:
         """What *ask* comes to within *wait_s*; at once, if the client has ended its side of the connection, or is gone.
@@ -689,9 +689,10 @@ class _Guest:
 class _Poller:
     """One poll of somebody who takes part: there for as long as it takes, and a while after."""
 
-    def __init__(self, live: Live, attendance: Attendance, grant: Grant, member: str, version: str) -> None:
+    def __init__(self, hub: Hub, attendance: Attendance, grant: Grant, member: str, version: str) -> None:
+        self._hub = hub
         self._grant = grant
-        self._live = live
+        self._live = live = hub.live
         self._attendance = attendance
         self._member = member
         self._version = live.parse_version(version)
@@ -726,7 +727,7 @@ class _Poller:
         pages = {}
         for room in rooms:
             pages[room] = await self._live.page(room, self._version, watch=self.watching(room))
-        return poll.encode_live(following, self._member, self._grant, now_ms(), pages)
+        return poll.encode_live(following, self._member, self._grant, now_ms(), self._hub.retry_max_ms, pages)
 
 
 class _InPieces(Response):

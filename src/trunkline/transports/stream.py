@@ -21,7 +21,7 @@ LINGER_S = 2.0  # how long a peer that must go has to take the reason
 def welcome_body(hub: Hub, session: str, grant: Grant, member: str) -> bytes:
     """Who somebody is taken for, and what this hub expects of them."""
     heartbeat = (hub.ping_interval_s, hub.ping_timeout_s)
-    return envelope.welcome_body(session, grant, member, now_ms(), *heartbeat, hub.limits)
+    return envelope.welcome_body(session, grant, member, now_ms(), hub.retry_max_ms, *heartbeat, hub.limits)
 
 
 class Stream:

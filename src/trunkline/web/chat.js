@@ -5,7 +5,7 @@
 import { randomId } from "./client/id.js";
 import { ROOM_NAME } from "./client/trunkline.js";
 import { Network } from "./network.js";
-import { clientId, connectHere, element, keepToken, part, showState } from "./page.js";
+import { clientId, connectHere, element, keepToken, nameOfAddress, part, showState } from "./page.js";
 
 const SHOWN_MAX = 1000;
 const EARLIER = 50;
@@ -314,7 +314,7 @@ class Chat {
   }
 
   showState() {
-    showState(page.state, this.change, this.client.waiting);
+    showState(page.state, this.change, this.client);
     if (this.network.tunnel && this.change.state !== "online") page.state.textContent = `in the tunnel${this.client.waiting ? `, ${this.client.waiting} waiting` : ""}`;
   }
 
@@ -454,7 +454,7 @@ page.messages.addEventListener("scroll", () => { if (atEnd() && !page.below.hidd
 document.addEventListener("visibilitychange", () => chat?.show());
 
 addEventListener("hashchange", () => {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = nameOfAddress();
   if (!chat || name === chat.active) return;
   if (ROOM_NAME.test(name) && (chat.talks.has(name) || chat.talks.size < ROOMS_MAX)) chat.enter(name);
   else location.hash = chat.active;
@@ -462,8 +462,8 @@ addEventListener("hashchange", () => {
 
 const own = sessionStorage.getItem("trunkline.name");
 page.name.value = own ?? localStorage.getItem("trunkline.name") ?? "";
-if (location.hash.length > 1) {
-  page.room.value = decodeURIComponent(location.hash.slice(1));
+if (nameOfAddress()) {
+  page.room.value = nameOfAddress();
   // Whoever comes back to a room goes straight in.
   if (own && page.room.checkValidity()) enter(page.name.value, page.room.value);
 }

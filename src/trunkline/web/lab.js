@@ -4,9 +4,9 @@
 
 import { randomId } from "./client/id.js";
 import { Network } from "./network.js";
-import { connectHere, element, token as tokenOf } from "./page.js";
+import { connectHere, element, showState, token as tokenOf } from "./page.js";
 
-/** @typedef {{offset: number, data: {sent?: number}}} Message */
+/** @typedef {{offset: number, data: {sent?: number} | null}} Message */
 
 const PLOTTED = 60;
 const KEPT = 2000;
@@ -65,7 +65,7 @@ class Lane {
     if (message.offset !== this.lastOffset + 1) this.wrong++;
     this.lastOffset = message.offset;
     this.messages++;
-    if (typeof message.data.sent === "number") {
+    if (typeof message.data?.sent === "number") {
       this.delays.push(Math.max(0.1, now() - message.data.sent));
       if (this.delays.length > KEPT) this.delays.shift();
     }
@@ -204,8 +204,9 @@ function figure(name, text) {
 function followByClient() {
   const network = new Network();
   const client = connectHere({ WebSocket: network.WebSocket, fetch: network.fetch, share: false, remember: false });
-  client.on("state", ({ state, transport, reason, text, retryMs }) => {
-    way.dataset.state = state === "online" ? "open" : state === "connecting" ? "connecting" : "closed";
+  client.on("state", (change) => {
+    const { state, transport, reason, text, retryMs } = change;
+    showState(way, change, client);
     way.textContent = state === "online" ? `by ${transport}` : state;
     figure("by", state === "online" ? transport : "–");
     const row = document.createElement("li");

@@ -2,6 +2,8 @@
 
 import { clientId, connectHere, element, part, showState } from "./page.js";
 
+/** @import { Change } from "./client/types.js" */
+
 const SHOWN_MAX = 50;
 const MATCHES = [["Ajax", "Porto"], ["Celtic", "Lyon"], ["Basel", "Roma"], ["Malmö", "Gent"]];
 
@@ -21,9 +23,17 @@ const page = {
   trouble: element("trouble", HTMLElement),
 };
 
-const client = connectHere({ clientId: await clientId(), transports: ["sse", "longpoll", "shortpoll"] });
+const client = connectHere({ clientId: await clientId(), persist: true, transports: ["sse", "longpoll", "shortpoll"] });
+/** @type {Change | undefined} */
+let last;
+client.on("outbox", () => {
+  if (last) showState(page.state, last, client);
+  showWaiting();
+});
 client.on("state", (change) => {
-  showState(page.state, change, client.waiting);
+  last = change;
+  showState(page.state, change, client);
+  showWaiting();
   if (change.state === "online") client.unread(["notifications"]).then(([count]) => count && moved(count.seen), () => {});
   if (change.state === "closed") page.trouble.textContent = `Not connected: ${change.text}. A server that asks who you are wants a token: enter the chat with one first.`;
 });
@@ -79,10 +89,23 @@ notifications.on("message", ({ offset, at, data }) => {
   row.dataset.offset = String(offset);
   row.append(part("div", "dim", new Date(at).toLocaleString()));
   page.news.prepend(row);
+  showWaiting();
   if (page.news.childElementCount > SHOWN_MAX) page.news.lastElementChild?.remove();
   page.noNews.hidden = true;
   show();
 });
+
+/** What was written and is not stored yet stays to be seen: on top, until its message comes. */
+function showWaiting() {
+  for (const row of [...page.news.querySelectorAll(".waiting")]) row.remove();
+  const drafts = client.drafts.filter(({ room }) => room === "notifications");
+  page.news.prepend(...drafts.reverse().map(({ data }) => {
+    const row = part("li", "waiting", typeof data?.text === "string" ? data.text : JSON.stringify(data));
+    row.append(part("div", "dim", client.state === "online" ? "sending…" : "waiting for the network"));
+    return row;
+  }));
+  page.noNews.hidden = page.news.childElementCount > 0;
+}
 
 /** @param {number} to */
 function moved(to) {
@@ -110,7 +133,12 @@ page.bell.addEventListener("click", () => {
 });
 page.notify.addEventListener("submit", (event) => {
   event.preventDefault();
-  notifications.publish({ text: page.what.value.trim() }).catch(trouble);
+  const text = page.what.value.trim();
+  if (!text) return;
+  notifications.publish({ text }).catch((error) => {
+    trouble(error);
+    page.what.value ||= text; // it was refused: nobody has to write it again
+  });
   page.what.value = "";
 });
 

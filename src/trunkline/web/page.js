@@ -46,7 +46,9 @@ export function connectHere(options = {}) {
   });
   client.on("state", (change) => {
     online = change.state === "online";
-    trouble = change.state === "waiting" && /token|JWT|signature|revoked|expired|issuer/i.test(change.text) ? change.text : "";
+    // What is refused for a moment only, the client tries again by itself.
+    const refused = change.state === "waiting" && /token|JWT|signature|revoked|expired|issuer/i.test(change.text);
+    trouble = refused && !/\byet\b/.test(change.text) ? change.text : "";
   });
   return client;
 }
@@ -71,14 +73,29 @@ export async function clientId() {
   return undefined;
 }
 
-/** Say how the connection is. @param {HTMLElement} pill @param {Change} change @param {number} waiting */
-export function showState(pill, change, waiting) {
+/** Say how the connection is; where it is waiting, offer not to. @param {HTMLElement} pill @param {Change} change @param {Client} client */
+export function showState(pill, change, client) {
+  const { waiting } = client;
   pill.hidden = false;
   pill.dataset.state = change.state === "online" ? "open" : change.state === "connecting" ? "connecting" : "closed";
   const outbox = waiting ? `, ${waiting} waiting to be sent` : "";
   pill.textContent = {
-    idle: "connecting…", connecting: "connecting…", online: waiting ? `connected${outbox}` : "connected",
+    idle: "connecting…", connecting: `connecting…${outbox}`, online: waiting ? `connected${outbox}` : "connected",
     waiting: `${navigator.onLine ? "connection lost, trying again" : "offline"}${outbox}`, closed: "not connected",
   }[change.state];
   pill.title = `${change.text} (${change.transport})`;
+  const next = pill.nextElementSibling;
+  if (next instanceof HTMLButtonElement && next.className.includes("now")) {
+    next.hidden = change.state !== "waiting";
+    next.onclick = () => client.wake("asked to try now");
+  }
+}
+
+/** What an address names behind its #, if it can be read. */
+export function nameOfAddress() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // a % that begins nothing
+  }
 }

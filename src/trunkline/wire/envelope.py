@@ -30,6 +30,7 @@ class _Welcome(msgspec.Struct):
     member: str
     expires_at: int | None
     expires_in_ms: int | None
+    retry_max_ms: int
     heartbeat: dict[str, float]
     limits: dict[str, float]
 
@@ -126,9 +127,21 @@ def welcome(body: bytes) -> bytes:
 
 
 def welcome_body(
-    session: str, grant: Grant, member: str, now_ms: int, interval_s: float, timeout_s: float, limits: Limits
+    session: str,
+    grant: Grant,
+    member: str,
+    now_ms: int,
+    retry_max_ms: int,
+    interval_s: float,
+    timeout_s: float,
+    limits: Limits,
 ) -> bytes:
-    """Who the server takes its peer for, and what it expects of it, as SSE carries it."""
+    """Who the server takes its peer for, and what it expects of it, as SSE carries it.
+
+    Args:
+        retry_max_ms: Over how long clients are to spread their attempts to come back if the server dies.
+        interval_s, timeout_s: How often a stream is pinged, and how long an answer may take.
+    """
     return _encode(
         _Welcome(
             session,
@@ -136,6 +149,7 @@ def welcome_body(
             member,
             in_ms(grant.expires_at),
             left_ms(grant.expires_at, now_ms),
+            retry_max_ms,
             {"interval_s": interval_s, "timeout_s": timeout_s},
             {
                 "message_bytes": limits.message_bytes_max,

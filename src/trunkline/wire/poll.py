@@ -47,6 +47,7 @@ class _Live(msgspec.Struct, frozen=True):
     member: str
     expires_at: int | None
     expires_in_ms: int | None
+    retry_max_ms: int
     signals: list[Signal]
     presence: list[msgspec.Raw]
     seen: list[msgspec.Raw]
@@ -64,7 +65,9 @@ class LivePage(NamedTuple):
     marks: list[Mark]
 
 
-def encode_live(next_version: str, member: str, grant: Grant, now_ms: int, pages: Mapping[str, LivePage]) -> bytes:
+def encode_live(
+    next_version: str, member: str, grant: Grant, now_ms: int, retry_max_ms: int, pages: Mapping[str, LivePage]
+) -> bytes:
     """The `live` of a poll's answer."""
     return _encode(
         _Live(
@@ -73,6 +76,7 @@ def encode_live(next_version: str, member: str, grant: Grant, now_ms: int, pages
             member,
             in_ms(grant.expires_at),
             left_ms(grant.expires_at, now_ms),
+            retry_max_ms,
             [signal for page in pages.values() for signal in page.signals],
             [msgspec.Raw(members_body(room, *page.presence)) for room, page in pages.items() if page.presence],
             [msgspec.Raw(seen_body(room, page.marks)) for room, page in pages.items() if page.marks],
