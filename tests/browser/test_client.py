@@ -240,7 +240,7 @@ async def test_listening_to_unread_is_being_told(browser: Browser, server: Serve
         await follow(page, server.url, transports=[transport], pollMs=100)
         await has(page, head)
         await page.evaluate(
-            "globalThis.counts = []; room.on('unread', ({ head, unread }) => counts.push([head, unread]))"
+            "globalThis.counts = []; room.on('unread', ({ head, unread }) => counts.push([head, unread])); 0"
         )
         await page.wait_for_function("counts.length === 1", timeout=WAIT_MS)
         await publish(http, server.url, "a", 1)

@@ -1,0 +1,258 @@
+export type Message = {
+    room: string;
+    offset: number;
+    id: string;
+    from: string | null;
+    at: number;
+    data: any;
+};
+export type Gap = {
+    room: string;
+    epoch: string;
+    from: number;
+    to: number;
+    reason: "trimmed" | "slow" | "epoch" | "future";
+    next: string;
+};
+export type Signal = {
+    room: string;
+    name: string;
+    from: string | null;
+    member: string;
+    at: number;
+    data: any;
+};
+export type Member = {
+    member: string;
+    at: number;
+    data: any;
+};
+export type Presence = {
+    room: string;
+    count: number;
+    members?: Member[];
+    joined?: Member[];
+    left?: string[];
+};
+export type Seen = {
+    room: string;
+    marks: {
+        member: string;
+        offset: number;
+        at: number;
+    }[];
+};
+export type Unread = {
+    room: string;
+    head: number;
+    seen: number;
+    unread: number;
+};
+export type Receipt = {
+    room: string;
+    epoch: string;
+    offset: number;
+    id: string;
+    at: number;
+    duplicate: boolean;
+};
+export type Refusal = {
+    code: string;
+    message: string;
+    id?: string;
+    room?: string;
+    retry_after_ms?: number;
+    about?: string;
+};
+export type Transport = "websocket" | "sse" | "longpoll" | "shortpoll";
+export type State = "idle" | "connecting" | "online" | "waiting" | "closed";
+export type Change = {
+    state: State;
+    reason: string;
+    text: string;
+    transport: Transport;
+    retryMs?: number;
+};
+export type Limits = {
+    message_bytes: number;
+    rooms: number;
+    json_depth: number;
+};
+/**
+ * how long a
+ * token is good yet, and over how long clients are to come back if the server dies
+ *
+ * What a server says, whatever transport says it.
+ */
+export type Terms = {
+    expires_in_ms?: number | null;
+    retry_max_ms?: number;
+    heartbeat?: {
+        interval_s: number;
+    };
+};
+/**
+ * How a connection ended, or why it never began. `code` is a WebSocket's close code, `status` an HTTP answer's;
+ * `unreachable` means that no other transport would have come further.
+ */
+export type ServerEvent = (({
+    type: "welcome";
+    user?: string | null;
+    member?: string;
+    limits?: Limits;
+    session?: string;
+} & Terms) | ({
+    type: "authenticated";
+    user?: string | null;
+    member?: string;
+    limits?: Limits;
+} & Terms) | {
+    type: "joined";
+    room: string;
+    epoch: string;
+    head: number;
+} | {
+    type: "left";
+    room: string;
+} | ({
+    type: "message";
+} & Message) | ({
+    type: "gap";
+} & Gap) | ({
+    type: "ack";
+} & Receipt) | ({
+    type: "error";
+} & Refusal) | {
+    type: "closing";
+    retry_after_ms: number;
+} | {
+    type: "unread";
+    rooms: Unread[];
+} | ({
+    type: "signal";
+} & Signal) | ({
+    type: "presence";
+} & Presence) | ({
+    type: "seen";
+} & Seen) | {
+    type: "pong";
+});
+/**
+ * What somebody wants of a room. `presence`: be seen (true, or an object that others are shown), or only be told.
+ */
+export type Down = {
+    code?: number;
+    status?: number;
+    reason: string;
+    text?: string;
+    retryAfterMs?: number;
+    unreachable?: boolean;
+};
+export type JoinOptions = {
+    since?: string | number;
+    last?: number;
+    presence?: boolean | "watch" | Record<string, any>;
+};
+export type Join = {
+    room: string;
+    start: {
+        since?: string | number;
+        last?: number;
+    };
+    presence: JoinOptions["presence"];
+};
+export type Draft = {
+    id: string;
+    room: string;
+    data: any;
+};
+export type Input = ({
+    type: "start";
+} | {
+    type: "close";
+} | {
+    type: "heard";
+} | {
+    type: "join";
+    room: string;
+    options: JoinOptions;
+} | {
+    type: "leave";
+    room: string;
+} | {
+    type: "publish";
+    draft: Draft;
+} | {
+    type: "signal";
+    room: string;
+    name: string;
+    data: any;
+} | {
+    type: "seen";
+    room: string;
+    offset: number;
+} | {
+    type: "count";
+    room: string;
+} | {
+    type: "event";
+    event: ServerEvent;
+} | {
+    type: "down";
+    down: Down;
+} | {
+    type: "token";
+    token: string;
+} | {
+    type: "no-token";
+    final: boolean;
+    text: string;
+} | {
+    type: "timer";
+    name: TimerName;
+} | {
+    type: "wake";
+    reason: string;
+});
+export type TimerName = "connect" | "retry" | "stable" | "ping" | "pong" | "refresh" | "flush" | "resend";
+export type Effect = ({
+    do: "open";
+    transport: Transport;
+    joins: Join[];
+} | {
+    do: "shut";
+} | {
+    do: "token";
+} | {
+    do: "auth";
+    token: string;
+} | {
+    do: "send";
+    command: Record<string, any>;
+} | {
+    do: "timer";
+    name: TimerName;
+    ms: number;
+} | {
+    do: "cancel";
+    name: TimerName;
+} | {
+    do: "change";
+    change: Change;
+} | {
+    do: "tell";
+    room: string;
+    event: ServerEvent;
+} | {
+    do: "stored";
+    receipt: Receipt;
+} | {
+    do: "refused";
+    error: Refusal;
+} | {
+    do: "outbox";
+    waiting: number;
+} | {
+    do: "remember";
+    transport: Transport;
+});
