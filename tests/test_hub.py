@@ -11,6 +11,7 @@ import pytest
 import trunkline
 from tests.support import WAIT_S
 from trunkline import (
+    ConfigError,
     Gap,
     GapError,
     Hub,
@@ -351,3 +352,111 @@ async def test_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         stream.closed()
         await hub.drain()
         assert (await http.get("/readyz")).json() == {"status": "draining"}
+
+
+async def test_what_a_store_of_your_own_has_already(tmp_path: Path) -> None:
+    """Settings that would be ignored are refused."""
+    store = MemoryStore(Retention())
+    for settings in ({"retention": Retention()}, {"durable": True}):
+        with pytest.raises(ConfigError, match="a Store of your own has its own"):
+            Hub(store, **settings)  # type: ignore[arg-type]
+
+
+async def test_memory_ends_with_close() -> None:
+    hub = Hub("memory:")
+    await hub.start()
+    first = await hub.publish("r", 1)
+    await hub.close()
+    await hub.start()
+    second = await hub.publish("r", 2)
+    assert (second.offset, second.epoch == first.epoch) == (1, False)
+    await hub.close()
+
+
+class Clock:
+    """A wall clock and a steady one, as the hub sees them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall = self.steady = 1_800_000_000.0
+        monkeypatch.setattr(module, "_steady_s", lambda: self.steady)
+        monkeypatch.setattr(module.time, "time", lambda: self.wall)
+        monkeypatch.setattr(module, "now_ms", lambda: round(self.wall * 1000))
+
+    def go(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+async def test_a_clock_that_jumps_deletes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Retention by age pauses until the new time has held for ten minutes; going back to where it was, at once."""
+    clock = Clock(monkeypatch)
+    async with Hub("memory:", retention=Retention(age_s=3600)) as hub:
+        await hub.publish("r", 1)
+        await hub._trim()
+        clock.wall += 10 * 365 * 86_400
+        await hub._trim()
+        assert "the clock has jumped by +315360000 s" in caplog.text
+        assert "retention by age pauses until the new time has held for 10 minutes" in caplog.text
+        assert (await hub.page("r", since=0)).gap is None
+        clock.wall -= 10 * 365 * 86_400
+        await hub._trim()
+        assert "retention by age goes on" in caplog.text
+        assert (await hub.page("r", since=0)).gap is None
+        clock.wall += 2 * 3600
+        for _ in range(100):
+            clock.go(5)
+            await hub._trim()
+            assert (await hub.page("r", since=0)).gap is None
+        clock.go(600)
+        await hub._trim()
+        assert (await hub.page("r", since=0)).gap is not None
+
+
+async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On whichever node: a reader that waits there has lost nothing, and is told nothing. The others go."""
+    clock = Clock(monkeypatch)
+    url = f"sqlite:///{tmp_path}/log.db?shared=1"
+    retention = Retention(age_s=10)
+    async with Hub(url, retention=retention) as one, Hub(url, retention=retention) as other:
+        assert other.nodes is not None
+        epochs = {room: (await one.publish(room, 1)).epoch for room in ("here", "there", "nowhere")}
+        gaps: list[Gap] = []
+        readings = [
+            asyncio.ensure_future(first(hub, room, 1, on_gap=gaps.append))
+            for hub, room in ((one, "here"), (other, "there"))
+        ]
+        async with asyncio.timeout(WAIT_S):
+            while not (one.nodes and len(one.nodes) and all(hub._rooms.get(room) and hub._rooms[room].waiters
+                       for hub, room in ((one, "here"), (other, "there")))):  # fmt: skip
+                await asyncio.sleep(0.01)
+        clock.go(60)
+        await one._trim()
+        assert await one.store.empty_rooms(round(clock.wall * 1000), 10) == ["here", "there"]
+        receipts = {room: await one.publish(room, 2) for room in epochs}
+        assert {room: (receipt.offset, receipt.epoch == epochs[room]) for room, receipt in receipts.items()} == {
+            "here": (2, True), "there": (2, True), "nowhere": (1, False),
+        }  # fmt: skip
+        assert [[message.offset for message in found] for found in await asyncio.gather(*readings)] == [[2], [2]]
+        assert gaps == []
+
+
+async def test_nothing_can_be_stored(tmp_path: Path) -> None:
+    """Publishing is refused, reading goes on, and nobody is sent here; it is over when it is over."""
+    path = tmp_path / "log.db"
+    async with Hub(f"sqlite:///{path}") as hub:
+        await hub.publish("r", 1)
+        path.rename(tmp_path / "away.db")
+        async with asyncio.timeout(WAIT_S):
+            while hub.unready is None:
+                await asyncio.sleep(0.05)
+        assert "deleted, moved or replaced" in hub.unready
+        with pytest.raises(StoreUnavailable):
+            await hub.publish("r", 2)
+        assert [message.data for message in (await hub.page("r", since="start")).messages] == [1]
+        (tmp_path / "away.db").rename(path)
+        async with asyncio.timeout(WAIT_S):
+            while hub.unready is not None:
+                await asyncio.sleep(0.05)
+        assert (await hub.publish("r", 2)).offset == 2

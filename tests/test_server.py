@@ -3,8 +3,11 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -264,3 +267,47 @@ async def test_a_restart_is_no_gap(http: aiohttp.ClientSession, tmp_path: Path) 
             server.stop()
             server.start()
     assert len(positions) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_second_signal_waits_for_nobody(tmp_path: Path, number: int) -> None:
+    """With streams and polls open: it ends at once, without a traceback, and the log is closed in order."""
+    with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
+        async with aiohttp.ClientSession() as http:
+            for _ in range(3):
+                await http.get(f"{server.url}/rooms/a", headers={"Accept": "text/event-stream"})
+                await http.ws_connect(f"{server.url}/rooms/a")
+            poll = asyncio.ensure_future(http.get(f"{server.url}/rooms/a?wait=30"))
+            await asyncio.sleep(0)
+            began = time.monotonic()
+            for _ in range(3):
+                server.process.send_signal(number)
+                await asyncio.sleep(0.1)
+            code, _, errors = await asyncio.to_thread(server.stop)
+            assert time.monotonic() - began < 2
+            assert (code, errors) == (0, "")
+            poll.cancel()
+            await asyncio.gather(poll, return_exceptions=True)
+    with closing(sqlite3.connect(tmp_path / "log.db")) as log:
+        assert log.execute("SELECT stopped FROM log").fetchone() == (1,)
+
+
+def test_a_new_epoch_by_hand(tmp_path: Path) -> None:
+    """What cannot be found out, the operator says; not while a server uses the log."""
+    store = ["--store", f"sqlite:///{tmp_path}/log.db"]
+    with Server(store=store[1]) as server:
+        assert trunkline("publish", "general", "1", "--url", server.url).returncode == 0
+        refused = trunkline("epoch", "new", *store)
+        assert refused.returncode == 2
+        assert "in use by another Trunkline" in refused.stderr
+        server.stop()
+    done = trunkline("epoch", "new", *store)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "each room goes on in a new epoch" in done.stdout
+    with Server(store=store[1]) as server:
+        again = trunkline("publish", "general", "2", "--url", server.url)
+        assert again.stdout.split(".")[1] == "2\n"
+    missing = trunkline("epoch", "new", "--store", f"sqlite:///{tmp_path}/other.db")
+    assert missing.returncode == 2
+    assert "there is no log" in missing.stderr
+    assert trunkline("epoch", "new", "--store", "memory:").returncode == 2

@@ -1,4 +1,4 @@
-"""The command line: serve · publish · tail · token."""
+"""The command line: serve · publish · tail · token · epoch new."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from trunkline.config import load
 from trunkline.core.grant import Permissions
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, TrunklineError
 
 app = typer.Typer(
     add_completion=False,
@@ -203,6 +203,31 @@ def token(
     sys.stdout.write(sign(settings.jwt, user, hours * 3600, rooms) + "\n")
 
 
+epoch_app = typer.Typer(no_args_is_help=True, help="Epochs of rooms (docs/durability.md).")
+app.add_typer(epoch_app, name="epoch")
+
+
+@epoch_app.callback()
+def _epoch() -> None:
+    """Epochs of rooms (docs/durability.md)."""
+
+
+@epoch_app.command()
+def new(
+    store: Annotated[str | None, typer.Option(help="As for serve. [default: sqlite:///trunkline.db]")] = None,
+    config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
+) -> None:
+    """Let each room go on in a new epoch: say it when the log was put back to an earlier state and cannot know of it.
+
+    Readers that have read further than what is left are then told with a gap; nobody else notices. The server must not
+    run meanwhile, unless the log is in Redis.
+    """
+    from trunkline.stores import begin_epochs  # noqa: PLC0415
+
+    settings = load(config, _environment(), {"store": store})
+    out.print(f"{begin_epochs(settings.store, settings.retention)}: each room goes on in a new epoch")
+
+
 def main() -> None:
     """The `trunkline` command. Errors are one line: exit code 2 if the call is wrong, 1 if the server is."""
     from trunkline.remote import RemoteError  # noqa: PLC0415
@@ -215,6 +240,9 @@ def main() -> None:
     except RemoteError as error:
         err.print(f"trunkline: {error}", markup=False)
         sys.exit(error.exit_code)
+    except TrunklineError as error:
+        err.print(f"trunkline: {error}", markup=False)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(0)
     except BrokenPipeError:

@@ -27,6 +27,7 @@ log = logging.getLogger("trunkline")
 
 ANSWER_S = 1.0  # how long a request waits; whoever has not answered by then is missing
 PIECE_BYTES_MAX = 16 * 1024  # of members; with what is around them it fits into every bus
+PATIENCE_S = 60.0  # with a node that says nothing, and whose process is known to be there
 AGAIN_S = 0.01
 AGAIN_MAX = 1000
 ORDERS_MAX = 10_000
@@ -106,6 +107,7 @@ class Nodes:
         self._hears = hears
         self._peers = Peers()
         self._clock = 0
+        self._beat_at = time.monotonic()
         self._number = 0
         self._requests: dict[int, _Waiting] = {}
         self._request_numbers = count(1)
@@ -156,9 +158,13 @@ class Nodes:
     def _beat(self) -> None:
         now = time.monotonic()
         self.say(peers.Beat, number=self._number)
-        if not self._hears():
-            self._peers.spare(now)  # that nothing is heard of them, is not their fault
+        late, self._beat_at = now - self._beat_at, now
+        if late > 2 * BEAT_S or not self._hears():
+            self._peers.spare(now)  # that nothing is heard of them, is not their fault: we did not listen
         for node in self._peers.late(now):
+            # On a starved machine a node may be late, too. One whose process is there is given time.
+            if self._peers.silent_s(node, now) < PATIENCE_S and self._bus.lives(node):
+                continue
             log.warning("node %s is gone", node)
             self._ended(node)
         for node in self._peers.wanted(now):

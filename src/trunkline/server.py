@@ -1,7 +1,8 @@
 """The composition root: config → store → hub → edge → uvicorn, and back down in the opposite order.
 
 Shutting down, on SIGTERM or Ctrl-C: stop accepting, take no new messages, finish the acks, say `closing` and close
-every stream (1012), let running requests end, close the store, exit with 0. A second Ctrl-C does not wait.
+every stream (1012), let running requests end, close the store, exit with 0. A second signal waits for nobody, and still
+closes the store.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import asyncio
 import gc
 import logging
 import resource
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,6 +24,7 @@ import msgspec
 import uvicorn
 
 from trunkline.auth import Issuer, JwtAuth
+from trunkline.board import POST_S, Board
 from trunkline.config import Config
 from trunkline.errors import ConfigError
 from trunkline.hub import Hub
@@ -34,6 +38,8 @@ from trunkline.wire.origin import is_loopback
 log = logging.getLogger("trunkline")
 
 ACCEPT_AGAIN_S = 0.1
+TURN_S = 0.01
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096  # connections that wait to be accepted: a reconnect storm arrives within a second
 GC_THRESHOLD = 20_000  # CPython's 700 is for programs that do not hold 15,000 connections
 SHUTDOWN_S = 2  # per phase; with the drain's own it stays under 5 s
@@ -105,9 +111,15 @@ class Server(uvicorn.Server):
     """uvicorn with our edge in front, and our way of stopping."""
 
     def __init__(
-        self, config: Config, hub: Hub, announce: Callable[[str, str], None], listener: socket.socket | None = None
+        self,
+        config: Config,
+        hub: Hub,
+        announce: Callable[[str, str], None],
+        listener: socket.socket | None = None,
+        board: Board | None = None,
     ) -> None:
         self.hub = hub
+        self._board = board
         self._announce = announce
         self._drain_ms = round(config.drain_window * 1000)
         self._certificate = None
@@ -148,14 +160,22 @@ class Server(uvicorn.Server):
     async def serve_for_ever(self) -> None:
         """Run until a signal. The store is opened first, so that what is wrong with it is said in one line."""
         await self.hub.start()
-        await self.serve(sockets=[self._listener] if self._certificate is None else [])
+        await self.serve(sockets=[] if self._accepts_itself else [self._listener])
+
+    @property
+    def _accepts_itself(self) -> bool:
+        """Whether uvicorn, which takes what it can get and tells of it afterwards, is not asked to accept."""
+        return self._certificate is not None or self._board is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._watchers = [asyncio.ensure_future(self._gate.expire_for_ever())]
         if self._certificate is not None:
             self._watchers.append(asyncio.ensure_future(self._certificate.renew_for_ever()))
-            self._watchers.append(asyncio.ensure_future(self._accept_for_ever(self._certificate)))
+        if self._accepts_itself:
+            self._watchers.append(asyncio.ensure_future(self._accept_for_ever()))
+        if self._board is not None:
+            self._watchers.append(asyncio.ensure_future(self._post_for_ever(self._board)))
         # What lives until the end need not be looked at by every collection.
         # And nothing we make per message is a cycle: fewer, larger collections find as much.
         gc.collect()
@@ -163,11 +183,33 @@ class Server(uvicorn.Server):
         gc.set_threshold(GC_THRESHOLD, 20, 20)
         self._announce(self.url, self.hub.store.location)
 
-    async def _accept_for_ever(self, certificate: Certificate) -> None:
-        """Accept TLS connections. uvicorn would tell us of them after their handshake; they count before it."""
+    def _has_room(self) -> bool:
+        return self.hub.access.door.connections < self.hub.limits.connections_max
+
+    def _post(self, board: Board) -> None:
+        board.post(self.hub.access.door.connections, time.monotonic(), full=not self._has_room())
+
+    async def _post_for_ever(self, board: Board) -> None:
+        while True:
+            self._post(board)
+            await asyncio.sleep(POST_S)
+
+    def _is_our_turn(self) -> bool:
+        """Whether the next connection is for us, and not for another worker."""
+        board = self._board
+        connections, now = self.hub.access.door.connections, time.monotonic()
+        return board is None or board.may_accept(connections, now, full=not self._has_room())
+
+    async def _accept_for_ever(self) -> None:
+        """Accept connections, each when it is our turn.
+
+        Of TLS connections uvicorn would tell us after their handshake; they count before it.
+        """
         loop = asyncio.get_running_loop()
         failing = False
         while True:
+            while not self._is_our_turn():  # noqa: ASYNC110 - the others are other processes
+                await asyncio.sleep(TURN_S)
             try:
                 connection, address = await loop.sock_accept(self._listener)
             except OSError as error:  # out of files, or gone before we looked
@@ -180,23 +222,23 @@ class Server(uvicorn.Server):
             door = self.hub.access.door
             client = door.client(address[0])
             refused = door.arrive(client, time.monotonic())
+            if self._board is not None:
+                self._post(self._board)
             if refused is not None and door.overrun(client):
                 door.leave(client)
                 connection.close()
             else:
-                self.hub.spawn(self._secure(connection, (client, refused), certificate))
+                self.hub.spawn(self._begin(connection, (client, refused)))
 
-    async def _secure(self, connection: socket.socket, counted: Counted, certificate: Certificate) -> None:
+    async def _begin(self, connection: socket.socket, counted: Counted) -> None:
         edge = Edge(
             self._gate, counted, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+        secure: dict[str, Any] = {}
+        if self._certificate is not None:
+            secure = {"ssl": self._certificate.context, "ssl_handshake_timeout": self.hub.limits.handshake_s}
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: edge,
-                connection,
-                ssl=certificate.context,
-                ssl_handshake_timeout=self.hub.limits.handshake_s,
-            )
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: edge, connection, **secure)
         except (OSError, TimeoutError, asyncio.CancelledError):
             connection.close()
             if not edge.made:  # else it is told of its end like any other
@@ -207,7 +249,9 @@ class Server(uvicorn.Server):
             server.close()
         for watcher in self._watchers:
             watcher.cancel()
-        if self._certificate is not None:
+        if self._board is not None:
+            self._board.leave()
+        if self._accepts_itself:
             self._listener.close()
         self._gate.close_young()
         await self.hub.drain(retry_after_ms=self._drain_ms)
@@ -221,10 +265,28 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in STOPPING:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number in STOPPING:
+                signal.signal(number, signal.SIG_IGN)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not uvicorn's: it would raise the signal again after a clean end, and the exit code would say that we died.
-        self.force_exit = self.should_exit
+        # Not uvicorn's: it would raise the signal again after a clean end, and the exit code would say that we died; after
+        # a second one it would leave the application's lifespan, and with it the log, without a word.
+        if self.should_exit:
+            asyncio.get_running_loop().call_soon_threadsafe(self._hurry)
         self.should_exit = True
+
+    def _hurry(self) -> None:
+        """Wait for nobody: cut whoever is still here, and close the log in order."""
+        for connection in list(self.hub.heartbeat):
+            connection.abort()
+        self._cut_requests()
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
@@ -246,6 +308,7 @@ def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None 
 
 
 def run(server: Server) -> None:
-    """Run a server until SIGTERM or Ctrl-C."""
+    """Run a server until SIGTERM or Ctrl-C. Afterwards both are ignored: the process has ended in order, and is about to
+    say so by its exit code."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve_for_ever())

@@ -9,6 +9,7 @@ gone ends, too: nobody would replace it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from trunkline.board import Board, make_board
 from trunkline.cli import WORKER_VARIABLE
 from trunkline.config import Config
 from trunkline.errors import ConfigError
@@ -25,7 +27,10 @@ from trunkline.server import Server, build_hub, listen, run
 
 log = logging.getLogger("trunkline")
 
-VARIABLE = WORKER_VARIABLE  # in a worker's environment: the numbers of its listener and of the line to its parent
+# In a worker's environment: the numbers of its listener, of the line to its parent and of the board, its place on that,
+# and how many places there are.
+VARIABLE = WORKER_VARIABLE
+SLOTS_OF_WORKER = 3  # on the board: its own, its successor's, and one of a predecessor that is slow to end
 READY_S = 60.0
 STOP_S = 30.0  # beyond every time that a worker takes to drain
 TOO_SOON_S = 5.0  # a worker that lives shorter is not replaced at once
@@ -38,6 +43,7 @@ class _Worker(NamedTuple):
     process: asyncio.subprocess.Process
     line: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    place: int  # on the board
 
 
 class Supervisor:
@@ -52,7 +58,11 @@ class Supervisor:
         self._command = command
         self._announce = announce
         self._slots: list[_Worker | None] = [None] * config.workers
+        self._starting: set[asyncio.Task[_Worker | None]] = set()
+        self._all: set[_Worker] = set()  # that have not ended, also those that are being replaced or started
         self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+        self._board = make_board()
+        self._places = list(range(SLOTS_OF_WORKER * config.workers))  # on the board, that are free
         self._serving = 0
         self._stopping = asyncio.Event()
         self._again = asyncio.Event()
@@ -63,7 +73,7 @@ class Supervisor:
         """Until a signal; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop_soon)
         loop.add_signal_handler(signal.SIGHUP, self._again.set)
         keepers = [asyncio.ensure_future(self._keep(slot)) for slot in range(len(self._slots))]
         replacing = asyncio.ensure_future(self._replace_for_ever())
@@ -72,8 +82,17 @@ class Supervisor:
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, replacing, return_exceptions=True)
-        await asyncio.gather(*[self._stop(worker) for worker in self._slots if worker is not None])
+        while self._all or self._starting:  # one that is just being started is only then known
+            await asyncio.gather(*[self._stop(worker) for worker in list(self._all)])
+            if self._starting:
+                await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
         return self._code
+
+    def _stop_soon(self) -> None:
+        if self._stopping.is_set():  # said twice: nobody is to be waited for
+            for worker in self._all:
+                _signal(worker, signal.SIGTERM)
+        self._stopping.set()
 
     async def _keep(self, slot: int) -> None:
         """Keep a worker running in this place."""
@@ -91,30 +110,44 @@ class Supervisor:
             if self._slots[slot] is not worker:
                 continue  # it was replaced
             self._slots[slot] = None
-            worker.writer.close()
+            self._ended(worker)
             log.error("worker %d has ended (%d): another one is started", worker.process.pid, code)
             if time.monotonic() < began + TOO_SOON_S:
                 await asyncio.sleep(1.0)
 
     async def _start(self, slot: int) -> _Worker | None:
-        """Start one, and wait until it serves; None if it does not."""
+        """Start one, and wait until it serves; None if it does not. Whoever gives up waiting leaves it to `run`."""
+        starting = asyncio.ensure_future(self._start_one(slot))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return await asyncio.shield(starting)
+
+    async def _start_one(self, slot: int) -> _Worker | None:
+        if self._stopping.is_set():
+            return None
         ours, theirs = socket.socketpair()
-        files = (self._listener.fileno(), theirs.fileno())
+        files = (self._listener.fileno(), theirs.fileno(), self._board)
+        place = self._places.pop()
+        numbers = (*files, place, SLOTS_OF_WORKER * len(self._slots))
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 pass_fds=files,
-                env=os.environ | {VARIABLE: f"{files[0]},{files[1]}"},
+                env=os.environ | {VARIABLE: ",".join(map(str, numbers))},
                 start_new_session=True,  # Ctrl-C is for the parent, which tells them
             )
         except OSError as error:  # no memory, no processes left, or the interpreter is being replaced
             log.error("a worker cannot be started: %s", error)
+            self._places.append(place)
             ours.close()
             return None
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
-        worker = _Worker(process, reader, writer)
+        worker = _Worker(process, reader, writer, place)
+        self._all.add(worker)
+        if self._stopping.is_set():
+            return worker  # `run` ends it
         before, self._slots[slot] = self._slots[slot], worker
         try:
             async with asyncio.timeout(READY_S):
@@ -155,15 +188,26 @@ class Supervisor:
                 await self._stop(before)
 
     async def _stop(self, worker: _Worker) -> None:
-        if worker.process.returncode is None:
-            worker.process.send_signal(signal.SIGTERM)
+        _signal(worker, signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_S):
                 await worker.process.wait()
         except TimeoutError:
             worker.process.kill()
             await worker.process.wait()
+        self._ended(worker)
+
+    def _ended(self, worker: _Worker) -> None:
+        if worker in self._all:
+            self._all.discard(worker)
+            self._places.append(worker.place)
         worker.writer.close()
+
+
+def _signal(worker: _Worker, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if worker.process.returncode is None:
+            worker.process.send_signal(number)
 
 
 def supervise(config: Config, command: Sequence[str], announce: Callable[[str, str, int], None]) -> int:
@@ -185,7 +229,10 @@ def work(config: Config, numbers: str) -> None:
         ConfigError: A setting cannot be used.
     """
     try:
-        listener, line = (socket.socket(fileno=int(number)) for number in numbers.split(","))
+        *files, board_file, place, places = (int(number) for number in numbers.split(","))
+        listener, line = (socket.socket(fileno=number) for number in files)
+        board = Board(board_file, place, places)
+        os.close(board_file)
     except (ValueError, OSError):
         raise ConfigError(f"{VARIABLE} is for the workers of --workers alone: take it out") from None
     listener.setblocking(False)
@@ -195,7 +242,7 @@ def work(config: Config, numbers: str) -> None:
         line.setblocking(False)
         asyncio.get_running_loop().add_reader(line, _end, line)
 
-    run(Server(config, build_hub(config), announce, listener))
+    run(Server(config, build_hub(config), announce, listener, board))
 
 
 def command() -> list[str]:

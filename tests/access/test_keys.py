@@ -278,3 +278,42 @@ def test_private_keys_are_not_public(tmp_path: Path) -> None:
     path.write_bytes(RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(ConfigError):
         JwtAuth([Issuer(public_key_file=str(path))])
+
+
+def test_clocks_differ() -> None:
+    """A token counts a little before its `nbf`; one that will count soon says when, one that will not says no."""
+    auth = JwtAuth([Issuer(secret=SECRET, leeway_s=10)])
+
+    def ahead(seconds: float) -> str:
+        return token("ana", nbf=time.time() + seconds, iat=time.time() + seconds, exp=time.time() + seconds + 600)
+
+    assert auth.verify_now(ahead(8)) is not None
+    for seconds, about_ms in ((15, 5000), (60, 50_000)):
+        with pytest.raises(RequestError, match="does not count yet") as caught:
+            auth.verify_now(ahead(seconds))
+        assert caught.value.retry_after_ms is not None
+        assert about_ms - 2000 < caught.value.retry_after_ms <= about_ms
+    with pytest.raises(RequestError, match="will not for long") as caught:
+        auth.verify_now(ahead(600))
+    assert caught.value.retry_after_ms is None
+    with pytest.raises(RequestError) as caught:  # leeway is for the beginning: the end is the end
+        auth.verify_now(token("ana", exp=time.time() - 60))
+    assert caught.value.code == "token_expired"
+    strict = JwtAuth([Issuer(secret=SECRET, leeway_s=0)])
+    with pytest.raises(RequestError, match="yet"):
+        strict.verify_now(ahead(5))
+    with pytest.raises(ConfigError, match="leeway_s is 0 to 300 s"):
+        JwtAuth([Issuer(secret=SECRET, leeway_s=301)])
+
+
+async def test_a_key_that_is_published_a_moment_later(keys: Keys) -> None:
+    """Whoever brings a token of a key that nobody has published yet is told to come again; a forged one is not."""
+    keys.publish("old", "RS256")
+    auth = JwtAuth([Issuer(jwks_url=keys.url)])
+    with pytest.raises(RequestError, match="has published the key of this token yet") as caught:
+        await auth.verify(signed("new", "RS256"))
+    assert caught.value.retry_after_ms == 10_000
+    fixed = JwtAuth([Issuer(secret=SECRET)])
+    with pytest.raises(RequestError) as caught:
+        await fixed.verify(signed("new", "RS256"))
+    assert caught.value.retry_after_ms is None

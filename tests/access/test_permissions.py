@@ -89,3 +89,33 @@ async def test_checked_again_at_every_replay(server: Server, http: aiohttp.Clien
         position = next(event["id"] for event in [await anext(stream), await anext(stream)] if "id" in event)
     headers = bearer(token(rooms={"read": ["other"]})) | {"Last-Event-ID": position}
     assert await knock(http, "sse", f"{server.url}/rooms/replay", headers=headers) == "forbidden"
+
+
+async def test_administrators_may_do_everything(server: Server, http: aiohttp.ClientSession) -> None:
+    """In every room; an administrator of one room is none."""
+    admin = bearer(token("root", rooms={"admin": ["*"]}))
+    async with http.post(f"{server.url}/rooms/secret", json={"data": 1}, headers=admin) as response:
+        assert response.status == 201
+    for path in ("secret?since=start", "secret/presence"):
+        async with http.get(f"{server.url}/rooms/{path}", headers=admin) as response:
+            assert response.status == 200
+    half = bearer(token("half", rooms={"admin": ["secret"]}))
+    async with http.get(f"{server.url}/rooms/secret", headers=half) as response:
+        assert response.status == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "text"),
+    [
+        ("GET", "x", "you may not read x"),
+        ("POST", "x", "you may not publish to x"),
+        ("POST", "x/signals", "you may not signal in x"),
+        ("GET", "x/presence", "you may not be told who is in x"),
+    ],
+)
+async def test_a_refusal_is_a_sentence(
+    server: Server, http: aiohttp.ClientSession, method: str, path: str, text: str
+) -> None:
+    headers = bearer(token("ana", rooms={}))
+    async with http.request(method, f"{server.url}/rooms/{path}", json={}, headers=headers) as response:
+        assert (await response.json())["error"]["message"] == text

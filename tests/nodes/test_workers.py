@@ -135,3 +135,89 @@ async def test_a_worker_that_cannot_be_started(tmp_path: Path) -> None:
         (tmp_path / "away").rename(interpreter)
         await until_workers(server, before[:1])
         assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3, 0.6])
+async def test_a_stop_while_workers_are_replaced_leaves_none(server: Server, number: int, delay_s: float) -> None:
+    """Neither the old one, nor the new one, nor one of which only the process has been made."""
+    known = set(workers_of(server))
+    server.process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + delay_s
+    while time.monotonic() < end:
+        known |= set(workers_of(server))
+        await asyncio.sleep(0.01)
+    server.process.send_signal(number)
+    while server.process.poll() is None:
+        known |= set(workers_of(server))
+        await asyncio.sleep(0.001)
+        assert time.monotonic() < end + WAIT_S
+    code, _, errors = server.stop()
+    assert (code, "Traceback" in errors) == (0, False), errors
+    assert not [pid for pid in known if Path(f"/proc/{pid}").exists()]
+
+
+async def test_a_second_signal_waits_for_nobody(server: Server, http: aiohttp.ClientSession) -> None:
+    """Also not for polls that wait and streams that do not read; the log is closed in order all the same."""
+    async with AsyncExitStack() as stack:
+        for _ in range(6):
+            await stack.enter_async_context(http.get(f"{server.url}/rooms/a", headers={"Accept": "text/event-stream"}))
+        began = time.monotonic()
+        for _ in range(3):
+            server.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.1)
+        code, _, errors = await asyncio.to_thread(server.stop)
+        assert time.monotonic() - began < 3
+        assert (code, "Traceback" in errors) == (0, False), errors
+
+
+async def test_connections_are_shared_out_evenly(server: Server) -> None:
+    """However they come; and a worker that is stopped takes none, and holds nobody up."""
+
+    async def connect(count: int) -> list[asyncio.StreamWriter]:
+        writers = []
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /rooms/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+            async with asyncio.timeout(WAIT_S):
+                await reader.readuntil(b"\n\n")
+            writers.append(writer)
+        return writers
+
+    def counts() -> list[int]:
+        links = [[link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()] for pid in workers_of(server)]
+        return sorted(sum(link.name.startswith("socket:") for link in of_one) for of_one in links)
+
+    writers = await connect(600)
+    few, *_, many = counts()
+    assert many - few < 0.2 * 600 / WORKERS
+    stopped = workers_of(server)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(1)  # whoever does not post for so long does not count
+        writers += await connect(300)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    for writer in writers:
+        writer.transport.abort()
+
+
+async def test_full_is_said_when_all_are_full(tmp_path: Path) -> None:
+    """As long as one worker has room, nobody is refused."""
+    config = tmp_path / "trunkline.toml"
+    config.write_text("[limits]\nconnections_max = 40\n")
+    arguments = ("--workers", str(WORKERS), "--config", str(config))
+    with Server(*arguments, store=f"sqlite:///{tmp_path}/log.db") as server:
+        server.line()
+        writers, answers = [], []
+        for _ in range(WORKERS * 40 + 10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /rooms/a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+            async with asyncio.timeout(WAIT_S):
+                answers.append(int((await reader.readline()).split()[1]))
+            writers.append(writer)
+        served = answers.index(503)
+        assert served >= WORKERS * 40 - 2  # what the parent's own questions took
+        assert set(answers[served:]) == {503}
+        for writer in writers:
+            writer.transport.abort()

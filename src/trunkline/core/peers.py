@@ -5,7 +5,8 @@ numbers what it tells of presence (`Present`), and says with every heartbeat (`B
 lacks one asks for everything (`Ask`), and is given it in pieces (`All`); changes may come in between, because a piece
 is as new as the moment in which it was sent. Who was not named by the end is not there any more.
 
-A node from which nothing is heard for LEASE_S is gone, and so is who was there through it.
+A node from which nothing is heard for LEASE_S is gone, and so is who was there through it; unless its process is known
+to be there, which a machine with too much to do may not let speak.
 """
 
 from __future__ import annotations
@@ -300,6 +301,10 @@ class Peers:
     def late(self, now: float) -> list[str]:
         """Nodes from which nothing was heard for too long."""
         return [node for node, peer in self._peers.items() if now >= peer.heard_at + LEASE_S]
+
+    def silent_s(self, node: str, now: float) -> float:
+        """For how long nothing has been heard from a node; 0 if it is not known."""
+        return now - self._peers[node].heard_at if node in self._peers else 0.0
 
     def spare(self, now: float) -> None:
         """Nothing could be heard of anybody until now."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 from trunkline.core.limits import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores.base import Store
@@ -43,4 +46,28 @@ def open_store(url: str, retention: Retention, *, durable: bool = False, shared:
     raise ConfigError("store: it is none of memory:, sqlite:///PATH and redis://HOST (docs/configuration.md)")
 
 
-__all__ = ["MemoryStore", "SqliteStore", "Store", "open_store"]
+def begin_epochs(url: str, retention: Retention) -> str:
+    """Let each room of a log go on in a new epoch; returns where the log is.
+
+    Raises:
+        ConfigError: There is no such log, or a server uses it.
+        StoreUnavailable: It cannot be reached now.
+    """
+    if url == "memory:":
+        raise ConfigError("store: a log in memory ends with its process, and each one has its own epoch")
+    store = open_store(url, retention)
+    if isinstance(store, SqliteStore) and not Path(store.location).exists():
+        raise ConfigError(f"store: there is no log at {store.location}")
+
+    async def begin() -> None:
+        await store.start()
+        try:
+            await store.begin_epochs()
+        finally:
+            await store.close()
+
+    asyncio.run(begin())
+    return store.location
+
+
+__all__ = ["MemoryStore", "SqliteStore", "Store", "begin_epochs", "open_store"]

@@ -76,6 +76,9 @@ class Bus(Protocol):
             False if it was seen at once that not everybody could be told.
         """
 
+    def lives(self, name: str) -> bool:
+        """Whether the process of this name is known to be there; False where that cannot be known."""
+
 
 class Store(Protocol):
     """Where logs live. Every method may raise StoreUnavailable; whoever calls may then try again."""

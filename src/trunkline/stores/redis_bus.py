@@ -171,6 +171,9 @@ class RedisBus:
         self._arrived.set()
         return True
 
+    def lives(self, name: str) -> bool:
+        return False  # nobody here can know
+
     async def _say_for_ever(self) -> None:
         while True:
             await self._arrived.wait()

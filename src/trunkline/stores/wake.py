@@ -74,6 +74,13 @@ class Wake:
     def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
         return min((self._say(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
 
+    def lives(self, name: str) -> bool:
+        """Whether a process still has the socket of this name open; it may be stopped, or have no time."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            probe.connect(self._address(name))
+            return True
+        return False
+
     def _say(self, peer: str, data: bytes) -> bool:
         """Whether it was said, or will be: a socket takes ten datagrams on many machines."""
         unsaid = self._unsaid.get(peer)
