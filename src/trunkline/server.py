@@ -276,8 +276,8 @@ class Server(uvicorn.Server):
                 signal.signal(number, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not uvicorn's: it would raise the signal again after a clean end, and the exit code would say that we died; after
-        # a second one it would leave the application's lifespan, and with it the log, without a word.
+        # Not uvicorn's: it would raise the signal again after a clean end, and the exit code would say that we died.
+        # After a second one it would leave the application's lifespan, and with it the log, as they are.
         if self.should_exit:
             asyncio.get_running_loop().call_soon_threadsafe(self._hurry)
         self.should_exit = True
@@ -308,7 +308,9 @@ def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None 
 
 
 def run(server: Server) -> None:
-    """Run a server until SIGTERM or Ctrl-C. Afterwards both are ignored: the process has ended in order, and is about to
-    say so by its exit code."""
+    """Run a server until SIGTERM or Ctrl-C.
+
+    Afterwards both are ignored: the process has ended in order, and is about to say so by its exit code.
+    """
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve_for_ever())

@@ -217,3 +217,21 @@ async def test_heads_that_are_too_long(server: Server) -> None:
         connection.sendall(start + b"X: " + b"x" * 17_000)
         assert b" 431 " in await asyncio.to_thread(connection.recv, 4096)
         connection.close()
+
+
+async def test_rates_count_work(server: Server, address: str, stranger: aiohttp.ClientSession) -> None:
+    """Not requests: a hundred rooms cost what they cost, before anybody is asked who they are; and so do bytes."""
+    rooms = "&".join(f"room=a{n}" for n in range(100))
+    statuses = []
+    for _ in range(3):
+        async with stranger.get(f"{server.url}/connect?{rooms}&since=now") as response:
+            statuses.append(response.status)
+    assert statuses == [401, 429, 429]
+    user = bearer(token("bytes"))
+    other = aiohttp.TCPConnector(local_addr=(next(ADDRESSES), 0))
+    async with aiohttp.ClientSession(connector=other) as http:
+        statuses = []
+        for _ in range(5):
+            async with http.post(f"{server.url}/rooms/a", json={"data": "x" * 60_000}, headers=user) as response:
+                statuses.append(response.status)
+        assert statuses == [201, 201, 201, 429, 429]

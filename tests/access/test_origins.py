@@ -91,3 +91,30 @@ async def test_names_that_point_to_this_machine(http: aiohttp.ClientSession, tra
             ("listed.example", "ok"),
         ):
             assert await knock(http, transport, f"{server.url}/rooms/a", headers={"Host": host}) == outcome, host
+
+
+@pytest.mark.parametrize(
+    ("more", "outcome"),
+    [
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "bad_origin"),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"}, "bad_origin"),
+        ({}, "bad_origin"),  # an image of a browser that says nothing
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, "ok"),
+        ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, "ok"),  # somebody typed it
+        ({"Origin": ORIGIN}, "ok"),
+    ],
+)
+@pytest.mark.parametrize("how", ["short_poll", "sse"])
+async def test_a_link_shows_nobody(
+    server: Server, http: aiohttp.ClientSession, how: str, more: dict[str, str], outcome: str
+) -> None:
+    """A GET that others notice must not be made by a page that its user only followed a link on, with their cookie."""
+    headers = {"Cookie": f"{COOKIE}={token('victim')}", **more}
+    for presence, expected in (("%7B%22name%22%3A%22x%22%7D", outcome), ("1", outcome), ("watch", "ok")):
+        if expected == "ok" and more.get("Sec-Fetch-Site") in ("cross-site", "same-site") and how == "sse":
+            continue  # browsers make no event stream of a link
+        target = f"{server.url}/rooms/link?since=now&presence={presence}"
+        assert await knock(http, how, target, headers=headers) == expected, presence
+    # Whoever sends a token in a header is no link.
+    target = f"{server.url}/rooms/other?since=now&presence=1"
+    assert await knock(http, how, target, headers=bearer(token())) == "ok"

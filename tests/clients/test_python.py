@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support import WAIT_S, Server, free_port, publish_many
+from tests.access.support import SECRET, token
+from tests.support import WAIT_S, Server, free_port, publish, publish_many
 from trunkline.client import ClientError, RoomError, connect
 from trunkline.client import client as module
 from trunkline.client import publish as publish_blocking
@@ -319,3 +320,46 @@ def test_publishing_what_is_refused(server: Server) -> None:
         publish_blocking("localhost:8000", "a", 1)
     with pytest.raises(ValueError, match="not JSON compliant"):
         publish_blocking(server.url, "a", float("nan"))
+
+
+async def test_an_empty_id_is_no_missing_one(server: Server) -> None:
+    """It is refused, as by the server, and not replaced by a random one."""
+    async with connect(server.url) as client:
+        for bad in ("", "é", "x" * 129):
+            with pytest.raises(ClientError) as refused:
+                await client.publish("a", 1, id=bad)
+            assert refused.value.code == "bad_id"
+    with pytest.raises(ClientError) as refused:
+        await asyncio.to_thread(publish_blocking, server.url, "a", 1, id="")
+    assert refused.value.code == "bad_id"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "shortpoll"])
+async def test_listening_to_unread_is_being_told(server: Server, http: aiohttp.ClientSession, transport: str) -> None:
+    """How much was not seen, at once and with each message."""
+    counts: list[tuple[int, int]] = []
+    async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
+        room = client.room("a")
+        room.on("unread", lambda count: counts.append((count["head"], count["unread"])))
+        await until(lambda: len(counts) == 1)
+        await publish(http, server.url, "a", 1)
+        await until(lambda: len(counts) == 2)
+        room.seen(1)
+        await until(lambda: len(counts) == 3)
+        await publish(http, server.url, "a", 2)
+        await until(lambda: len(counts) == 4)
+    assert counts == [(0, 0), (1, 1), (1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "longpoll", "shortpoll"])
+async def test_a_token_that_counts_in_a_moment(tmp_path: Path, transport: str) -> None:
+    """The issuer's clock is ahead by more than the leeway: the client brings the same token until it counts."""
+    config = tmp_path / "trunkline.toml"
+    config.write_text(f'auth = "jwt"\n[jwt]\nsecret = "{SECRET}"\nleeway_s = 0\n')
+    early = token("ana", nbf=time.time() + 3, exp=time.time() + 600)
+    with Server("--config", str(config)) as server:
+        async with (
+            asyncio.timeout(WAIT_S),
+            connect(server.url, get_token=lambda: early, transports=[transport]) as client,
+        ):
+            assert await client.room("a").publish("at last") == 1
