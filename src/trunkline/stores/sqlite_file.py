@@ -133,7 +133,7 @@ class LogFile:
         with contextlib.suppress(FileExistsError):  # before SQLite, which would let the umask say who may read it
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._file = self._point_at()
-        changed_ns = os.fstat(self._file).st_ctime_ns
+        changed_ns = os.fstat(self._file).st_mtime_ns
         if os.fstat(self._file).st_nlink > 1:
             raise ConfigError(
                 f"store: {self.path} has a second name (a hard link), under which another process could write to it"
@@ -395,7 +395,7 @@ class LogFile:
             self.writer.execute("COMMIT")
             self.reader.close()
             self.writer.close()  # which writes everything into the file itself, and waits for the disk
-            self._beside.write(Beside(generation, os.fstat(self._file).st_ctime_ns), flush=True)
+            self._beside.write(Beside(generation, os.fstat(self._file).st_mtime_ns), flush=True)
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""

@@ -85,7 +85,7 @@ def went_back(recorded: Recorded, beside: Beside | None, here: Place, *, changed
     """Return why the log may not be what was acknowledged here; None if there is no evidence of that.
 
     Args:
-        changed_ns: When the database file was changed last (`st_ctime_ns`).
+        changed_ns: When the database file was changed last (`st_mtime_ns`).
         durable: Whether every commit waits for the disk.
     """
     before = recorded.place
