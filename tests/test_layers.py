@@ -21,7 +21,8 @@ LAYERS = {
     "hub": {"errors", "core", "wire", "stores", "auth", "access", "live", "nodes", "background"},
     "transports": {"errors", "core", "wire", "auth", "access", "live", "hub"},
     "tls": {"errors"},
-    "server": {"errors", "core", "wire", "stores", "auth", "hub", "transports", "config", "tls"},
+    "board": set(),
+    "server": {"errors", "core", "wire", "stores", "auth", "hub", "transports", "config", "tls", "board"},
 }
 IMPURE = {
     "asyncio",

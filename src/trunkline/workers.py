@@ -23,7 +23,7 @@ from trunkline.board import Board, make_board
 from trunkline.cli import WORKER_VARIABLE
 from trunkline.config import Config
 from trunkline.errors import ConfigError
-from trunkline.server import Server, build_hub, listen, run
+from trunkline.server import STOPPING, Server, build_hub, listen, run
 
 log = logging.getLogger("trunkline")
 
@@ -72,8 +72,8 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal; returns the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_soon)
+        for number in STOPPING:  # not by the loop, which gives them back to the system before the process has ended
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop_soon))
         loop.add_signal_handler(signal.SIGHUP, self._again.set)
         keepers = [asyncio.ensure_future(self._keep(slot)) for slot in range(len(self._slots))]
         replacing = asyncio.ensure_future(self._replace_for_ever())
@@ -86,6 +86,8 @@ class Supervisor:
             await asyncio.gather(*[self._stop(worker) for worker in list(self._all)])
             if self._starting:
                 await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
         return self._code
 
     def _stop_soon(self) -> None:

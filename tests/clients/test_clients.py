@@ -46,6 +46,7 @@ def test_the_same_exchanges(exchange: Path) -> None:
         has_token=options["hasToken"],
         outbox=options.get("outbox", ()),
         outbox_max=options.get("outboxMax", 1000),
+        retry_max_ms=options.get("retryMaxMs"),
         random=lambda: 0.5,
     )
     for step in said["steps"]:
