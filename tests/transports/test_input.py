@@ -312,3 +312,29 @@ async def test_a_half_closed_request_that_is_not_whole_is_dropped(raw: Raw, room
     raw.send(f"POST /rooms/{room} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\nhi")
     raw.writer.write_eof()
     assert await raw.end() == b""
+
+
+async def test_a_poll_that_is_cut_brings_nobody_back(server: Server, raw: Raw, room: str) -> None:
+    """A client that lets go of its poll and says goodbye is gone, in whatever order the two come."""
+
+    async def members(http: aiohttp.ClientSession) -> int:
+        async with http.get(f"{server.url}/rooms/{room}/presence") as response:
+            return len((await response.json())["members"])
+
+    async def say_goodbye(http: aiohttp.ClientSession) -> None:
+        async with http.delete(f"{server.url}/rooms/{room}/presence?{who}") as response:
+            assert response.status == 204
+
+    who = f"client={secrets.token_hex(8)}"
+    raw.send(request(f"/rooms/{room}?since=start&live=0&presence=1&{who}", POLL))
+    async with aiohttp.ClientSession() as http, asyncio.timeout(WAIT_S):
+        while True:
+            known = json.loads((await answer(raw))[1])
+            following = f"since={known['next']}&live={known['live']['next']}"
+            raw.send(request(f"/rooms/{room}?{following}&wait=30&presence=1&{who}", POLL))
+            await say_goodbye(http)
+            if await members(http):
+                break  # for as long as the poll waits; else it has come after the goodbye, and is answered at once
+        raw.writer.write_eof()
+        assert (await answer(raw))[0] == 200
+        assert await members(http) == 0

@@ -687,7 +687,10 @@ class _Guest:
 
 
 class _Poller:
-    """One poll of somebody who takes part: there for as long as it takes, and a while after."""
+    """One poll of somebody who takes part: there for as long as it takes, and a while after.
+
+    It comes and goes once, also if it is answered early: between the two its client may have said goodbye.
+    """
 
     def __init__(self, hub: Hub, attendance: Attendance, grant: Grant, member: str, version: str) -> None:
         self._hub = hub
@@ -696,12 +699,16 @@ class _Poller:
         self._attendance = attendance
         self._member = member
         self._version = live.parse_version(version)
+        self._came = False
         self._rooms: list[str] = []
 
     def arrive(self, rooms: list[str]) -> None:
         """Raises:
         RequestError: `too_many_members`.
         """
+        if self._came:
+            return
+        self._came = True
         for room in rooms:
             data = self._attendance.within(room).data
             if data is not None:
@@ -709,7 +716,8 @@ class _Poller:
                 self._rooms.append(room)
 
     def depart(self) -> None:
-        for room in self._rooms:
+        rooms, self._rooms = self._rooms, []
+        for room in rooms:
             self._live.depart(room, self._member, self._attendance.client_id or "", grace_s=LEASE_S)
 
     def behind(self, rooms: list[str]) -> bool:
