@@ -7,9 +7,7 @@ nothing is trimmed by age until the new time has held for `HOLD_S`; if the clock
 
 from __future__ import annotations
 
-STEP_S = (
-    1.0  # clocks that are slewed move by 0.5 ms a second; what moves by more than this between two looks has jumped
-)
+STEP_S = 1.0  # between two looks; a clock that is slewed moves by half a millisecond a second
 HOLD_S = 600.0
 
 
