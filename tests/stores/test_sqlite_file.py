@@ -109,13 +109,15 @@ async def test_a_backup_that_was_put_back_is_told(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_backup_that_was_written_over_a_killed_log_is_told(tmp_path: Path) -> None:
-    """The same file, the same boot, and nothing was closed: only the generation tells."""
+@pytest.mark.parametrize("apart", ["a second", "no time"])
+async def test_a_backup_that_was_written_over_a_killed_log_is_told(tmp_path: Path, apart: str) -> None:
+    """The same file, the same boot, and nothing was closed: only the generation tells, or the newest message."""
     path = tmp_path / "log.db"
     store = await opened(path)
     epoch = await publish(store, 5)
     left_running(path, tmp_path / "backup")
-    store._file._generation_at = 0.0  # a second has passed
+    if apart == "a second":
+        store._file._generation_at = 0.0
     await publish(store, 3)
     kill(store)
     await store.close()
@@ -127,6 +129,39 @@ async def test_a_backup_that_was_written_over_a_killed_log_is_told(tmp_path: Pat
     assert gap is not None
     assert (after, gap.first, gap.last) == (5, 6, 8)
     await store.close()
+
+
+async def test_a_wal_that_lost_its_tail_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    epoch = await publish(store, 5)
+    size = Path(f"{path}-wal").stat().st_size
+    await publish(store, 3)
+    folder = tmp_path / "killed"
+    kill(store)
+    left_running(path, folder)
+    await store.close()
+    shutil.copyfile(folder / "log.db", path)
+    Path(f"{path}-wal").write_bytes((folder / "log.db-wal").read_bytes()[:size])
+    store = await opened(path)
+    after, gap = await standing(store, epoch, 8)
+    assert gap is not None
+    assert (after, gap.first, gap.last) == (5, 6, 8)
+    await store.close()
+
+
+async def test_forgetting_a_room_is_no_step_back(tmp_path: Path) -> None:
+    """Also if it had the newest message of all, and the process was killed right after that."""
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    await store.append([draft("old", "1")])
+    await store.trim(2**50)
+    assert await store.forget(["old"]) == ["old"]
+    kill(store)
+    await store.close()
+    before = await opened(path)
+    assert before._file.lives == ()
+    await before.close()
 
 
 async def test_a_copy_that_goes_on_elsewhere_is_another_log(tmp_path: Path) -> None:
@@ -325,6 +360,7 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(tmp_path: Path, 
         (tmp_path / what).unlink()
     with pytest.raises(Unwritable, match="deleted or replaced"):
         await publish(store, 1)
+    assert [m.data for m in (await store.read("r", 0, 10, AMPLE)).messages] == ["0"]  # who reads does not see it either
     with pytest.raises(Unwritable, match="put it back, or restart"):
         await store.certain()
     with pytest.raises(Unwritable):

@@ -64,7 +64,7 @@ class Bus(Protocol):
     one process is in the order in which it was sent."""
 
     name: str
-    """Ours, and nobody else's ever."""
+    """Ours, and nobody else's ever. Set anew, before `start`, in a process that was forked."""
 
     said: Callable[[bytes], None] | None
     """Set before `start`. Called on the event loop with what others have said, and perhaps with our own words."""

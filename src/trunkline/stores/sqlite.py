@@ -56,6 +56,7 @@ from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, Moved, Page
 from trunkline.stores.sqlite_file import LogFile
+from trunkline.stores.sqlite_place import Newest
 from trunkline.stores.wake import Wake
 from trunkline.stores.worker import Worker
 
@@ -317,6 +318,7 @@ class SqliteStore:
                 self._writer.execute("COMMIT")
                 self._file.after_commit(generation)
             except BaseException:
+                self._file.newest = None
                 self._rooms.clear()  # they may be ahead of what is stored
                 self._tables.clear()
                 if self._writer.in_transaction:
@@ -331,6 +333,7 @@ class SqliteStore:
         receipts: list[Receipt] = []
         rows: dict[str, list[Any]] = {}
         whole_rows: dict[str, list[Any]] = {}
+        written: _Room | None = None
         for n, draft in enumerate(drafts):
             room, sender = rooms[draft.room], draft.sender or ""
             if draft.id is not None:
@@ -338,6 +341,7 @@ class SqliteStore:
                 if known is not None:
                     receipts.append(Receipt(draft.room, room.epoch, known[0], draft.id, known[1], True))
                     continue
+            written = room
             room.head += 1
             room.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
             at = max(draft.at, room.at)
@@ -359,6 +363,8 @@ class SqliteStore:
         for table, values in whole_rows.items():
             self._insert(_ADD_WHOLE.format(table=table), 7, values)
         self._save(rooms.values())
+        if written is not None:
+            self._file.newest = Newest(written.id, written.head)
         for room in rooms.values():
             self._cut_to_size(room)
         return receipts
@@ -588,7 +594,9 @@ class SqliteStore:
                     self._writer.execute("DELETE FROM message_ids WHERE room = ?", found)
                     self._writer.execute("DELETE FROM seen WHERE room = ?", (name,))
                     forgotten.append(name)
-            if forgotten:  # who publishes there again must not go on in an epoch in which other messages were read
+            if forgotten:
+                self._file.before_forgetting()
+                # Who publishes there again must not go on in an epoch in which other messages were read
                 self._writer.execute("UPDATE log SET epoch = ?", (secrets.token_hex(4),))
         for name in forgotten:
             self._rooms.pop(name, None)

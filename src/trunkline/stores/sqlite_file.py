@@ -29,7 +29,7 @@ import msgspec
 from trunkline.core.epochs import LINEAGE_MAX, epoch_in
 from trunkline.errors import ConfigError
 from trunkline.stores.base import Unwritable
-from trunkline.stores.sqlite_place import Beside, BesideFile, Place, Recorded, place_of, went_back
+from trunkline.stores.sqlite_place import NONE, Beside, BesideFile, Newest, Place, Recorded, place_of, went_back
 
 log = logging.getLogger("trunkline")
 
@@ -63,6 +63,7 @@ class LogFile:
         self._opened = ExitStack()
         self._lock = self._turn_file = self._file = self._wal = -1
         self._beside: BesideFile | None = None
+        self.newest: Newest | None = None  # that is being stored
         self._generation = 0
         self._generation_at = 0.0
         self._lost: str | None = None  # why the file is not ours to write to any more
@@ -192,8 +193,9 @@ class LogFile:
         """Nobody else has the log open: find out whether it is what was left here."""
         assert self._beside is not None
         generation, place, stopped = self.writer.execute("SELECT generation, place, stopped FROM log").fetchone()
-        recorded = Recorded(msgspec.json.decode(place, type=Place) if place else None, generation, bool(stopped))
         here, beside = place_of(self.path), self._beside.read()
+        before = msgspec.json.decode(place, type=Place) if place else None
+        recorded = Recorded(before, generation, bool(stopped), self._has(self._beside.read_newest()))
         why = went_back(recorded, beside, here, changed_ns=changed_ns, durable=self._durable)
         if why is not None:
             log.warning("store: %s: %s; each room goes on in a new epoch", self.path, why)
@@ -210,7 +212,13 @@ class LogFile:
         except BaseException:
             self.writer.execute("ROLLBACK")
             raise
+        if why is not None:
+            self._beside.write_newest(NONE)
         self._beside.write(Beside(self._generation), flush=True)
+
+    def _has(self, newest: Newest) -> bool:
+        found = self.writer.execute("SELECT head FROM rooms WHERE id = ?", (newest.room,)).fetchone()
+        return newest == NONE or (found is not None and found[0] >= newest.offset)
 
     def _begin_life(self) -> None:
         life, lives = self.writer.execute("SELECT life, lives FROM log").fetchone()
@@ -295,6 +303,7 @@ class LogFile:
         """
         if self._lost is not None:
             raise Unwritable(self._lost)
+        self._check_names()
         now = time.monotonic()
         if now < self._generation_at + GENERATION_S:
             return None
@@ -308,11 +317,24 @@ class LogFile:
         Raises:
             Unwritable: It has none: what was committed goes with this process.
         """
+        self._check_names()
+        assert self._beside is not None
+        if self.newest is not None:
+            self._beside.write_newest(self.newest)
+            self.newest = None
+        if generation is not None:
+            self._beside.write(Beside(generation))
+
+    def _check_names(self) -> None:
         if os.fstat(self._file).st_nlink == 0 or os.fstat(self._wal).st_nlink == 0:
             self._lost = f"the log's file {self.path.name} was deleted or replaced under this server"
             raise Unwritable(self._lost)
-        if generation is not None and self._beside is not None:
-            self._beside.write(Beside(generation))
+
+    def before_forgetting(self) -> None:
+        """Called within a transaction that deletes rooms: the newest message's may be among them."""
+        assert self._beside is not None
+        self._beside.write_newest(NONE)
+        self._generation_at = 0.0  # whoever goes back to before that is found out by the generation
 
     def write_something(self) -> None:
         """Find out whether anything can be stored.

@@ -6,6 +6,7 @@ goes on elsewhere. So three things are written down, in the database and beside 
     place        the machine's boot, the file's device and inode, and its path
     generation   a number that grows at each start and stop, and at least once a second while messages are stored; the
                  file beside the database has it only after the database has it
+    newest       one message of the last commit, beside it only: at a start the database must have it
     stopped      whether the last process that used the file ended in order; beside it, when the file changed last
 
 What follows from them:
@@ -13,6 +14,7 @@ What follows from them:
     what is found at a start                              what it means
     another path, device or inode                         a copy, or a backup that was put back
     a smaller generation than beside it, or none beside   a backup that was put back, or a copy
+    not the newest message                                the same, or a WAL without its tail
     another boot, not stopped, not durable                power may have taken the last commits
     stopped, and the file was changed since               somebody has written to it, or put a backup over it
     the same boot, not stopped                            kill -9: everything is there
@@ -59,12 +61,28 @@ class Beside(msgspec.Struct, frozen=True):
     changed_ns: int | None = None
 
 
+class Newest(msgspec.Struct, frozen=True, array_like=True):
+    """A message that was stored: the number of its room, and its offset there. The room's is 0 for none."""
+
+    room: int
+    offset: int
+
+
+NONE = Newest(0, 0)
+
+
 class Recorded(msgspec.Struct, frozen=True):
-    """What the database says of its last use. *place* is None if it never was used by this version."""
+    """What the database says of its last use.
+
+    Attributes:
+        place: None if it never was used by this version.
+        has_newest: Whether it has the newest message of which the file beside it says that it was stored.
+    """
 
     place: Place | None
     generation: int
     stopped: bool
+    has_newest: bool = True
 
 
 def boot_id() -> str | None:
@@ -97,7 +115,7 @@ def went_back(recorded: Recorded, beside: Beside | None, here: Place, *, changed
         return "it is another file than the one that was used here"
     if beside is None:
         return "the file beside it that says up to where it was stored is missing"
-    if recorded.generation < beside.generation:
+    if recorded.generation < beside.generation or not recorded.has_newest:
         return "it is older than what was stored here"
     if recorded.stopped and beside.changed_ns is not None and beside.changed_ns != changed_ns:
         return "it was changed after it was closed"
@@ -106,8 +124,11 @@ def went_back(recorded: Recorded, beside: Beside | None, here: Place, *, changed
     return None
 
 
+_WIDTH = 64  # of each of the two texts: always of one length, so that it is never half of one and half of another
+
+
 class BesideFile:
-    """`PATH-place`, kept open as long as the log is.
+    """`PATH-place`, kept open as long as the log is. Two texts stand in it, since they are written at different times.
 
     Raises:
         OSError: It cannot be made.
@@ -119,15 +140,24 @@ class BesideFile:
     def read(self) -> Beside | None:
         """Return what it says; None if it says nothing."""
         with contextlib.suppress(msgspec.DecodeError):
-            return msgspec.json.decode(os.pread(self._file, 4096, 0), type=Beside)
+            return msgspec.json.decode(os.pread(self._file, _WIDTH, 0), type=Beside)
         return None
+
+    def read_newest(self) -> Newest:
+        """Return the message that was written down last."""
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(os.pread(self._file, _WIDTH, _WIDTH), type=Newest)
+        return NONE
 
     def write(self, beside: Beside, *, flush: bool = False) -> None:
         """Write it; with *flush*, wait for the disk."""
-        text = msgspec.json.encode(beside).ljust(64)  # always of one length: never half of one and half of another
-        os.pwrite(self._file, text, 0)
+        os.pwrite(self._file, msgspec.json.encode(beside).ljust(_WIDTH), 0)
         if flush:
             os.fsync(self._file)
+
+    def write_newest(self, newest: Newest) -> None:
+        """Write down a message that was stored, or none."""
+        os.pwrite(self._file, msgspec.json.encode(newest).ljust(_WIDTH), _WIDTH)
 
     def close(self) -> None:
         """Let go of the file."""
