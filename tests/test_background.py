@@ -131,6 +131,25 @@ def test_where_no_loop_runs_it_makes_one(tmp_path: Path) -> None:
     assert run(code, f"sqlite:///{tmp_path}/log.db") == "[5, 6, 7]\n8\n"
 
 
+def test_processes_that_are_forked_before_the_hub_is_used(tmp_path: Path) -> None:
+    """As a task queue does that imports the application first: each is a process of its own, with its own name."""
+    code = """
+        import os, sys
+        from trunkline import Hub
+        hub = Hub(sys.argv[1])
+        children = []
+        for n in range(4):
+            pid = os.fork()
+            if pid == 0:
+                for _ in range(5):
+                    hub.publish_sync("r", n)
+                os._exit(0)
+            children.append(pid)
+        print([os.waitpid(pid, 0)[1] for pid in children], hub.publish_sync("r", 5).offset)
+    """
+    assert run(code, f"sqlite:///{tmp_path}/log.db?shared=1") == "[0, 0, 0, 0] 21\n"
+
+
 def test_a_process_that_was_forked_is_told(tmp_path: Path) -> None:
     code = """
         import asyncio, os, sys, warnings
@@ -145,11 +164,15 @@ def test_a_process_that_was_forked_is_told(tmp_path: Path) -> None:
                 asyncio.run(hub.publish("r", 2))
             except WrongLoop as error:
                 print("forked" in str(error), flush=True)
+            try:
+                hub.publish_sync("r", 2)
+            except WrongLoop as error:
+                print("forked" in str(error), flush=True)
             os._exit(0)
         os.waitpid(pid, 0)
         print(hub.publish_sync("r", 3).offset)
     """
-    assert run(code, f"sqlite:///{tmp_path}/log.db") == "True\n2\n"
+    assert run(code, f"sqlite:///{tmp_path}/log.db") == "True\nTrue\n2\n"
 
 
 DJANGO = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -11,9 +12,14 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """A loop that runs from when this is made until `stop`."""
+    """A loop that runs from when this is made until `stop`.
+
+    Attributes:
+        process: The one whose thread it is; a process that is forked from that has the loop, but not the thread.
+    """
 
     def __init__(self) -> None:
+        self.process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="trunkline-loop", daemon=True)
         self._thread.start()

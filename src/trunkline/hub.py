@@ -225,7 +225,7 @@ class Hub:
         self._running = False  # fan-out has a call scheduled
         self._start_lock: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
+        self._process = os.getpid()
         self._background: BackgroundLoop | None = None
         self._background_lock = threading.Lock()
         self._arrived: asyncio.Event
@@ -262,11 +262,13 @@ class Hub:
         async with self._start_lock:
             if self._loop is not None:
                 return
+            if os.getpid() != self._process:
+                self._be_another_process()
             self.store.moved = self._moved
             await self.store.start()
             await self.store.follow(_REVOCATIONS)
             await self.load_revocations()
-            self._loop, self._process = asyncio.get_running_loop(), os.getpid()
+            self._loop = asyncio.get_running_loop()
             self._closed = False
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
             self.draining, self._drained = False, None
@@ -300,6 +302,13 @@ class Hub:
         else:
             self._check_loop()
 
+    def _be_another_process(self) -> None:
+        """This process was forked before the hub was started: it takes a name of its own."""
+        self._process = os.getpid()
+        self._name = self.live.name = secrets.token_hex(4)
+        if self.store.bus is not None:
+            self.store.bus.name = self.access.tickets.node = self._name
+
     def _check_loop(self) -> None:
         """Refuse to wait on a loop on which nothing would ever wake the caller.
 
@@ -309,20 +318,23 @@ class Hub:
         loop = self._loop
         if loop is None or (asyncio.get_running_loop() is loop and os.getpid() == self._process):
             return
-        if os.getpid() != self._process:
-            raise WrongLoop(
-                "this process was forked from the one that the hub runs in: make the hub after the fork"
-                " (in Celery, in a task or on worker_process_init; in gunicorn, without preload_app)"
-            )
+        self._check_process()
         if loop.is_closed():
             raise WrongLoop(
                 "the event loop that this hub ran on has ended: do everything in one asyncio.run(), with"
                 " `async with Hub(…) as hub`, or call hub.publish_sync(…), which needs no event loop"
             )
         raise WrongLoop(
-            "this hub runs on another event loop: call hub.publish_sync(…) from other threads, or"
-            " asyncio.run_coroutine_threadsafe(hub.publish(…), loop).result() with the loop that it was started on"
+            "this hub runs on another event loop: call hub.publish_sync(…) from other threads; for anything else,"
+            " asyncio.run_coroutine_threadsafe(…, loop).result() with the loop that it was started on"
         )
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise WrongLoop(
+                "this process was forked from the one that the hub runs in: make the hub after the fork"
+                " (in Celery, in a task or on worker_process_init; in gunicorn, without preload_app)"
+            )
 
     @property
     def retry_max_ms(self) -> int:
@@ -746,7 +758,8 @@ class Hub:
             RequestError, StoreUnavailable, Overloaded, ShuttingDown: As from `publish`.
             ConfigError: The hub had to be started, and the store cannot be used.
             TimeoutError: It is not known whether it was stored; publish it again with the same *id*.
-            WrongLoop: This is the thread of the hub's own event loop, which would block it: `await hub.publish(…)`.
+            WrongLoop: This is the thread of the hub's own event loop, which would block it: `await hub.publish(…)`. Or
+                this process was forked from the one that the hub runs in.
         """
         loop = self._loop
         try:
@@ -755,20 +768,22 @@ class Hub:
             here = None
         if here is not None and loop in (None, here):
             raise WrongLoop("publish_sync would block the event loop that runs here: await hub.publish(…) instead")
-        if loop is None or os.getpid() != self._process or loop.is_closed():
+        if loop is not None:
+            self._check_process()
+        if loop is None or loop.is_closed():
             return self._own_loop().run(self.publish(room, data, id=id, sender=sender), timeout_s)
         return run_on(loop, self.publish(room, data, id=id, sender=sender), timeout_s)
 
     def _own_loop(self) -> BackgroundLoop:
         """The loop of a hub that nobody else runs."""
         with self._background_lock:
-            if self._background is None:
+            if self._background is None or self._background.process != os.getpid():
                 self._background = BackgroundLoop()
                 atexit.register(self._end_own_loop)
             return self._background
 
     def _end_own_loop(self) -> None:
-        if self._background is not None and os.getpid() == self._process:
+        if self._background is not None and self._background.process == os.getpid():
             with contextlib.suppress(Exception):
                 self._background.run(self.close(), STALLED_S)
             self._background.stop()

@@ -89,10 +89,10 @@ class Live:
     """What is true now in all rooms of one hub.
 
     Args:
-        name: The hub's, so that versions of another one are recognised.
         room: Finds a room that is open.
 
     Attributes:
+        name: The hub's, so that versions of another one are recognised.
         nodes: The others of the same log, if there are any.
     """
 
@@ -100,7 +100,7 @@ class Live:
         self, name: str, store: Store, room: Callable[[str], Room | None], grace_s: float, tuning: Tuning
     ) -> None:
         self.nodes: Nodes | None = None
-        self._name = name
+        self.name = name
         self._store = store
         self._room = room
         self._grace_s = grace_s
@@ -120,12 +120,12 @@ class Live:
     @property
     def version(self) -> str:
         """What a poll that knows everything up to now brings next time."""
-        return f"{self._name}-{self._version}"
+        return f"{self.name}-{self._version}"
 
     def parse_version(self, text: str) -> int:
         """The version that a poll knows; 0 if it knows nothing of this hub."""
         match = _VERSION.match(text)
-        return int(match[2]) if match is not None and match[1] == self._name else 0
+        return int(match[2]) if match is not None and match[1] == self.name else 0
 
     # Signals.
 
