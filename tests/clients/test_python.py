@@ -363,3 +363,13 @@ async def test_a_token_that_counts_in_a_moment(tmp_path: Path, transport: str) -
             connect(server.url, get_token=lambda: early, transports=[transport]) as client,
         ):
             assert await client.room("a").publish("at last") == 1
+
+
+def test_publishing_with_a_token_that_counts_in_a_moment(tmp_path: Path) -> None:
+    config = tmp_path / "trunkline.toml"
+    config.write_text(f'auth = "jwt"\n[jwt]\nsecret = "{SECRET}"\nleeway_s = 0\n')
+    early = token("ana", nbf=time.time() + 2, exp=time.time() + 600)
+    with Server("--config", str(config)) as server:
+        assert publish_blocking(server.url, "a", 1, token=early) == 1
+        with pytest.raises(ClientError, match="will not for long"):
+            publish_blocking(server.url, "a", 1, token=token("ana", nbf=time.time() + 6000, exp=time.time() + 6600))

@@ -58,9 +58,13 @@ def request(target: str, how: str, version: str = "1.1") -> str:
         ("/rooms/a?last=1&last=1", 400, "bad_command"),
         ("/connect?room=a&since=start&since=now", 400, "bad_command"),
         ("/rooms/a?client=abcdefgh&client=abcdefgh", 400, "bad_command"),
+        ("/rooms/a?limit=1&limit=2", 400, "bad_command"),
         ("/rooms/a?attempt=abcdefgh.1&attempt=abcdefgh.2", 400, "bad_command"),
         ("/rooms/a/", 404, "not_found"),
         ("/rooms/a/b", 404, "not_found"),
+        ("/connect/?room=a", 404, "not_found"),
+        ("/nope", 404, "not_found"),
+        ("//rooms/a", 404, "not_found"),
         ("/connect?room=a&presence=1&in=" + ",".join("x" * 101), 400, "too_many_rooms"),
         ("/rooms/a?presence=" + "%5B%22" + "%5C%22" * 300 + "," + "[" * 12, 400, "bad_json"),
     ],
@@ -71,10 +75,27 @@ async def test_refusals(raw: Raw, target: str, how: str, status: int, code: str)
     assert (found, json.loads(body)["error"]["code"]) == (status, code)
 
 
-@pytest.mark.parametrize("target", ["/rooms/a?limit=1&limit=2", "/rooms/a?wait=0&wait=0", "/rooms/a?live=0&live=0"])
-async def test_what_only_polls_have_is_given_once_too(raw: Raw, target: str) -> None:
-    raw.send(request(target, POLL))
-    assert (await answer(raw))[0] == 400
+@pytest.mark.parametrize("path", ["", "/presence", "/seen"])
+@pytest.mark.parametrize("name", ["wait", "live", "client", "token"])
+async def test_a_parameter_is_given_once_whether_it_is_used_or_not(raw: Raw, path: str, name: str) -> None:
+    raw.send(request(f"/rooms/a{path}?{name}=abcdefgh&{name}=abcdefgh", POLL))
+    status, body = await answer(raw)
+    assert (status, json.loads(body)["error"]["code"]) == (400, "bad_command")
+
+
+@pytest.mark.parametrize("number", ["999", "9007199254740993", "0" * 400 + "5", "9" * 400])
+async def test_a_limit_that_is_too_large_is_the_largest(raw: Raw, number: str) -> None:
+    raw.send(request(f"/rooms/a?limit={number}", POLL))
+    assert (await answer(raw))[0] == 200
+
+
+@pytest.mark.parametrize("levels", [33, 1000, 20_000])
+async def test_json_that_is_too_deep_is_called_so(raw: Raw, levels: int) -> None:
+    body = '{"data":' + "[" * levels + "]" * levels + "}"
+    head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    raw.send(f"POST /rooms/a HTTP/1.1\r\n{head}\r\n\r\n{body}")
+    status, text = await answer(raw)
+    assert (status, json.loads(text)["error"]["code"]) == (400, "too_deep")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -46,7 +46,7 @@ def test_errors() -> None:
         (b"[" * 100_000, "bad_command"),
         (b"{}", "bad_command"), (b"[]", "bad_command"), (b"null", "bad_command"), (b'"join"', "bad_command"),
         (b'{"type":1}', "bad_command"), (b'{"type":"join","room":1}', "bad_command"),
-        (b'{"type":"join","room":"a","since":{}}', "bad_command"), (b'{"type":"a","x":' + b"[" * 100_000, "bad_json"),
+        (b'{"type":"join","room":"a","since":{}}', "bad_command"), (b'{"type":"a","x":' + b"[" * 100_000, "too_deep"),
     ],
 )  # fmt: skip
 def test_what_is_no_command(text: bytes, code: str) -> None:

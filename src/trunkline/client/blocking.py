@@ -82,6 +82,6 @@ def _post(address: str, body: bytes, headers: dict[str, str], timeout_s: float) 
                 code, text, after = problem["code"], problem["message"], problem.get("retry_after_ms") or 0
             except (ValueError, KeyError, TypeError):
                 code, text, after = f"http {error.code}", error.reason, 0
-        if error.code not in TEMPORARY_STATUS:
+        if error.code not in TEMPORARY_STATUS and not after:  # a token may be refused for a moment
             raise ClientError(code, text) from None
         return None, text, after / 1000

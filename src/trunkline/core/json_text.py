@@ -43,17 +43,19 @@ def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError("bad_json", f"data is not JSON: {error}") from None
     except RecursionError:
-        raise _too_deep(depth_max) from None
+        raise too_deep(depth_max) from None
     if deeper_than(text, depth_max):
-        raise _too_deep(depth_max)
+        raise too_deep(depth_max)
     if _has_too_large_number(text):
         raise RequestError("bad_json", "data has a number that is larger than a double can hold (1.8e308)")
     # A line break can stand between tokens only. It would end an SSE field, so it goes.
     return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
 
 
-def _too_deep(depth_max: int) -> RequestError:
-    return RequestError("too_deep", f"data is nested more than {depth_max} levels deep")
+def too_deep(depth_max: int | None = None) -> RequestError:
+    """The answer to JSON that is nested deeper than is allowed, or than it can be read at all."""
+    most = "allowed" if depth_max is None else f"{depth_max} levels"
+    return RequestError("too_deep", f"data is nested deeper than {most}")
 
 
 def deeper_than(text: bytes, levels: int) -> bool:

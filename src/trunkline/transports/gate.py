@@ -117,6 +117,7 @@ class Gate:
         try:
             client = self._recount(transport, head, peer)
             access.knock(client)
+            head.refuse_repeats()
             attendance = attendance_of(head, self.hub)
             access.origins.check(head, changes=attendance.is_visible)
             take = _Take(transport, head, client, attendance)

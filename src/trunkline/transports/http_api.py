@@ -33,7 +33,7 @@ from starlette.websockets import WebSocket
 from trunkline.auth import TICKET_S
 from trunkline.core.attendance import Attendance, lasting_member, member_of, parse_attendance
 from trunkline.core.grant import ANYBODY, Action, Grant
-from trunkline.core.json_text import check_json
+from trunkline.core.json_text import check_json, too_deep
 from trunkline.core.mark import check_offset
 from trunkline.core.message import check_id, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_joins, parse_since, parse_start
@@ -121,6 +121,7 @@ def build_app(hub: Hub) -> Starlette:
         Route("/readyz", api.ready, methods=["GET"]),
         WebSocketRoute("/rooms/{room}", api.websocket),
         WebSocketRoute("/connect", api.websocket),
+        WebSocketRoute("/{path:path}", api.no_websocket),
     ]
     web = Path(str(files("trunkline").joinpath("web")))
     routes.append(Route("/openapi.yaml", description(str(web.joinpath("openapi.yaml"))), methods=["GET"]))
@@ -381,6 +382,7 @@ class Api:
         if pieces:
             access.knock(client, pieces)
         access.origins.check(head, changes=changes)
+        head.refuse_repeats()
         grant = await access.grant(access.credentials(head, client))
         for room in rooms:
             await access.check(grant, action, room)
@@ -581,6 +583,7 @@ class Api:
         try:
             access.knock(client)
             access.origins.check(head)
+            head.refuse_repeats()
             if "room" in socket.path_params:
                 joins = [(check_room(socket.path_params["room"]), parse_start(*_since(head), NOW))]
             else:
@@ -589,11 +592,23 @@ class Api:
             attendance = self._attendance_of(head)
             brought = access.credentials(head, client)
         except RequestError as error:
-            access.refusals[error.code] += 1
-            headers = dict(error_headers(error))
-            await socket.send_denial_response(_json(envelope.problem(error), error.status, headers))
-            return
-        await AsgiWebSocket(hub, socket, client).run(brought, joins, attendance)
+            await self._deny(socket, error)
+        else:
+            await AsgiWebSocket(hub, socket, client).run(brought, joins, attendance)
+
+    async def no_websocket(self, socket: WebSocket) -> None:
+        """A WebSocket at any other path."""
+        error = RequestError("not_found", "there is nothing at that path")
+        try:
+            self._hub.access.knock(self._client(socket))
+        except RequestError as refused:
+            error = refused
+        await self._deny(socket, error)
+
+    async def _deny(self, socket: WebSocket, error: RequestError) -> None:
+        self._hub.access.refusals[error.code] += 1
+        headers = dict(error_headers(error))
+        await socket.send_denial_response(_json(envelope.problem(error), error.status, headers))
 
     async def _post(self, request: Request, room: str) -> Response:
         limits = self._hub.limits
@@ -842,20 +857,23 @@ def _number(head: RequestHead, name: str, low: int, high: int, default: int) -> 
     text = head.one(name)
     if text is None:
         return default
-    if not (len(text) <= 10 and text.isascii() and text.isdigit() and low <= int(text)):
+    digits = text.lstrip("0")[:10]  # more of them are too many in any case
+    if not (text.isascii() and text.isdigit() and low <= int(digits or "0")):
         raise RequestError("bad_limit", f"{name} is a whole number from {low} on")
-    return min(int(text), high)
+    return min(int(digits or "0"), high)
 
 
 def _decoded(decode: Callable[[bytes], T], body: bytes, shape: str) -> T:
     """A body as what it should be.
 
     Raises:
-        RequestError: `bad_json`, with the shape that is wanted.
+        RequestError: `bad_json`, with the shape that is wanted; or `too_deep`.
     """
     try:
         return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError("bad_json", f"the body is {shape}: {error}") from None
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from trunkline.core.fanout import Batch
 from trunkline.core.grant import Grant
+from trunkline.core.json_text import too_deep
 from trunkline.core.limits import Limits
 from trunkline.core.mark import Mark, Seen, Unread
 from trunkline.core.message import Message, Receipt
@@ -95,14 +96,16 @@ def decode_command(text: bytes) -> Command:
     """One command.
 
     Raises:
-        RequestError: `bad_json` if it is no JSON, `bad_command` if it is no object with a `type`, or a field has the
-            wrong type.
+        RequestError: `bad_json` if it is no JSON, `too_deep` if nobody would read it, `bad_command` if it is no object
+            with a `type`, or a field has the wrong type.
     """
     try:
         return _decode_command(text)
     except msgspec.ValidationError as error:
         raise RequestError("bad_command", f"a command is an object with a type: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError("bad_json", f"a command is a JSON object: {error}") from None
 
 

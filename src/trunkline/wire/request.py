@@ -17,6 +17,7 @@ from trunkline.errors import RequestError
 _FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)"
 _HEAD = re.compile(rb"GET (/[!-~]*+) HTTP/(1\.[01])\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
 _FIELDS = re.compile(_FIELD)
+_ONCE = frozenset({"since", "last", "limit", "wait", "live", "client", "attempt", "token", "ticket"})
 
 
 class RequestHead(NamedTuple):
@@ -35,15 +36,19 @@ class RequestHead(NamedTuple):
     version: str = "1.1"
 
     def one(self, name: str) -> str | None:
-        """Return the query parameter of this name; None if there is none.
+        """Return the first query parameter of this name; None if there is none."""
+        return next((value for key, value in self.query if key == name), None)
+
+    def refuse_repeats(self) -> None:
+        """Refuse a request in which a parameter that may be given once is given twice, whether it is used or not.
 
         Raises:
-            RequestError: `bad_command`: it is there more than once, and nobody can know which one was meant.
+            RequestError: `bad_command`.
         """
-        values = [value for key, value in self.query if key == name]
-        if len(values) > 1:
-            raise given_twice(name)
-        return values[0] if values else None
+        given = [key for key, _ in self.query if key in _ONCE]
+        if len(given) > 1 and len(set(given)) < len(given):
+            name = next(key for key in given if given.count(key) > 1)
+            raise RequestError("bad_command", f"{name} stands in the address more than once: give it once")
 
     def tokens(self, name: bytes) -> list[bytes]:
         """A comma-separated header, lower case."""
@@ -76,11 +81,6 @@ def wants_events(accept: bytes) -> bool:
         if kind.strip().lower() == b"text/event-stream":
             return not any(_REFUSED.match(parameter.strip()) for parameter in parameters)
     return False
-
-
-def given_twice(name: str) -> RequestError:
-    """The answer to a request that has a parameter twice."""
-    return RequestError("bad_command", f"{name} stands in the address more than once: give it once")
 
 
 def parse_head(head: bytes) -> RequestHead | None:
