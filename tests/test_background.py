@@ -59,7 +59,7 @@ def test_a_second_asyncio_run_raises_at_once() -> None:
         return (await hub.publish("r", 1)).offset
 
     assert asyncio.run(publish()) == 1
-    with pytest.raises(WrongLoop, match=r"has ended: do everything in one asyncio\.run"):
+    with pytest.raises(WrongLoop, match=r"has ended, and the hub with it: do everything in one asyncio\.run"):
         asyncio.run(publish())
 
 
@@ -129,6 +129,35 @@ def test_where_no_loop_runs_it_makes_one(tmp_path: Path) -> None:
     """
     assert run(code, f"sqlite:///{tmp_path}/log.db") == "[1, 2, 3]\n4\n"
     assert run(code, f"sqlite:///{tmp_path}/log.db") == "[5, 6, 7]\n8\n"
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.003, 0.01])
+def test_two_loops_that_start_a_hub_at_the_same_moment(tmp_path: Path, delay_s: float) -> None:
+    """One of them has it, at once; the other is told, and whoever publishes is answered by that one."""
+    code = """
+        import asyncio, sys, threading, time
+        from trunkline import Hub, WrongLoop
+        hub = Hub(sys.argv[1])
+        offsets = []
+
+        async def main():
+            thread = threading.Thread(target=lambda: offsets.append(hub.publish_sync("r", 1, timeout_s=5).offset))
+            thread.start()
+            await asyncio.sleep(float(sys.argv[2]))
+            try:
+                async with asyncio.timeout(5):
+                    await hub.start()
+                    await hub.publish("r", 2)
+            except WrongLoop as error:
+                assert "publish_sync has started this hub" in str(error)
+            await asyncio.to_thread(thread.join)
+            if hub.started and hub._owner is asyncio.get_running_loop():
+                await hub.close()
+
+        asyncio.run(main())
+        print(len(offsets))
+    """
+    assert run(code, f"sqlite:///{tmp_path}/log.db", str(delay_s)) == "1\n"
 
 
 def test_processes_that_are_forked_before_the_hub_is_used(tmp_path: Path) -> None:

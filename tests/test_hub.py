@@ -442,6 +442,29 @@ async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path, monkeypatch
         assert gaps == []
 
 
+async def test_rooms_behind_those_that_are_read_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of them are read."""
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr("trunkline.hub.EMPTY_ROOMS_AT_ONCE", 5)
+    async with Hub("memory:", retention=Retention(age_s=10)) as hub:
+        for n in range(30):
+            await hub.publish(f"r{n}", 1)
+        readings = [asyncio.ensure_future(first(hub, f"r{n}", 1)) for n in range(12)]
+        async with asyncio.timeout(WAIT_S):
+            while not all((room := hub._rooms.get(f"r{n}")) and room.waiters for n in range(12)):
+                await asyncio.sleep(0.01)
+        clock.go(60)
+        await hub._trim()
+        left = await hub.store.empty_rooms(round(clock.wall * 1000), 100)
+        assert set(left) == {f"r{n}" for n in range(12)}
+        for reading in readings:
+            reading.cancel()
+        await asyncio.gather(*readings, return_exceptions=True)
+        clock.go(61)
+        await hub._trim()
+        assert await hub.store.empty_rooms(round(clock.wall * 1000), 100) == []
+
+
 async def test_nothing_can_be_stored(tmp_path: Path) -> None:
     """Publishing is refused, reading goes on, and nobody is sent here; it is over when it is over."""
     path = tmp_path / "log.db"

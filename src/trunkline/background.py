@@ -15,12 +15,13 @@ class BackgroundLoop:
     """A loop that runs from when this is made until `stop`.
 
     Attributes:
+        loop: The event loop.
         process: The one whose thread it is; a process that is forked from that has the loop, but not the thread.
     """
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="trunkline-loop", daemon=True)
         self._thread.start()
 
@@ -30,23 +31,23 @@ class BackgroundLoop:
         Raises:
             TimeoutError: It took longer.
         """
-        return run_on(self._loop, work, timeout_s)
+        return run_on(self.loop, work, timeout_s)
 
     def stop(self) -> None:
         """End the loop and its thread. What still runs on it is cancelled."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
+            self.loop.run_forever()
+            left = asyncio.all_tasks(self.loop)
             for task in left:
                 task.cancel()
             if left:
-                self._loop.run_until_complete(asyncio.wait(left))
+                self.loop.run_until_complete(asyncio.wait(left))
         finally:
-            self._loop.close()
+            self.loop.close()
 
 
 def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], timeout_s: float) -> T:

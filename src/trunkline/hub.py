@@ -86,6 +86,8 @@ RETRY_MS_MIN, RETRY_MS_MAX = 5000, 60_000
 RECONNECTS_PER_S = 1000  # a fifth of what a core can take: what comes back wants to catch up, too
 TRIM_INTERVAL_S = 4.0
 EMPTY_ROOMS_AT_ONCE = 500
+IN_USE_S = 60.0  # so long an empty room that was in use is not asked about again
+IN_USE_MAX = 100_000
 RETRY_READ_S = 1.0
 MOVE_AFTER_MS = 1000
 LOOK_S = 1.0  # how long a room may have moved without our having been told
@@ -223,11 +225,13 @@ class Hub:
         self._wanted_reads: deque[Cursor] = deque()
         self._reading = 0
         self._running = False  # fan-out has a call scheduled
-        self._start_lock: asyncio.Lock | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner: asyncio.AbstractEventLoop | None = None  # the loop that starts us, or has
+        self._owner_lock = threading.Lock()
+        self._start_lock: asyncio.Lock
+        self._start_loop: asyncio.AbstractEventLoop | None = None  # that lock's
+        self._loop: asyncio.AbstractEventLoop | None = None  # the same once we run
         self._process = os.getpid()
         self._background: BackgroundLoop | None = None
-        self._background_lock = threading.Lock()
         self._arrived: asyncio.Event
         self._settled: asyncio.Event
         self._tasks: set[asyncio.Task[None]] = set()
@@ -241,6 +245,8 @@ class Hub:
         self._unwritable: str | None = None  # why nothing can be stored, as far as we know
         self._unwritable_since = 0.0
         self._wall_clock = WallClock()
+        self._in_use: set[str] = set()  # empty rooms that somebody reads
+        self._in_use_until = 0.0
         self._commits = 0
         self._published = 0
         self._duplicates = 0
@@ -256,18 +262,19 @@ class Hub:
             ConfigError: The store cannot be used.
             WrongLoop: The hub runs on another event loop.
         """
-        self._check_loop()
-        if self._start_lock is None:
-            self._start_lock = asyncio.Lock()
+        self._own()
         async with self._start_lock:
             if self._loop is not None:
                 return
-            if os.getpid() != self._process:
-                self._be_another_process()
-            self.store.moved = self._moved
-            await self.store.start()
-            await self.store.follow(_REVOCATIONS)
-            await self.load_revocations()
+            self._own()
+            try:
+                self.store.moved = self._moved
+                await self.store.start()
+                await self.store.follow(_REVOCATIONS)
+                await self.load_revocations()
+            except BaseException:
+                self._owner = None
+                raise
             self._loop = asyncio.get_running_loop()
             self._closed = False
             self._arrived, self._settled = asyncio.Event(), asyncio.Event()
@@ -302,6 +309,22 @@ class Hub:
         else:
             self._check_loop()
 
+    def _own(self) -> None:
+        """Let the loop that runs here be ours, unless another one is: two threads may start us at the same moment.
+
+        Raises:
+            WrongLoop: Another one is.
+        """
+        here = asyncio.get_running_loop()
+        with self._owner_lock:
+            if self._owner is None:
+                if os.getpid() != self._process:
+                    self._be_another_process()
+                self._owner = here
+                if self._start_loop is not here:
+                    self._start_loop, self._start_lock = here, asyncio.Lock()
+        self._check_loop()
+
     def _be_another_process(self) -> None:
         """This process was forked before the hub was started: it takes a name of its own."""
         self._process = os.getpid()
@@ -315,14 +338,19 @@ class Hub:
         Raises:
             WrongLoop: The hub runs on another event loop than the one that runs here, or in another process.
         """
-        loop = self._loop
-        if loop is None or (asyncio.get_running_loop() is loop and os.getpid() == self._process):
+        owner = self._owner
+        if owner is None or (asyncio.get_running_loop() is owner and os.getpid() == self._process):
             return
         self._check_process()
-        if loop.is_closed():
+        if owner.is_closed():
             raise WrongLoop(
-                "the event loop that this hub ran on has ended: do everything in one asyncio.run(), with"
-                " `async with Hub(…) as hub`, or call hub.publish_sync(…), which needs no event loop"
+                "the event loop that this hub ran on has ended, and the hub with it: do everything in one asyncio.run()"
+                " (`async with Hub(…) as hub`), or everything with hub.publish_sync(…), which needs no event loop"
+            )
+        if self._background is not None and owner is self._background.loop:
+            raise WrongLoop(
+                "publish_sync has started this hub on a thread of its own: in an application that runs the hub, start"
+                " it first (hub.lifespan, or `await hub.start()`); from elsewhere, go on with publish_sync"
             )
         raise WrongLoop(
             "this hub runs on another event loop: call hub.publish_sync(…) from other threads; for anything else,"
@@ -450,7 +478,7 @@ class Hub:
             self.nodes.bye()
         await self.store.close()
         self._rooms.clear()
-        self._loop = None
+        self._loop = self._owner = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -761,22 +789,29 @@ class Hub:
             WrongLoop: This is the thread of the hub's own event loop, which would block it: `await hub.publish(…)`. Or
                 this process was forked from the one that the hub runs in.
         """
-        loop = self._loop
+        owner = self._owner
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             here = None
-        if here is not None and loop in (None, here):
+        if here is not None and owner in (None, here):
             raise WrongLoop("publish_sync would block the event loop that runs here: await hub.publish(…) instead")
-        if loop is not None:
+        if owner is not None:
             self._check_process()
-        if loop is None or loop.is_closed():
-            return self._own_loop().run(self.publish(room, data, id=id, sender=sender), timeout_s)
-        return run_on(loop, self.publish(room, data, id=id, sender=sender), timeout_s)
+        if owner is None or owner.is_closed():
+            background = self._own_loop()
+            try:
+                return background.run(self.publish(room, data, id=id, sender=sender), timeout_s)
+            except WrongLoop:
+                owner = self._owner
+                if owner is None or owner.is_closed() or owner is background.loop:
+                    raise
+                # Somebody else has begun to start it at the same moment.
+        return run_on(owner, self.publish(room, data, id=id, sender=sender), timeout_s)
 
     def _own_loop(self) -> BackgroundLoop:
         """The loop of a hub that nobody else runs."""
-        with self._background_lock:
+        with self._owner_lock:
             if self._background is None or self._background.process != os.getpid():
                 self._background = BackgroundLoop()
                 atexit.register(self._end_own_loop)
@@ -1490,17 +1525,33 @@ class Hub:
             room = self._rooms.get(name)
             if room is not None:
                 room.first = max(room.first, first)
-        while names := await self.store.empty_rooms(now_ms(), EMPTY_ROOMS_AT_ONCE):
-            unused = [name for name in names if self._is_unused(name)]
-            if self.nodes is not None:
-                unused = await self._unused_elsewhere(unused)
-            forgotten = await self.store.forget(unused) if unused else []
-            for name in forgotten:
-                room = self._rooms.get(name)
-                if room is not None and room.idle:
-                    self._forget(name)
-            if len(forgotten) < len(names):
-                break  # the others are in use; those behind them have their turn when these are gone
+        await self._forget_empty_rooms()
+
+    async def _forget_empty_rooms(self) -> None:
+        now = _steady_s()
+        if now >= self._in_use_until:
+            self._in_use.clear()
+            self._in_use_until = now + IN_USE_S
+        while len(self._in_use) < IN_USE_MAX:
+            # The store names the same ones first, so as many more as are known to be in use.
+            found = await self.store.empty_rooms(now_ms(), EMPTY_ROOMS_AT_ONCE + 2 * len(self._in_use))
+            names = [name for name in found if name not in self._in_use]
+            if not names:
+                break
+            for at in range(0, len(names), EMPTY_ROOMS_AT_ONCE):
+                some = names[at : at + EMPTY_ROOMS_AT_ONCE]
+                self._in_use.update(set(some).difference(await self._forget_unused(some)))
+
+    async def _forget_unused(self, names: list[str]) -> list[str]:
+        unused = [name for name in names if self._is_unused(name)]
+        if self.nodes is not None:
+            unused = await self._unused_elsewhere(unused)
+        forgotten = await self.store.forget(unused) if unused else []
+        for name in forgotten:
+            room = self._rooms.get(name)
+            if room is not None and room.idle:
+                self._forget(name)
+        return forgotten
 
     def _is_unused(self, name: str) -> bool:
         room = self._rooms.get(name)
