@@ -131,6 +131,40 @@ async def test_a_backup_that_was_written_over_a_killed_log_is_told(tmp_path: Pat
     await store.close()
 
 
+async def test_a_backup_from_before_an_upgrade_is_told(tmp_path: Path) -> None:
+    """It says nothing of where it was used, but the file beside it does."""
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    epoch = await publish(store, 5)
+    await store.close()
+    edit = sqlite3.connect(path)
+    edit.execute("UPDATE log SET place = '', generation = 0, stopped = 0")  # as an upgrade finds it
+    edit.commit()
+    edit.close()
+    store = await opened(path)
+    assert (await store.head("r")).epoch != epoch
+    await store.close()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"generation":9223372036854775807}', '{"generation":-1}', "x" * 5000])
+async def test_nonsense_beside_the_log_says_nothing(tmp_path: Path, text: str) -> None:
+    """It costs one new epoch, and is written over."""
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    await publish(store, 1)
+    await store.close()
+    Path(f"{path}-place").write_text(text)
+    for lives in (1, 1):
+        store = await opened(path)
+        assert len(store._file.lives) == lives
+        await store.close()
+    edit = sqlite3.connect(path)
+    edit.execute("UPDATE log SET place = '{bad'")
+    edit.commit()
+    edit.close()
+    await (await opened(path)).close()
+
+
 async def test_a_wal_that_lost_its_tail_is_told(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = await opened(path)

@@ -186,7 +186,8 @@ class LogFile:
             self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self.writer.execute("COMMIT")
         except BaseException:
-            self.writer.execute("ROLLBACK")
+            if self.writer.in_transaction:  # SQLite may have rolled it back itself, as when the disk is full
+                self.writer.execute("ROLLBACK")
             raise
 
     def _begin(self, changed_ns: int) -> None:
@@ -194,8 +195,7 @@ class LogFile:
         assert self._beside is not None
         generation, place, stopped = self.writer.execute("SELECT generation, place, stopped FROM log").fetchone()
         here, beside = place_of(self.path), self._beside.read()
-        before = msgspec.json.decode(place, type=Place) if place else None
-        recorded = Recorded(before, generation, bool(stopped), self._has(self._beside.read_newest()))
+        recorded = Recorded(_parse_place(place), generation, bool(stopped), self._has(self._beside.read_newest()))
         why = went_back(recorded, beside, here, changed_ns=changed_ns, durable=self._durable)
         if why is not None:
             log.warning("store: %s: %s; each room goes on in a new epoch", self.path, why)
@@ -210,7 +210,8 @@ class LogFile:
             )
             self.writer.execute("COMMIT")
         except BaseException:
-            self.writer.execute("ROLLBACK")
+            if self.writer.in_transaction:  # SQLite may have rolled it back itself, as when the disk is full
+                self.writer.execute("ROLLBACK")
             raise
         if why is not None:
             self._beside.write_newest(NONE)
@@ -422,6 +423,12 @@ class LogFile:
     def close(self) -> None:
         """Let go of everything. Idempotent."""
         self._opened.close()
+
+
+def _parse_place(text: str) -> Place | None:
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(text, type=Place)
+    return None
 
 
 def _statements(name: str) -> list[str]:

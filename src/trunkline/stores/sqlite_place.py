@@ -28,9 +28,11 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+GENERATION_MAX = 2**53
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -57,7 +59,7 @@ class Beside(msgspec.Struct, frozen=True):
         changed_ns: When the database file had changed last after it was closed in order; None while it is open.
     """
 
-    generation: int
+    generation: Annotated[int, msgspec.Meta(ge=0, le=GENERATION_MAX)]
     changed_ns: int | None = None
 
 
@@ -107,8 +109,10 @@ def went_back(recorded: Recorded, beside: Beside | None, here: Place, *, changed
         durable: Whether every commit waits for the disk.
     """
     before = recorded.place
-    if before is None:
+    if before is None and (beside is None or not beside.generation):
         return None  # a new log, or one of a version that wrote nothing down
+    if before is None:
+        return "it is older than what was stored here, and was written by an earlier version"
     if here.path != before.path:
         return f"it was last used as {before.path}"
     if (here.device, here.inode) != (before.device, before.inode):
@@ -136,6 +140,8 @@ class BesideFile:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if os.fstat(self._file).st_size > 2 * _WIDTH:  # it is not from us
+            os.ftruncate(self._file, 0)
 
     def read(self) -> Beside | None:
         """Return what it says; None if it says nothing."""
