@@ -33,6 +33,7 @@ VARIABLE = WORKER_VARIABLE
 SLOTS_OF_WORKER = 3  # on the board: its own, its successor's, and one of a predecessor that is slow to end
 READY_S = 60.0
 STOP_S = 30.0  # beyond every time that a worker takes to drain
+HURRY_S = 5.0  # after the second signal; a worker that was stopped hears neither
 TOO_SOON_S = 5.0  # a worker that lives shorter is not replaced at once
 BAD_CONFIG = 2
 
@@ -92,8 +93,9 @@ class Supervisor:
 
     def _stop_soon(self) -> None:
         if self._stopping.is_set():  # said twice: nobody is to be waited for
-            for worker in self._all:
+            for worker in list(self._all):
                 _signal(worker, signal.SIGTERM)
+                asyncio.get_running_loop().call_later(HURRY_S, _signal, worker, signal.SIGKILL)
         self._stopping.set()
 
     async def _keep(self, slot: int) -> None:
@@ -172,7 +174,7 @@ class Supervisor:
         if code == BAD_CONFIG and not self._first.is_set():  # and has said why; no other one would do better
             self._code = BAD_CONFIG
             self._stopping.set()
-        else:
+        elif not self._stopping.is_set():
             log.error("worker %d does not serve (%s)", process.pid, code)
         return None
 

@@ -171,6 +171,20 @@ async def test_a_second_signal_waits_for_nobody(server: Server, http: aiohttp.Cl
         assert (code, "Traceback" in errors) == (0, False), errors
 
 
+async def test_a_second_signal_ends_a_worker_that_hears_none(server: Server) -> None:
+    stopped = workers_of(server)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    server.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(WAIT_S):
+        while len(workers_of(server)) > 1:
+            await asyncio.sleep(0.05)
+    began = time.monotonic()
+    code, _, errors = await asyncio.to_thread(server.stop)
+    assert time.monotonic() - began < 9
+    assert (code, "Traceback" in errors) == (0, False), errors
+    assert not Path(f"/proc/{stopped}").exists()
+
+
 async def test_connections_are_shared_out_evenly(server: Server) -> None:
     """However they come; and a worker that is stopped takes none, and holds nobody up."""
 

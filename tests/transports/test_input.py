@@ -89,6 +89,13 @@ async def test_a_limit_that_is_too_large_is_the_largest(raw: Raw, number: str) -
     assert (await answer(raw))[0] == 200
 
 
+@pytest.mark.parametrize("body", ["zz\r\n", "-1\r\n", "0x2\r\nhi\r\n", "1\r\nhi\r\n"])
+async def test_a_body_in_bad_chunks_is_answered(raw: Raw, body: str) -> None:
+    raw.send(f"POST /rooms/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+    assert (await answer(raw))[0] == 400
+    assert await raw.end() == b""
+
+
 @pytest.mark.parametrize("levels", [33, 1000, 20_000])
 async def test_json_that_is_too_deep_is_called_so(raw: Raw, levels: int) -> None:
     body = '{"data":' + "[" * levels + "]" * levels + "}"

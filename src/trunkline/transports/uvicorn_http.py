@@ -315,11 +315,14 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        if self._owes_answer():  # an answer that is under way must not be mixed with this one
-            self._forget()
-            self.transport.close()
-        else:
-            self._end(b"400 Bad Request")
+        if self._owes_answer():
+            if self.cycle.response_started:  # an answer that is under way must not be mixed with this one
+                self._forget()
+                self.transport.close()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._end(b"400 Bad Request")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
