@@ -83,7 +83,7 @@ async def test_a_parameter_is_given_once_whether_it_is_used_or_not(raw: Raw, pat
     assert (status, json.loads(body)["error"]["code"]) == (400, "bad_command")
 
 
-@pytest.mark.parametrize("number", ["999", "9007199254740993", "0" * 400 + "5", "9" * 400])
+@pytest.mark.parametrize("number", ["999", "9007199254740993", "9" * 400])
 async def test_a_limit_that_is_too_large_is_the_largest(raw: Raw, number: str) -> None:
     raw.send(request(f"/rooms/a?limit={number}", POLL))
     assert (await answer(raw))[0] == 200

@@ -857,10 +857,11 @@ def _number(head: RequestHead, name: str, low: int, high: int, default: int) -> 
     text = head.one(name)
     if text is None:
         return default
-    digits = text.lstrip("0")[:10]  # more of them are too many in any case
-    if not (text.isascii() and text.isdigit() and low <= int(digits or "0")):
+    is_number = text.isascii() and text.isdigit() and (len(text) <= 10 or text[0] != "0")
+    number = int(text[:10]) if is_number else -1  # ten digits are too many in any case
+    if number < low:
         raise RequestError("bad_limit", f"{name} is a whole number from {low} on")
-    return min(int(digits or "0"), high)
+    return min(number, high)
 
 
 def _decoded(decode: Callable[[bytes], T], body: bytes, shape: str) -> T:
