@@ -117,7 +117,7 @@ class Tab extends Poll {
       down: (down) => {
         if (down.unreachable) {
           this.channel.postMessage({ lost: true });
-          this.turnOver(); // ask for ourselves, at once: that fails too, if there is nobody
+          this.turnOver(); // ask for ourselves, at once: that fails too, if there is no server
         }
         if (down.status === 401 || (down.code ?? 0) >= 4000) this.fail(down);
         else next(works || down.unreachable ? transport : "longpoll", AGAIN_MS * (1 + Math.random()));

@@ -100,7 +100,7 @@ export class Room extends Emitter {
     this.marks = new Map();
   }
 
-  /** Call `listener` at each event of this kind; returns how to stop that. Whoever listens to `unread` is told at once how
+  /** Call `listener` at each event of this kind; returns how to stop that. A listener of `unread` is told at once how
    * much was not seen, and again with each message.
    * @template {keyof RoomEvents} K @param {K} kind @param {(event: RoomEvents[K]) => void} listener */
   on(kind, listener) {

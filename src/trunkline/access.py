@@ -100,7 +100,7 @@ class Access:
     # From where, and how often.
 
     def knock(self, client: str | None, pieces: int = 1) -> None:
-        """Somebody asks for something, whatever it is, that is so many pieces of work (`core.rate.work`).
+        """Let a client in that asks for so many pieces of work (`core.rate.work`).
 
         Raises:
             RequestError: `rate_limited`.
@@ -108,7 +108,7 @@ class Access:
         self.door.request(client, time.monotonic(), pieces)
 
     def publishing(self, grant: Grant, client: str | None, pieces: int = 1) -> None:
-        """Somebody publishes something that is so many pieces of work (`core.rate.work`).
+        """Let a user publish something that is so many pieces of work (`core.rate.work`).
 
         Raises:
             RequestError: `rate_limited`.

@@ -1,6 +1,6 @@
 """How many connections each worker of a machine has: a page of memory that all of them see.
 
-The kernel gives a connection to whichever worker asks first, and whoever is awake asks again at once: of four workers
+The kernel gives a connection to whichever worker asks first, and one that is awake asks again at once: of four workers
 one had three times as many as another. So each of them posts how many it has, and one that has clearly more than its
 share leaves the next ones to the others. Only those that have posted just now count: one that is stuck must not stop
 all.
@@ -14,7 +14,7 @@ import struct
 import tempfile
 
 SLOTS = 1024  # of the page: three for each of the workers that there can be
-POSTED_S = 0.5  # whoever has not posted for so long does not answer
+POSTED_S = 0.5  # a worker that has not posted for so long does not answer
 POST_S = 0.05
 SLACK = 8  # connections, and
 SLACK_SHARE = 0.05  # of the share, that are nothing to wait for
@@ -52,11 +52,11 @@ class Board:
         _ENTRY.pack_into(self._memory, self._slot * _ENTRY.size, now, connections, full)
 
     def leave(self) -> None:
-        """We take no more: whatever we have is nobody's measure."""
+        """We take no more: what we have counts for none of the others."""
         _ENTRY.pack_into(self._memory, self._slot * _ENTRY.size, 0.0, 0, True)
 
     def may_accept(self, connections: int, now: float, *, full: bool) -> bool:
-        """Whether the next connection is for us. If all are full it is, so that somebody says so."""
+        """Whether the next connection is for us. If all are full it is, so that the client is told so."""
         others = self._others(now)
         if full:
             return all(other_full for _, other_full in others)

@@ -219,8 +219,8 @@ def new(
 ) -> None:
     """Let each room go on in a new epoch: say it when the log was put back to an earlier state and cannot know of it.
 
-    Readers that have read further than what is left are then told with a gap; nobody else notices. The server must not
-    run meanwhile, unless the log is in Redis.
+    Readers that have read further than what is left are then told with a gap; the others notice nothing. The server
+    must not run meanwhile, unless the log is in Redis.
     """
     from trunkline.stores import begin_epochs  # noqa: PLC0415
 

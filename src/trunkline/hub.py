@@ -245,7 +245,7 @@ class Hub:
         self._unwritable: str | None = None  # why nothing can be stored, as far as we know
         self._unwritable_since = 0.0
         self._wall_clock = WallClock()
-        self._in_use: set[str] = set()  # empty rooms that somebody reads
+        self._in_use: set[str] = set()  # empty rooms that have readers
         self._in_use_until = 0.0
         self._commits = 0
         self._published = 0
@@ -806,11 +806,11 @@ class Hub:
                 owner = self._owner
                 if owner is None or owner.is_closed() or owner is background.loop:
                     raise
-                # Somebody else has begun to start it at the same moment.
+                # Another thread has begun to start it at the same moment.
         return run_on(owner, self.publish(room, data, id=id, sender=sender), timeout_s)
 
     def _own_loop(self) -> BackgroundLoop:
-        """The loop of a hub that nobody else runs."""
+        """The loop of a hub that no application runs."""
         with self._owner_lock:
             if self._background is None or self._background.process != os.getpid():
                 self._background = BackgroundLoop()

@@ -1,8 +1,8 @@
 """The composition root: config → store → hub → edge → uvicorn, and back down in the opposite order.
 
 Shutting down, on SIGTERM or Ctrl-C: stop accepting, take no new messages, finish the acks, say `closing` and close
-every stream (1012), let running requests end, close the store, exit with 0. A second signal waits for nobody, and still
-closes the store.
+every stream (1012), let running requests end, close the store, exit with 0. A second signal waits for no client,
+and still closes the store.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _hurry(self) -> None:
-        """Wait for nobody: cut whoever is still here, and close the log in order."""
+        """Cut the connections that are still here instead of waiting for them, and close the log in order."""
         for connection in list(self.hub.heartbeat):
             connection.abort()
         self._cut_requests()

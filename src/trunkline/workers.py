@@ -92,7 +92,7 @@ class Supervisor:
         return self._code
 
     def _stop_soon(self) -> None:
-        if self._stopping.is_set():  # said twice: nobody is to be waited for
+        if self._stopping.is_set():  # said twice: no client is to be waited for
             for worker in list(self._all):
                 _signal(worker, signal.SIGTERM)
                 asyncio.get_running_loop().call_later(HURRY_S, _signal, worker, signal.SIGKILL)
@@ -120,7 +120,7 @@ class Supervisor:
                 await asyncio.sleep(1.0)
 
     async def _start(self, slot: int) -> _Worker | None:
-        """Start one, and wait until it serves; None if it does not. Whoever gives up waiting leaves it to `run`."""
+        """Start one, and wait until it serves; None if it does not. A caller that gives up leaves it to `run`."""
         starting = asyncio.ensure_future(self._start_one(slot))
         self._starting.add(starting)
         starting.add_done_callback(self._starting.discard)

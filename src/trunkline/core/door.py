@@ -98,7 +98,7 @@ class Door:
                 del self._by_address[client]
 
     def request(self, client: str | None, now: float, pieces: int = 1) -> None:
-        """Somebody asks for something that is so many pieces of work.
+        """A client asks for something that is so many pieces of work.
 
         Raises:
             RequestError: `rate_limited`.

@@ -1,6 +1,6 @@
 """How a room's epoch follows from the lives of its log.
 
-A log begins a new life when nobody can be sure that its end is still what was acknowledged: it was restored from a
+A log begins a new life when it is not sure that its end is still what was acknowledged: it was restored from a
 backup, copied to another place, or its machine lost power. Each room then goes on in a new epoch from its first use in
 that life on, and its lineage keeps, for every former epoch, the offset up to which the former messages are still there.
 

@@ -64,7 +64,7 @@ class Bus(Protocol):
     one process is in the order in which it was sent."""
 
     name: str
-    """Ours, and nobody else's ever. Set anew, before `start`, in a process that was forked."""
+    """Ours, and no other process's ever. Set anew, before `start`, in a process that was forked."""
 
     said: Callable[[bytes], None] | None
     """Set before `start`. Called on the event loop with what others have said, and perhaps with our own words."""
@@ -166,12 +166,12 @@ class Store(Protocol):
 
     async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
         """Rooms that hold no message, and whose newest one was stored EMPTY_AGES times as long ago as retention keeps
-        messages: whoever comes back to the end of such a room within that time has missed nothing and is told so."""
+        messages: a reader that comes back to the end of such a room until then has missed nothing and is told so."""
 
     async def forget(self, rooms: Sequence[str]) -> list[str]:
         """Forget those of these rooms that hold no message, with their marks; returns which.
 
-        Whoever publishes to one of them again begins a new epoch, at offset 1.
+        The next message of one of them begins a new epoch, at offset 1.
         """
 
     async def begin_epochs(self) -> None:

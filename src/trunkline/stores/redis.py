@@ -61,7 +61,7 @@ ROOMS_KNOWN_MAX = 100_000
 WAIT_MS = 1000
 
 
-# No life has this name, so that whoever uses the room next takes it for one of a former life.
+# No life has this name, so that the next server that uses the room takes it for one of a former life.
 _AGE = "return redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HSET', KEYS[1], 'life', '-')"
 
 

@@ -172,7 +172,7 @@ class RedisBus:
         return True
 
     def lives(self, name: str) -> bool:
-        return False  # nobody here can know
+        return False  # that cannot be known here
 
     async def _say_for_ever(self) -> None:
         while True:

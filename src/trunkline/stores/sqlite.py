@@ -26,7 +26,7 @@ What is guaranteed, by `PRAGMA synchronous`:
     NORMAL  (default)  survives the death of the process at any moment, kill -9 included: what was acknowledged is in
                        the operating system's hands. A power loss or kernel crash may take back the last commits (the
                        newest messages disappear together; the file stays whole). So after such a stop each room goes
-                       on in a new epoch, and whoever had read what is gone is told exactly what (sqlite_place.py).
+                       on in a new epoch, and readers of what is gone are told exactly what (sqlite_place.py).
     FULL    (durable)  survives those too: each commit waits for the disk.
 
 A room's number has 63 bits, and its messages lie under (number, offset) packed into one integer, because a table with

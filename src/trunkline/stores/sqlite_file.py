@@ -3,7 +3,7 @@
 Everything here runs on the store's writing thread, but for `look`. Beside `PATH` stand, readable by their owner only:
 
     PATH-wal, PATH-shm   SQLite's own
-    PATH-lock            held by whoever uses the log: exclusively, or shared among the processes that share it
+    PATH-lock            held by each process that uses the log: exclusively, or shared with the others that share it
     PATH-turn            held by the process that writes at the moment, which writes its pid into it
     PATH-place           up to where the log was stored here (sqlite_place.py)
     PATH-wake            the sockets by which processes wake each other (wake.py)
@@ -37,7 +37,7 @@ SCHEMA_VERSION = 3
 # A new log is made by all of them, so that there is one description of each table.
 _SCRIPTS = ["sqlite.sql", "seen.sql", "lives.sql"]
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
-STUCK_S = 5.0  # a turn to write takes milliseconds; whoever holds it for so long does not go on by itself
+STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
 
 
@@ -95,7 +95,7 @@ class LogFile:
         number = os.open(f"{self.path}{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._opened.callback(os.close, number)
         if os.fstat(number).st_uid == os.geteuid():
-            os.fchmod(number, 0o600)  # whoever can open a lock can hold it
+            os.fchmod(number, 0o600)  # a user who can open a lock can hold it
         return number
 
     def _point_at(self, suffix: str = "") -> int:
@@ -191,7 +191,7 @@ class LogFile:
             raise
 
     def _begin(self, changed_ns: int) -> None:
-        """Nobody else has the log open: find out whether it is what was left here."""
+        """Find out whether the log, which no other process has open, is what was left here."""
         assert self._beside is not None
         generation, place, stopped = self.writer.execute("SELECT generation, place, stopped FROM log").fetchone()
         here, beside = place_of(self.path), self._beside.read()
@@ -252,7 +252,7 @@ class LogFile:
         return self.lives[-(self.life - life) :] if life < self.life else ()
 
     def first_epoch(self, connection: sqlite3.Connection) -> str:
-        """Return the epoch of a room that nobody has published to yet."""
+        """Return the epoch of a room without any message yet."""
         (base,) = connection.execute("SELECT epoch FROM log").fetchone()
         return epoch_in(self.lives[-1], base) if self.lives else base
 
@@ -276,7 +276,7 @@ class LogFile:
 
     @contextmanager
     def _turn_soon(self) -> Iterator[bool]:
-        """The same, if it can be had within a second."""
+        """Take the turn to write, if it can be had within a second."""
         until = time.monotonic() + 1.0
         while self._turn_file >= 0:
             try:
@@ -335,7 +335,7 @@ class LogFile:
         """Called within a transaction that deletes rooms: the newest message's may be among them."""
         assert self._beside is not None
         self._beside.write_newest(NONE)
-        self._generation_at = 0.0  # whoever goes back to before that is found out by the generation
+        self._generation_at = 0.0  # a log that goes back to before that is found out by the generation
 
     def write_something(self) -> None:
         """Find out whether anything can be stored.
@@ -388,7 +388,7 @@ class LogFile:
         return None
 
     def _free_turn(self) -> str:
-        """Whoever has the turn to write does not go on. One of our own parent's workers that was stopped is ended."""
+        """Say which process keeps the turn to write. One of our own parent's workers that was stopped is ended."""
         pid = int(os.pread(self._turn_file, 10, 0) or b"0")
         with contextlib.suppress(OSError, ValueError, IndexError):
             state, parent = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[:2]

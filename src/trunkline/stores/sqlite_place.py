@@ -16,7 +16,7 @@ What follows from them:
     a smaller generation than beside it, or none beside   a backup that was put back, or a copy
     not the newest message                                the same, or a WAL without its tail
     another boot, not stopped, not durable                power may have taken the last commits
-    stopped, and the file was changed since               somebody has written to it, or put a backup over it
+    stopped, and the file was changed since               another program wrote to it, or a backup was put over it
     the same boot, not stopped                            kill -9: everything is there
 
 A snapshot of the disk that is put back together with the file beside the database cannot be told from the original,

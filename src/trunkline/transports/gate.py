@@ -165,7 +165,7 @@ class Gate:
         return connection
 
     def _charge(self, take: _Take, joins: list[tuple[str, Start]]) -> None:
-        """Count the rooms, too: each is work before anybody is asked who they are."""
+        """Count the rooms, too: each is work before the client is asked who it is."""
         pieces = work(rooms=len(joins)) - 1
         if pieces:
             self.hub.access.knock(take.client, pieces)

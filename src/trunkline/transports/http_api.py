@@ -702,7 +702,7 @@ class _Guest:
 
 
 class _Poller:
-    """One poll of somebody who takes part: there for as long as it takes, and a while after.
+    """One poll of a client that takes part: there for as long as it takes, and a while after.
 
     It comes and goes once, also if it is answered early: between the two its client may have said goodbye.
     """

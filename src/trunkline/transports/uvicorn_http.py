@@ -196,7 +196,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _take_whole_head(self, head: bytes) -> None:
-        self.flow.hold(False)  # whoever takes the connection over reads from it
+        self.flow.hold(False)  # a stream that takes the connection over reads from it
         taken = self._gate.take(self.transport, head, self._client)
         if taken is not None:
             self.leave()
@@ -278,7 +278,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Ending.
 
     def leave(self) -> None:
-        """The connection is somebody else's from now on."""
+        """Leave the connection to another protocol."""
         self.connections.discard(self)
         self._gate.stalled.discard(self)
         self._forget()
@@ -362,7 +362,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._between_requests or self._owes_answer():
             self._too_early = True
             if self.cycle is not None:
-                self.cycle.keep_alive = False  # whoever sent it sends it again on another connection
+                self.cycle.keep_alive = False  # the client sends it again on another connection
             self._input = b""
             return
         self._between_requests = False

@@ -137,7 +137,7 @@ page.notify.addEventListener("submit", (event) => {
   if (!text) return;
   notifications.publish({ text }).catch((error) => {
     trouble(error);
-    page.what.value ||= text; // it was refused: nobody has to write it again
+    page.what.value ||= text; // it was refused, and need not be written again
   });
   page.what.value = "";
 });

@@ -35,7 +35,7 @@ def decode_text(body: bytes, charset: str) -> str:
     """Return the body of a text.
 
     Raises:
-        RequestError: `unsupported_media_type`: nobody here knows that charset; `bad_json`: the body is not in it.
+        RequestError: `unsupported_media_type`: that charset is not known here; `bad_json`: the body is not in it.
     """
     codec = _CHARSETS.get(charset or "utf-8")
     if codec is None:

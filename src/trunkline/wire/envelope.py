@@ -96,8 +96,8 @@ def decode_command(text: bytes) -> Command:
     """One command.
 
     Raises:
-        RequestError: `bad_json` if it is no JSON, `too_deep` if nobody would read it, `bad_command` if it is no object
-            with a `type`, or a field has the wrong type.
+        RequestError: `bad_json` if it is no JSON, `too_deep` if it cannot be read at all, `bad_command` if it is no
+            object with a `type`, or a field has the wrong type.
     """
     try:
         return _decode_command(text)

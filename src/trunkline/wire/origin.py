@@ -45,7 +45,7 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             changes: It is a GET that others notice. A page of another site can have a browser make it, with the cookies
-                of whoever sits there, by a link: only what the browser says of that tells.
+                of the browser's user, by a link: only what the browser says of that tells.
 
         Raises:
             RequestError: `bad_host` or `bad_origin`.
