@@ -388,7 +388,7 @@ class Hub:
 
     @property
     def _unreadable(self) -> str | None:
-        """Why nobody can be told here what others publish."""
+        """Why readers here cannot be told what is published elsewhere; None if they can."""
         assert self._loop is not None
         silent_s = self._loop.time() - self._answered_at
         return f"the log has not answered for {silent_s:.0f} s" if silent_s > STALLED_S else None

@@ -284,7 +284,7 @@ class StoreContract:
         await store.close()
 
     async def test_a_room_without_messages_has_a_new_epoch_too(self) -> None:
-        """Whoever waits in a room that nobody has published to has read nothing, and loses nothing."""
+        """A reader that waits in a room without any message has read nothing, and loses nothing."""
         store = await self.start()
         before = await store.head("r")
         await store.begin_epochs()
@@ -326,7 +326,7 @@ class StoreContract:
         await store.close()
 
     async def test_empty_rooms_are_forgotten(self) -> None:
-        """They leave nothing behind; whoever had read there is told, and a new reader sees a room like any other."""
+        """Forgotten rooms leave nothing behind; earlier readers are told, and a new one sees a room like any other."""
         store = await self.start(Retention(age_s=10.0))
         await stored(store, [draft("r", "1", id="k", at=1_000), draft("s", "2", at=90_000)])
         await store.mark([Mark("r", "ana", 1, 1_500)])
@@ -364,7 +364,7 @@ class StoreContract:
         """Wait until what was forgotten is gone, if that takes time."""
 
     async def test_what_holds_messages_is_not_forgotten(self) -> None:
-        """Not even if it was empty when somebody asked."""
+        """A room that has a message is not forgotten, even if it was empty when the store was asked."""
         store = await self.start(Retention(age_s=10.0))
         [receipt] = await stored(store, [draft("r", "1", at=1_000)])
         now = round(2_000 + EMPTY_AGES * 10_000)
@@ -377,7 +377,7 @@ class StoreContract:
         await store.close()
 
     async def test_writing_something(self) -> None:
-        """It changes nothing that anybody reads."""
+        """The write that finds out whether anything can be stored changes nothing that readers see."""
         store = await self.start()
         before = await store.head("r")
         await store.write_something()

@@ -376,9 +376,8 @@ class Api:
             changes: It is a GET that others notice.
         """
         access, client = self._hub.access, self._client(request)
-        pieces = work(rooms=len(rooms)) - bool(
-            request.scope.get(_KNOCKED)
-        )  # not so at an endpoint of another application
+        knocked = bool(request.scope.get(_KNOCKED))  # not so at an endpoint of another application
+        pieces = work(rooms=len(rooms)) - knocked
         if pieces:
             access.knock(client, pieces)
         access.origins.check(head, changes=changes)
