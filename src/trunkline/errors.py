@@ -7,7 +7,7 @@
     ├── HookFailed          the application erred: its authenticate or authorize raised
     ├── WrongLoop           the application erred: it used a hub from where the hub does not run
     ├── ConfigError         whoever starts the server erred: one line, exit code 2
-    └── GapError            a reader's messages are gone: carries the gap
+    └── GapError            a reader's messages are gone: carries the gap (core/position.py)
 
 A code is part of the protocol (PROTOCOL.md lists them all); a message is for people and may change.
 """
@@ -15,10 +15,6 @@ A code is part of the protocol (PROTOCOL.md lists them all); a message is for pe
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trunkline.core.position import Gap
 
 
 class TrunklineError(Exception):
@@ -118,18 +114,6 @@ class ConfigError(TrunklineError):
     code = "config"
 
 
-class GapError(TrunklineError):
-    """Messages that the reader asked for are gone. `gap` names them; go on from `gap.next`."""
-
-    code = "gap"
-
-    def __init__(self, gap: Gap) -> None:
-        super().__init__(
-            f"messages {gap.first} to {gap.last} of {gap.room} are gone ({gap.reason}); go on after {gap.next}"
-        )
-        self.gap = gap
-
-
 def error_headers(error: TrunklineError) -> list[tuple[str, str]]:
     """The headers of an error's HTTP response (RFC 9110 sections 10.2.3 and 11.6.1)."""
     headers = []
@@ -186,3 +170,9 @@ def after_close(code: int) -> Then:
     if 4100 <= code <= 4199:
         return Then.REFRESH
     return Then.RETRY
+
+
+def explain(error: Exception) -> str:
+    """Return an error with its cause, for the server's own log, which may say where the store is."""
+    cause = str(error.__cause__ or "")
+    return str(error) if cause in str(error) else f"{error} ({cause})"

@@ -5,19 +5,19 @@ Theory of operation
 
 Work comes in two kinds, and one queue holds both: a *room* that has moved (its cohorts are written to, one cohort a
 step), and a *cursor* that is behind (it is given its next piece, one piece a step). `step()` does the first entry and
-puts it back at the end if there is more to do, so rooms and stragglers take turns. The caller decides how long to go
-on: the hub gives a few milliseconds, then lets the event loop run; the simulation gives one step.
+puts it back at the end if there is more to do, so rooms and readers that are behind alternate. The caller decides how
+long to go on: delivery gives a few milliseconds, then lets the event loop run; the simulation gives one step.
 
-A reader whose socket is full is skipped and stays where it is. When it drains, it is QUEUED, is given pieces from the
-tail (or, through `take_reads`, from the store) and is LIVE again when it stands at the head. Between "it stands at the
-head" and "it is in a cohort" nothing is awaited, so nothing can be appended in between: this is why there is no
-buffer to merge between replay and live.
+A reader whose socket is full is skipped and stays where it is. When the socket takes bytes again, the cursor is QUEUED,
+is given pieces from the tail (or, through `take_reads`, from the store) and is LIVE again when it stands at the head.
+Between "it stands at the head" and "it is in a cohort" nothing is awaited, so nothing can be appended in between: this
+is why there is no buffer to merge between replay and live.
 
 A message is encoded once per wire format and batch, not per reader: `Batch.encoded` keeps the bytes by the encoding
 function.
 
     appended(room, messages) ─► work queue ─► step() ─► Reader.deliver(cursor, batch)
-    drained(cursor)          ─►            │
+    writable(cursor)         ─►            │
     attach(cursor)           ─►            └─► take_reads() ─► the store ─► fetched(cursor, messages)
 """
 
@@ -26,37 +26,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from trunkline.core.cursor import Cursor, Event, State
-from trunkline.core.encoded import Encoded
+from trunkline.core.batch import Batch
+from trunkline.core.cursor import Cohort, Cursor, Event, Room, State
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Lineage, Start, resolve, trimmed
-from trunkline.core.room import Cohort, Room
-
-
-class Batch(Encoded):
-    """Consecutive messages of one room on their way to one or many readers."""
-
-    __slots__ = ("epoch", "messages")
-
-    def __init__(self, epoch: str, messages: Sequence[Message]) -> None:
-        super().__init__()
-        self.epoch = epoch
-        self.messages = messages
+from trunkline.observe import Counters
 
 
 class Fanout:
-    """All rooms' readers on one worker."""
+    """The readers of all rooms of one process, and the work queue.
 
-    def __init__(self, tuning: Tuning) -> None:
+    Args:
+        counters: `delivered`, `gaps` and `stalls` are counted here, once a batch.
+    """
+
+    def __init__(self, tuning: Tuning, counters: Counters) -> None:
         self._tuning = tuning
+        self._counters = counters
         self._work: deque[Room | Cursor] = deque()
         self._reads: list[Cursor] = []
         self._recent: tuple[Room | None, str, int, int, Batch | None] = (None, "", 0, 0, None)
         self.broken: list[tuple[Cursor, Exception]] = []  # readers that raised; the caller ends them
-        self.delivered = 0  # messages × readers
-        self.gaps = 0
-        self.stalls = 0
 
     @property
     def busy(self) -> bool:
@@ -67,18 +58,18 @@ class Fanout:
 
     def appended(self, room: Room, messages: Sequence[Message]) -> None:
         """The log has these, in order; from now on readers may see them."""
-        room.extend(messages, self._tuning.tail_messages_max, self._tuning.tail_bytes_max)
-        if not room.dirty and room.cohorts:
-            room.dirty = True
+        room.extend(messages, self._tuning.tail_messages_max, self._tuning.tail_bytes_max, room.slowest)
+        if not room.is_scheduled and room.cohorts:
+            room.is_scheduled = True
             self._work.append(room)
-        _wake(room)
+        room.wake()
 
-    def turned(self, room: Room, epoch: str, first: int, head: int, lineage: Lineage) -> None:
-        """The log goes on under another epoch; each reader is told when it has its next turn."""
-        room.go_on(epoch, first, head, lineage)
+    def epoch_changed(self, room: Room, epoch: str, first: int, head: int, lineage: Lineage) -> None:
+        """The log goes on under another epoch; each reader is told in its next step."""
+        room.change_epoch(epoch, first, head, lineage)
         for cohort in tuple(room.cohorts):
             self._overtake(room, cohort)
-        _wake(room)
+        room.wake()
 
     def attach(self, cursor: Cursor) -> None:
         """A reader joined; it is to have everything after its offset."""
@@ -95,10 +86,10 @@ class Fanout:
             cursor.apply(Event.LEFT)
             cursor.room.readers -= 1
 
-    def drained(self, cursor: Cursor) -> None:
+    def writable(self, cursor: Cursor) -> None:
         """The reader's socket takes bytes again."""
         if cursor.state is State.STALLED:
-            cursor.apply(Event.DRAINED)
+            cursor.apply(Event.WRITABLE)
             self._work.append(cursor)
 
     # What to do.
@@ -115,7 +106,7 @@ class Fanout:
         return True
 
     def take_reads(self) -> list[Cursor]:
-        """The cursors that need the store; each is owed one `fetched` or `unread`."""
+        """The cursors that need the store; each is owed one `fetched` or `read_failed`."""
         reads, self._reads = self._reads, []
         return reads
 
@@ -142,14 +133,14 @@ class Fanout:
             self._give(cursor, messages[: cursor.reader.messages_max])
         self._work.append(cursor)
 
-    def unread(self, cursor: Cursor) -> None:
+    def read_failed(self, cursor: Cursor) -> None:
         """The store did not answer; the cursor tries again from where it is."""
         if cursor.state is State.READING:
             cursor.apply(Event.FETCHED)
             self._work.append(cursor)
 
     def _advance(self, room: Room) -> None:
-        room.dirty = False
+        room.is_scheduled = False
         cohort = room.next_behind()
         if cohort is None:
             return
@@ -163,7 +154,7 @@ class Fanout:
                 if cursor.reader.full:
                     room.displace(cursor)
                     cursor.apply(Event.FULL)
-                    self.stalls += 1
+                    self._counters.stalls += 1
                 elif len(messages) > cursor.reader.messages_max:
                     room.displace(cursor)
                     cursor.apply(Event.OVERTAKEN)
@@ -173,12 +164,12 @@ class Fanout:
                         cursor.reader.deliver(cursor, batch)
                     except Exception as error:  # noqa: BLE001 - one reader's trouble is not another's
                         self.broken.append((cursor, error))
-            self.delivered += len(messages) * len(cohort.cursors)
+            self._counters.delivered += len(messages) * len(cohort.cursors)
             cohort.offset = messages[-1].offset
             if cohort.cursors:
                 self._merge(room, cohort)
         if any(c.offset < room.head for c in room.cohorts):
-            room.dirty = True
+            room.is_scheduled = True
             self._work.append(room)
 
     def _overtake(self, room: Room, cohort: Cohort) -> None:
@@ -204,7 +195,7 @@ class Fanout:
         room, tuning = cursor.room, self._tuning
         if cursor.reader.full:
             cursor.apply(Event.FULL)
-            self.stalls += 1
+            self._counters.stalls += 1
             return
         self._follow(cursor)
         self._skip_trimmed(cursor)
@@ -233,10 +224,10 @@ class Fanout:
         cursor.offset, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
         try:
             if gap is None:
-                cursor.reader.turn(cursor)
+                cursor.reader.epoch_changed(cursor)
             else:
-                self.gaps += 1
-                cursor.reader.lose(cursor, gap)
+                self._counters.gaps += 1
+                cursor.reader.gap(cursor, gap)
         except Exception as error:  # noqa: BLE001
             self.broken.append((cursor, error))
 
@@ -245,18 +236,18 @@ class Fanout:
         if cursor.offset < room.first - 1:
             gap = trimmed(room.name, room.epoch, cursor.offset, room.first, "slow")
             cursor.offset = room.first - 1
-            if cursor.fresh:
+            if cursor.is_fresh:
                 return
-            self.gaps += 1
+            self._counters.gaps += 1
             try:
-                cursor.reader.lose(cursor, gap)
+                cursor.reader.gap(cursor, gap)
             except Exception as error:  # noqa: BLE001
                 self.broken.append((cursor, error))
 
     def _give(self, cursor: Cursor, messages: list[Message]) -> None:
         cursor.offset = messages[-1].offset
-        cursor.fresh = False
-        self.delivered += len(messages)
+        cursor.is_fresh = False
+        self._counters.delivered += len(messages)
         try:
             cursor.reader.deliver(cursor, self._batch(cursor.room, messages))
         except Exception as error:  # noqa: BLE001
@@ -264,7 +255,7 @@ class Fanout:
 
     def _go_live(self, cursor: Cursor) -> None:
         cursor.apply(Event.CAUGHT_UP)
-        cursor.fresh = False
+        cursor.is_fresh = False
         cursor.room.place(cursor, cursor.offset, self._tuning.cohort_max)
 
     def _batch(self, room: Room, messages: list[Message]) -> Batch:
@@ -275,10 +266,3 @@ class Fanout:
         batch = self._recent[4]
         assert batch is not None
         return batch
-
-
-def _wake(room: Room) -> None:
-    if room.waiters:
-        waiters, room.waiters = room.waiters, set()
-        for wake in waiters:
-            wake()

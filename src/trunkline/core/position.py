@@ -12,13 +12,11 @@ new life goes on where the former one is still known (`Former`), and only whoeve
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from trunkline.core.message import check_rooms
-from trunkline.errors import RequestError
+from trunkline.errors import RequestError, TrunklineError
 
 OFFSET_MAX = 2**53 - 1  # what a JavaScript number holds exactly
 
@@ -67,6 +65,18 @@ class Gap(msgspec.Struct, frozen=True):
     last: int = msgspec.field(name="to")
     reason: Reason
     next: str
+
+
+class GapError(TrunklineError):
+    """Messages that the reader asked for are gone. `gap` names them; go on from `gap.next`."""
+
+    code = "gap"
+
+    def __init__(self, gap: Gap) -> None:
+        super().__init__(
+            f"messages {gap.first} to {gap.last} of {gap.room} are gone ({gap.reason}); go on after {gap.next}"
+        )
+        self.gap = gap
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -131,38 +141,6 @@ def parse_start(since: str | int | None, last: str | int | None, default: Start)
             raise RequestError("bad_position", "give since or last, not both")
         return parse_since(since)
     return default if last is None else parse_last(last)
-
-
-def parse_positions(text: str) -> dict[str, Start]:
-    """One position per room, `a=k3f9x2.42,b=p0q8.7`: how `/connect` says where it is.
-
-    Raises:
-        RequestError: `bad_position`.
-    """
-    starts = {}
-    for part in text.split(","):
-        room, equals, position = part.rpartition("=")
-        if not equals or not room:
-            raise RequestError("bad_position", "for several rooms, since is room=position,room=position")
-        starts[room] = parse_since(position)
-    return starts
-
-
-def parse_joins(
-    named: Sequence[str], since: str | None, last: str | None, rooms_max: int, default: Start
-) -> list[tuple[str, Start]]:
-    """The rooms of a `/connect`, and where each begins. A *since* that names rooms need not be helped by *named*.
-
-    Raises:
-        RequestError: `bad_room`, `too_many_rooms` or `bad_position`.
-    """
-    if since is None or "=" not in since:
-        start = parse_start(since, last, default)
-        return [(name, start) for name in check_rooms(named, rooms_max)]
-    if last is not None:
-        raise RequestError("bad_position", "give since or last, not both")
-    starts = parse_positions(since)
-    return [(name, starts.get(name, default)) for name in check_rooms(named or tuple(starts), rooms_max)]
 
 
 def resolve(

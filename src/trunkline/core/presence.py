@@ -6,7 +6,7 @@ anybody; then, or at once if it left on purpose, it ends, and with the last clie
 the difference since they were told last, so a storm of joins is a few large events.
 
 Where several nodes serve one log, each holds the places of those who are connected to it, tells the others
-(`take_own`), and holds for each of them, as if it were one more client, what that one has told (`hold`, `release`).
+(`take_local`), and holds for each of them, as if it were one more client, what that one has told (`hold`, `release`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Changes(NamedTuple):
     """Those of `joined` who were not there."""
 
 
-class Own(NamedTuple):
+class LocalChanges(NamedTuple):
     """What the other nodes are to know, since they were told last.
 
     Attributes:
@@ -169,7 +169,7 @@ class Presence:
         """A client has come to another node: nobody waits for it here, unless it was here after that.
 
         Polls of one client come to any node, and what nodes tell of that crosses: only the later one may keep it, and
-        one must. If that is this one, the other is told (`take_own`).
+        one must. If that is this one, the other is told (`take_local`).
         """
         place = self._places.get(member)
         hold = place.holds.get(client) if place is not None else None
@@ -180,21 +180,21 @@ class Presence:
         elif hold.at < at and (member, client) in self._ending:
             self._end(member, client)
 
-    def is_own(self, member: str) -> bool:
+    def is_local(self, member: str) -> bool:
         """Whether they are there through this node."""
-        return _is_own(self._places.get(member))
+        return _is_local(self._places.get(member))
 
-    def own(self) -> list[Member]:
+    def local(self) -> list[Member]:
         """Everybody who is there through this node."""
-        return [place.member for place in self._places.values() if _is_own(place)]
+        return [place.member for place in self._places.values() if _is_local(place)]
 
-    def take_own(self) -> Own:
+    def take_local(self) -> LocalChanges:
         """What is different for the other nodes since this was called last."""
         changed, self._own = self._own, {}
         arrived, self._arrived = self._arrived, {}
-        here = [self._places[member].member for member in changed if self.is_own(member)]
-        gone = [member for member in changed if not self.is_own(member)]
-        return Own(here, gone, [(member, client, at) for (member, client), at in arrived.items()])
+        here = [self._places[member].member for member in changed if self.is_local(member)]
+        gone = [member for member in changed if not self.is_local(member)]
+        return LocalChanges(here, gone, [(member, client, at) for (member, client), at in arrived.items()])
 
     def expire(self, now: float) -> None:
         """Let go of those whose grace is over."""
@@ -242,5 +242,5 @@ class Presence:
             self._changed.setdefault(member, True)
 
 
-def _is_own(place: _Place | None) -> bool:
+def _is_local(place: _Place | None) -> bool:
     return place is not None and any(not client.startswith(NODE) for client in place.holds)

@@ -1,25 +1,26 @@
-"""What one connection may do, and what its commands come to.
+"""The commands of one connection, and what is decided on each.
 
 A session takes a command and returns a decision; the transport carries it out and never decides by itself. It holds
 no time, no socket and no room: the names of the rooms it joined are all it needs to know. The commands are the table
-at the end of this file.
+at the end of this file: a name, and what parses the fields and decides. A decision that must be permitted names the
+action that it needs.
 
-A session has a grant or it has none yet. Without one, all that it may do is say who it is (`auth`) and `ping`.
+A session has a grant or it has none yet. Without one, the commands `auth` and `ping` are all that it may use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import msgspec
 
-from trunkline.core import attendance
-from trunkline.core.attendance import Attendance
-from trunkline.core.grant import Grant
+from trunkline.core.grant import Action, Grant
 from trunkline.core.limits import Limits
-from trunkline.core.mark import check_offset
 from trunkline.core.message import check_id, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_start
+from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, parse_presence
+from trunkline.core.read_mark import check_offset
 from trunkline.core.signal import check_signal
 from trunkline.errors import RequestError
 
@@ -47,7 +48,7 @@ class Command(msgspec.Struct):
 
 
 class Authenticate(msgspec.Struct, gc=False):
-    """Find out whose token this is."""
+    """Verify a token."""
 
     token: str
 
@@ -60,18 +61,18 @@ class Join(msgspec.Struct):
 
     room: str
     start: Start
-    attendance: Attendance = attendance.NONE
+    presence: PresenceOptions = NO_PRESENCE
 
 
 class Rejoin(msgspec.Struct, gc=False):
     """The room is joined already and no position was asked for: say again where it stands.
 
     Attributes:
-        attendance: None if nothing was said of it: it stays as it is.
+        presence: None if the command does not mention it: then it stays as it is.
     """
 
     room: str
-    attendance: Attendance | None = None
+    presence: PresenceOptions | None = None
 
 
 class Leave(msgspec.Struct, gc=False):
@@ -83,31 +84,40 @@ class Leave(msgspec.Struct, gc=False):
 class Publish(msgspec.Struct, gc=False):
     """Append to *room*, if that is permitted and *json* is what it should be (`check_json`); ack once it is stored.
 
-    The check costs more than all other decisions, so it comes after the question whether they may.
+    The check costs more than all other decisions, so it comes after the permission.
     """
+
+    needs: ClassVar[Action] = "write"
+    name: ClassVar[str] = "message"
 
     room: str
     id: str | None
     json: bytes
 
 
-class Signalling(msgspec.Struct, gc=False):
-    """Tell the room's readers, now or never."""
+class SendSignal(msgspec.Struct, gc=False):
+    """Send a signal to the room's readers, if that is permitted."""
+
+    needs: ClassVar[Action] = "signal"
+    name: ClassVar[str] = "signal"
 
     room: str
-    name: str
+    signal: str
     json: bytes
 
 
 class MarkSeen(msgspec.Struct, gc=False):
-    """Move the member's read cursor forward."""
+    """Move the member's read mark forward, if they may read the room."""
+
+    needs: ClassVar[Action] = "read"
+    name: ClassVar[str] = "seen"
 
     room: str
     offset: int
 
 
 class CountUnread(msgspec.Struct):
-    """Say how much of these rooms the member has not seen."""
+    """Count what the member has not seen of these rooms."""
 
     rooms: tuple[str, ...]
 
@@ -124,7 +134,7 @@ class Refuse(msgspec.Struct):
     room: str | None = None
 
 
-Decision = Authenticate | Join | Rejoin | Leave | Publish | Signalling | MarkSeen | CountUnread | Pong | Refuse
+Decision = Authenticate | Join | Rejoin | Leave | Publish | SendSignal | MarkSeen | CountUnread | Pong | Refuse
 
 
 class Session:
@@ -132,7 +142,7 @@ class Session:
 
     Args:
         id: A short random name for logs and `welcome`.
-        grant: Who is connected and what they may do; None as long as nobody has said.
+        grant: The user and the permissions; None until the client has authenticated itself.
     """
 
     __slots__ = ("_limits", "grant", "id", "rooms")
@@ -148,7 +158,7 @@ class Session:
         decide = COMMANDS.get(command.type)
         try:
             if self.grant is None and command.type not in BEFORE_GRANT:
-                raise RequestError("unauthorized", "say who you are first: auth {token}")
+                raise RequestError("unauthorized", "authenticate first: auth {token}")
             if decide is None:
                 known = ", ".join(COMMANDS)
                 raise RequestError("unknown_type", f"no command has that type; there are {known}")
@@ -163,7 +173,7 @@ class Session:
     # The commands. Each raises RequestError for what it will not do.
 
     def auth(self, command: Command) -> Decision:
-        """`auth {token}`: who this is, or a newer token of the same user."""
+        """`auth {token}`: a token, or a newer one of the same user."""
         if not command.token:
             raise RequestError("bad_command", "auth has a token")
         return Authenticate(command.token)
@@ -174,19 +184,19 @@ class Session:
             raise RequestError("room_required", "join names a room")
         room = check_room(command.room)
         start = parse_start(command.since, command.last, NOW)
-        attending = None
+        presence = None
         if command.presence is not msgspec.UNSET:
-            attending = attendance.parse_presence(bytes(command.presence))
+            presence = parse_presence(bytes(command.presence))
         if room in self.rooms and command.since is None and command.last is None:
-            return Rejoin(room, attending)
-        attending = attending or attendance.NONE
+            return Rejoin(room, presence)
+        presence = presence or NO_PRESENCE
         if room in self.rooms:
-            return Join(room, start, attending)
+            return Join(room, start, presence)
         if len(self.rooms) >= self._limits.rooms_per_connection_max:
             most = self._limits.rooms_per_connection_max
             raise RequestError("too_many_rooms", f"a connection joins at most {most} rooms; leave one first")
         self.rooms = (*self.rooms, room)
-        return Join(room, start, attending)
+        return Join(room, start, presence)
 
     def leave(self, command: Command) -> Decision:
         """`leave {room?}`."""
@@ -212,7 +222,7 @@ class Session:
     def signal(self, command: Command) -> Decision:
         """`signal {room?, name, data?}`."""
         data = None if command.data is msgspec.UNSET else bytes(command.data)
-        return Signalling(self._room_of(command), *check_signal(command.name, data))
+        return SendSignal(self._room_of(command), *check_signal(command.name, data))
 
     def seen(self, command: Command) -> Decision:
         """`seen {room?, offset}`."""

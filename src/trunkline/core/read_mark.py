@@ -1,4 +1,4 @@
-"""Read cursors: up to where a member has seen a room. They only move forward, and outlive everything but the log."""
+"""Read marks: up to which offset a member has seen a room. They only move forward, and are kept with the log."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 from trunkline.core.position import OFFSET_MAX
 from trunkline.errors import RequestError
 
-MARKS_TOLD_MAX = 1000  # of one room, the newest
+READ_MARKS_MAX = 1000  # of one room, the newest
 
 
-class Mark(NamedTuple):
-    """A member has seen everything up to *offset*; *at* is when, in ms since 1970 UTC."""
+class ReadMark(NamedTuple):
+    """Up to which offset a member has seen a room, and since when, in ms since 1970 UTC."""
 
     room: str
     member: str
@@ -23,7 +23,7 @@ class Mark(NamedTuple):
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
-    """A mark as it is told: its room is said once, outside."""
+    """A mark as members are told of it: the room is named once, outside."""
 
     member: str
     offset: int
@@ -35,7 +35,7 @@ class Unread(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         head: The newest offset.
-        seen: Up to here they have seen it; 0 if they never said.
+        seen: The offset up to which the member has seen it; 0 if there is no mark.
         unread: Retained messages after that.
     """
 
@@ -46,7 +46,7 @@ class Unread(msgspec.Struct, frozen=True, gc=False):
 
 
 def check_offset(offset: int | None) -> int:
-    """Up to where something was seen, if it may be said so.
+    """Return the offset of a read mark, if it may be one.
 
     Raises:
         RequestError: `bad_position`.
@@ -56,14 +56,14 @@ def check_offset(offset: int | None) -> int:
     return offset
 
 
-def by_room(marks: Iterable[Mark]) -> dict[str, list[Mark]]:
-    """Each room's, in their order."""
-    rooms: dict[str, list[Mark]] = {}
+def by_room(marks: Iterable[ReadMark]) -> dict[str, list[ReadMark]]:
+    """Return the marks of each room, in their order."""
+    rooms: dict[str, list[ReadMark]] = {}
     for mark in marks:
         rooms.setdefault(mark.room, []).append(mark)
     return rooms
 
 
 def unread(room: str, first: int, head: int, seen: int) -> Unread:
-    """Count what is retained and not seen."""
+    """Count the messages that are retained and not seen."""
     return Unread(room, head, seen, max(0, head - max(seen, first - 1)))
