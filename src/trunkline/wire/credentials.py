@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trunkline.wire.request import RequestHead
+from trunkline.wire.request_head import RequestHead
 
 TOKEN_PROTOCOL = "trunkline.token."  # noqa: S105 - a prefix
 TOKEN_BYTES_MAX = 8 * 1024

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trunkline.core.fanout import Batch
+from trunkline.core.batch import Batch, Notification
 from trunkline.core.grant import Grant
 from trunkline.core.json_text import too_deep
 from trunkline.core.limits import Limits
-from trunkline.core.mark import Mark, Seen, Unread
 from trunkline.core.message import Message, Receipt
-from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
 from trunkline.core.presence import Member
+from trunkline.core.read_mark import ReadMark, Seen, Unread
 from trunkline.core.session import Command
 from trunkline.core.signal import Signal
 from trunkline.errors import RequestError, TrunklineError
@@ -219,7 +218,7 @@ def changes_body(room: str, count: int, joined: list[Member], left: list[str]) -
     return _encode(_Presence(room, count, joined=joined or None, left=left or None))
 
 
-def seen_body(room: str, marks: Sequence[Mark]) -> bytes:
+def seen_body(room: str, marks: Sequence[ReadMark]) -> bytes:
     """How far members have seen a room: what is new, or all of it."""
     return _encode(_SeenOfRoom(room, [Seen(mark.member, mark.offset, mark.at) for mark in marks]))
 
@@ -234,9 +233,9 @@ def unread_event(rooms: list[Unread]) -> bytes:
     return b'{"type":"unread",' + unread_body(rooms)[1:]
 
 
-def notice_events(notice: Notice) -> list[bytes]:
-    """A notice as WebSocket texts."""
-    return [b'{"type":"%b",' % kind.encode() + body[1:] for kind, body in notice.events]
+def notification_events(notification: Notification) -> list[bytes]:
+    """Return a notification's events as WebSocket texts."""
+    return [b'{"type":"%b",' % kind.encode() + body[1:] for kind, body in notification.events]
 
 
 def error_event(

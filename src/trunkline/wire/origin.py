@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkline.errors import RequestError
-from trunkline.wire.request import RequestHead
+from trunkline.wire.request_head import RequestHead
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK = re.compile(

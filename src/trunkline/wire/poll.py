@@ -8,31 +8,15 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.core.grant import Grant
-from trunkline.core.mark import Mark
 from trunkline.core.message import Message
+from trunkline.core.page import Page
 from trunkline.core.position import Gap
 from trunkline.core.presence import Member
+from trunkline.core.read_mark import ReadMark
 from trunkline.core.signal import Signal
 from trunkline.wire.envelope import in_ms, left_ms, members_body, seen_body
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Page(msgspec.Struct, frozen=True):
-    """What a room has after a position, or the beginning of it.
-
-    Attributes:
-        head: The newest offset.
-        next: The position to ask from next.
-        gap: What comes before the messages and is gone, or None.
-    """
-
-    room: str
-    epoch: str
-    head: int
-    next: str
-    gap: Gap | None
-    messages: Sequence[Message]
 
 
 class _Pages(msgspec.Struct, frozen=True):
@@ -62,7 +46,7 @@ class LivePage(NamedTuple):
 
     signals: list[Signal]
     presence: tuple[int, list[Member]] | None
-    marks: list[Mark]
+    marks: list[ReadMark]
 
 
 def encode_live(

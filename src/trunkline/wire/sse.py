@@ -7,10 +7,8 @@ begins at `now` can be resumed even if not one message came.
 
 from __future__ import annotations
 
-from trunkline.core.fanout import Batch
-from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
-from trunkline.wire.envelope import gap_body, message_body
+from trunkline.wire.envelope import gap_body
 
 HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
@@ -42,30 +40,9 @@ def gap_event(gap: Gap, last_event_id: bytes) -> bytes:
     return b"event: gap\nid: %b\ndata: %b\n\n" % (last_event_id, gap_body(gap))
 
 
-def events(batch: Batch) -> bytes:
-    """A batch for readers of one room."""
-    epoch = batch.epoch
-    return b"".join([event(message_body(m), f"{epoch}.{m.offset}".encode()) for m in batch.messages])
-
-
-def notice_events(notice: Notice) -> bytes:
-    """What readers are told beside messages. It has no id: it does not move the position."""
-    return b"".join([other_event(kind.encode(), body) for kind, body in notice.events])
-
-
 def chunk(data: bytes) -> bytes:
-    """As one HTTP/1.1 chunk."""
+    """Return *data* as one HTTP/1.1 chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def chunked_notice(notice: Notice) -> bytes:
-    """A notice as one HTTP/1.1 chunk."""
-    return chunk(notice_events(notice))
-
-
-def chunked_events(batch: Batch) -> bytes:
-    """A batch for readers of one room, as one HTTP/1.1 chunk: what all of them are sent."""
-    return chunk(events(batch))
 
 
 LAST_CHUNK = b"0\r\n\r\n"

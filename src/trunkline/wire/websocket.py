@@ -28,11 +28,10 @@ from enum import IntEnum
 
 import msgspec
 
-from trunkline.core.fanout import Batch
 from trunkline.errors import CloseCode
 from trunkline.wire.deflate import Agreement, Corrupt, Inflater, TooLarge, deflate
-from trunkline.wire.envelope import VERSION, message_events
-from trunkline.wire.request import RequestHead
+from trunkline.wire.envelope import VERSION
+from trunkline.wire.request_head import RequestHead
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -184,23 +183,6 @@ def unmask(data: bytes | memoryview, mask: bytes) -> bytes:
     size = len(data)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
-
-
-def text_frames(batch: Batch) -> bytes:
-    """A batch as frames, joined: what all WebSocket readers of a room are sent."""
-    return b"".join([frame(Opcode.TEXT, event) for event in message_events(batch)])
-
-
-def _deflating(bits: int) -> Callable[[Batch], bytes]:
-    def deflated_text_frames(batch: Batch) -> bytes:
-        return b"".join([data_frame(Opcode.TEXT, event, bits) for event in message_events(batch)])
-
-    return deflated_text_frames
-
-
-# The same, deflated with a window of so many bits. Fan-out keeps a batch's bytes by the function that made them, so
-# all readers that agreed on a window share one deflate; that there are few windows bounds the work.
-DEFLATED_TEXT_FRAMES = {bits: _deflating(bits) for bits in range(9, 16)}
 
 
 def data_frame(opcode: Opcode, payload: bytes, bits: int) -> bytes:

@@ -10,14 +10,11 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from trunkline.errors import RequestError
-
 # Field names are tokens (RFC 9110 section 5.6.2); values hold no control characters but tab (section 5.5).
 # Every quantifier is possessive: a head that does not match must be found out in one pass, whatever is in it.
 _FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)"
 _HEAD = re.compile(rb"GET (/[!-~]*+) HTTP/(1\.[01])\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
 _FIELDS = re.compile(_FIELD)
-_ONCE = frozenset({"since", "last", "limit", "wait", "live", "client", "attempt", "token", "ticket"})
 
 
 class RequestHead(NamedTuple):
@@ -38,17 +35,6 @@ class RequestHead(NamedTuple):
     def one(self, name: str) -> str | None:
         """Return the first query parameter of this name; None if there is none."""
         return next((value for key, value in self.query if key == name), None)
-
-    def refuse_repeats(self) -> None:
-        """Refuse a request in which a parameter that may be given once is given twice, whether it is used or not.
-
-        Raises:
-            RequestError: `bad_command`.
-        """
-        given = [key for key, _ in self.query if key in _ONCE]
-        if len(given) > 1 and len(set(given)) < len(given):
-            name = next(key for key in given if given.count(key) > 1)
-            raise RequestError("bad_command", f"{name} stands in the address more than once: give it once")
 
     def tokens(self, name: bytes) -> list[bytes]:
         """A comma-separated header, lower case."""

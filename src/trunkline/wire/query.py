@@ -1,0 +1,123 @@
+"""What a URL asks for, parsed once and by one rule for every transport.
+
+A parameter that may be given once must not be given twice (`ONCE`): which of two values counts would depend on who
+reads them, a proxy, this server or the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from trunkline.core.grant import Action
+from trunkline.core.joins import parse_joins
+from trunkline.core.limits import Limits
+from trunkline.core.page import DEFAULT_START
+from trunkline.core.position import NOW, Start, parse_start
+from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, parse_presence_options
+from trunkline.errors import RequestError
+from trunkline.wire.request_head import RequestHead
+
+ONCE = frozenset({"since", "last", "limit", "wait", "live", "client", "attempt", "token", "ticket"})
+LIMIT_DEFAULT = 100  # messages of one poll
+
+Kind = Literal["websocket", "sse", "poll"]
+
+
+class ReadQuery(NamedTuple):
+    """What a request to read asks for.
+
+    Attributes:
+        joins: The rooms, and where reading begins in each.
+        names_rooms: Whether positions name their rooms, as on `/connect`, even if there is only one.
+        presence: What it asks of presence.
+        limit: The most messages of one poll's answer.
+        wait_s: How long a poll waits for something new, in seconds.
+        live: The version of signals, presence and read marks that a poll knows; None if it does not ask for them.
+    """
+
+    joins: list[tuple[str, Start]]
+    names_rooms: bool
+    presence: PresenceOptions
+    limit: int
+    wait_s: float
+    live: str | None
+
+    @property
+    def rooms(self) -> list[str]:
+        """The names of the rooms."""
+        return [room for room, _ in self.joins]
+
+    def needs(self) -> Iterator[tuple[Action, str]]:
+        """Iterate over what must be permitted: an action and the room for it."""
+        for room, _ in self.joins:
+            yield "read", room
+        if self.presence.watch:
+            for room, _ in self.joins:
+                if self.presence.for_room(room).watch:
+                    yield "presence", room
+
+
+def parse_read_query(head: RequestHead, room: str | None, limits: Limits, kind: Kind) -> ReadQuery:
+    """Parse the URL of a poll, an event stream or a WebSocket, and the `Last-Event-ID` of an event stream.
+
+    Args:
+        room: The room that the path names; None on `/connect`, where the query does.
+        kind: What the request is answered with.
+
+    Raises:
+        RequestError: A parameter is given twice, or is not valid; or too many rooms are named.
+    """
+    refuse_repeats(head)
+    presence = parse_presence(head, limits)
+    # Of an event stream, the position that the browser remembers beats the one that the page asked for.
+    last_event_id = head.headers.get(b"last-event-id", b"").decode("latin-1") if kind == "sse" else ""
+    since = last_event_id or head.one("since")
+    last = None if last_event_id else head.one("last")
+    default = DEFAULT_START if kind == "poll" else NOW
+    if room is not None:
+        joins = [(room, parse_start(since, last, default))]
+    else:
+        joins = parse_joins(named_rooms(head), since, last, limits.rooms_per_connection_max, default)
+    if kind != "poll":
+        return ReadQuery(joins, room is None, presence, LIMIT_DEFAULT, 0, None)
+    limit = _number(head, "limit", 1, limits.poll_messages_max, LIMIT_DEFAULT)
+    wait_s = _number(head, "wait", 0, int(limits.poll_wait_s_max), 0)
+    return ReadQuery(joins, room is None, presence, limit, wait_s, head.one("live"))
+
+
+def named_rooms(head: RequestHead) -> list[str]:
+    """Return the rooms that `room=` names."""
+    return [value for name, value in head.query if name == "room"]
+
+
+def parse_presence(head: RequestHead, limits: Limits) -> PresenceOptions:
+    """Return what the URL asks of presence.
+
+    Raises:
+        RequestError: It is not valid, or names too many rooms.
+    """
+    return parse_presence_options(head.query, limits.rooms_per_connection_max) if head.query else NO_PRESENCE
+
+
+def refuse_repeats(head: RequestHead) -> None:
+    """Refuse a request in which a parameter of ONCE is given twice, whether it is used or not.
+
+    Raises:
+        RequestError: `bad_command`.
+    """
+    given = [key for key, _ in head.query if key in ONCE]
+    if len(given) > 1 and len(set(given)) < len(given):
+        name = next(key for key in given if given.count(key) > 1)
+        raise RequestError("bad_command", f"{name} stands in the address more than once: give it once")
+
+
+def _number(head: RequestHead, name: str, low: int, high: int, default: int) -> int:
+    text = head.one(name)
+    if text is None:
+        return default
+    is_number = text.isascii() and text.isdigit() and (len(text) <= 10 or text[0] != "0")
+    number = int(text[:10]) if is_number else -1  # ten digits are too many in any case
+    if number < low:
+        raise RequestError("bad_limit", f"{name} is a whole number from {low} on")
+    return min(number, high)
