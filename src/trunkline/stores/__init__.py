@@ -1,4 +1,4 @@
-"""Where logs live: one small port, `base.Store`, and one contract suite, `trunkline.testing.store_contract`."""
+"""The stores: one port (`base.Store`), and one contract suite for all of them (`trunkline.testing.store_contract`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REDIS_SCHEMES = (
 
 
 def open_store(url: str, retention: Retention, *, durable: bool = False, shared: bool = False) -> Store:
-    """The store that a URL names; it is opened by its `start`.
+    """Return the store that a URL names; its `start` opens it.
 
     Args:
         url: `memory:`, one of Redis (see `stores.redis.parse_address`), or `sqlite:///PATH`, where PATH may be
@@ -47,7 +47,7 @@ def open_store(url: str, retention: Retention, *, durable: bool = False, shared:
 
 
 def begin_epochs(url: str, retention: Retention) -> str:
-    """Let each room of a log go on in a new epoch; returns where the log is.
+    """Let each room of a log go on in a new epoch; return the log's location.
 
     Raises:
         ConfigError: There is no such log, or a server uses it.

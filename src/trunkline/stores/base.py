@@ -1,6 +1,6 @@
-"""The port that every store fills.
+"""The ports of a store: the logs, the read marks, the change feed, and the bus between processes.
 
-The smallest store that can work keeps a dict of lists: see `memory.py`. What any store promises:
+The smallest store that can work keeps a dict of lists: see `memory.py`. Every store promises:
 
 - `append` assigns offsets 1, 2, 3 … per room without holes, in the order of the drafts. When it returns, the
   messages are as durable as the store ever makes them. What has no receipt is not acknowledged, and may be stored.
@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Lineage, Position
+from trunkline.core.read_mark import ReadMark
 from trunkline.errors import StoreUnavailable
 
 EMPTY_AGES = 4
@@ -48,128 +48,110 @@ class Page(NamedTuple):
     messages: list[Message]
 
 
-Moved = Callable[[Mapping[str, int] | None], None]
+OnAppend = Callable[[Mapping[str, int] | None], None]
 
 
-class Deaf(StoreUnavailable):
-    """The log may well be there, but this process does not hear of it."""
+class FeedUnavailable(StoreUnavailable):
+    """The log can be read, but this process is not told when it moves."""
 
 
-class Unwritable(StoreUnavailable):
-    """The log may well be read, but nothing can be stored in it."""
+class WritesUnavailable(StoreUnavailable):
+    """The log can be read, but nothing can be stored in it."""
 
 
 class Bus(Protocol):
-    """How the processes of one log talk to each other beside it. Nothing here is sure to arrive, but what arrives from
-    one process is in the order in which it was sent."""
+    """Messages between the processes of one log, beside it. No message is sure to arrive, but those of one process
+    arrive in the order in which they were sent."""
 
     name: str
-    """Ours, and no other process's ever. Set anew, before `start`, in a process that was forked."""
+    """This process's own name, which no other one ever has. Set anew, before `start`, in a process that was forked."""
 
-    said: Callable[[bytes], None] | None
-    """Set before `start`. Called on the event loop with what others have said, and perhaps with our own words."""
+    on_message: Callable[[bytes], None] | None
+    """Set before `start`. Called on the event loop with the messages of others, and perhaps with those of our own."""
 
-    def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
-        """Tell all others; or the one with this name; or (at least) those that follow the room.
+    def send(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
+        """Send to all others; or to the one named *to*; or (at least) to those that have subscribed to *room*.
 
         Returns:
-            False if it was seen at once that not everybody could be told.
+            False if it was seen at once that not all of them could be sent to.
         """
 
-    def lives(self, name: str) -> bool:
-        """Whether the process of this name is known to be there; False where that cannot be known."""
+    def is_alive(self, name: str) -> bool:
+        """Return whether the process of this name is known to run; False where that cannot be known."""
 
 
-class Store(Protocol):
-    """Where logs live. Every method may raise StoreUnavailable; whoever calls may then try again."""
+class ChangeFeed(Protocol):
+    """How a process is told that others have appended to the same log."""
 
     shared: bool
-    """Whether other processes use the same log, too. Then `moved` is called when they append."""
+    """Whether other processes use the same log, too."""
 
     bus: Bus | None
-    """How to talk to them; None if there are none."""
+    """How to send them messages; None if there are none."""
 
-    moved: Moved | None
-    """Set before `start`. Called on the event loop with rooms to which other processes have appended, and their heads;
-    with None if it could be any. It is a hint: it may come late, twice, or (rarely) not at all. Only rooms that are
-    followed need to be named."""
+    on_append: OnAppend | None
+    """Set before `start`. Called on the event loop with the rooms to which other processes have appended, and their
+    heads; with None if it could be any room. It is a hint: it may come late, twice, or (rarely) not at all. Only rooms
+    that are subscribed to need to be named."""
 
-    @property
-    def location(self) -> str:
-        """For people: where the data is."""
+    async def subscribe(self, room: str) -> None:
+        """From when this returns until `unsubscribe`, call `on_append` for this room, too."""
 
-    async def start(self) -> None:
-        """Open; called once, on the event loop that all other calls come from.
+    def unsubscribe(self, room: str) -> None:
+        """Stop calling `on_append` for this room. Harmless if it was not subscribed to."""
 
-        Raises:
-            ConfigError: The store cannot be used as it is, and trying again does not help.
-        """
-
-    async def close(self) -> None:
-        """Finish what runs, then let go. Idempotent."""
-
-    async def follow(self, room: str) -> None:
-        """From when this returns until `unfollow`, `moved` is called for this room, too."""
-
-    def unfollow(self, room: str) -> None:
-        """It need not be called for this room any more. Harmless if it was not followed."""
-
-    async def certain(self) -> bool:
-        """Whether `moved` was called for everything that others have appended until this was asked.
+    async def is_current(self) -> bool:
+        """Return whether `on_append` was called for everything that others had appended when this was called.
 
         Raises:
-            Deaf: The log answers, and does not wake us.
-            Unwritable: The log can be read, and what would be stored in it now could not be found again.
+            FeedUnavailable: The log answers, and does not tell this process when it moves.
+            WritesUnavailable: The log can be read, and what would be stored in it now could not be found again.
             StoreUnavailable: The log does not answer.
         """
 
-    async def write_something(self) -> None:
+
+class LogStore(Protocol):
+    """The logs of all rooms. Every method may raise StoreUnavailable; the caller may then try again."""
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
+        """Store drafts; return for each, in their order, its receipt, or why there is none.
+
+        Drafts of one room stay together. A draft that no store can take costs its neighbours nothing.
+
+        Raises:
+            StoreUnavailable: There are no receipts at all.
+        """
+
+    async def check_writable(self) -> None:
         """Find out whether messages can be stored, after one could not.
 
         Raises:
             StoreUnavailable: They cannot.
         """
 
-    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
-        """Store them; for each, in their order, its receipt, or why there is none. What is of one room stays together.
-        A draft that no store can take costs its neighbours nothing.
-
-        Raises:
-            StoreUnavailable: There are no receipts at all.
-        """
-
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
-        """The messages after offset *after*, at least one if there is any, as many as fit both bounds."""
+        """Return the messages after offset *after*, at least one if there is any, as many as fit both bounds."""
 
     async def head(self, room: str) -> Head:
-        """Where the room stands; a room that nobody has published to stands at 0, and is not created by asking."""
+        """Return where a room stands. A room without any message stands at 0, and is not created by asking."""
 
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
-        """The newest positions of these rooms; those that nobody has published to may be left out."""
-
-    async def mark(self, marks: Sequence[Mark]) -> None:
-        """Move read cursors forward, all or none; one that would go back stays where it is."""
-
-    async def marks(self, room: str, marks_max: int) -> list[Mark]:
-        """The read cursors of a room, those that moved last first."""
-
-    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
-        """The offset up to which a member has seen each of these rooms; those without a mark are left out."""
+        """Return the newest positions of rooms; those without any message may be left out."""
 
     async def trim(self, now_ms: int) -> dict[str, int]:
-        """Apply retention by age; the rooms that were trimmed, with their new first offset.
+        """Apply retention by age; return the rooms that were trimmed, with their new first offsets.
 
         A message is as old as its stamp says, or as the newest message behind it that was stored earlier; if its stamp
-        is of the future, as long as that has been known. Marks go too: what they cover was older than they are, so
+        is of the future, as long as that has been known. Read marks go too: what they cover was older than they are, so
         nothing is unread that was not before.
         """
 
     async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
-        """Rooms that hold no message, and whose newest one was stored EMPTY_AGES times as long ago as retention keeps
-        messages: a reader that comes back to the end of such a room until then has missed nothing and is told so."""
+        """Return rooms that hold no message, and whose newest one was stored EMPTY_AGES times as long ago as retention
+        keeps messages: a reader that comes back to the end of such a room until then has missed nothing."""
 
     async def forget(self, rooms: Sequence[str]) -> list[str]:
-        """Forget those of these rooms that hold no message, with their marks; returns which.
+        """Forget those of these rooms that hold no message, with their read marks; return which.
 
         The next message of one of them begins a new epoch, at offset 1.
         """
@@ -181,3 +163,34 @@ class Store(Protocol):
             ConfigError: Other processes use the log, and would not notice.
             StoreUnavailable: Tried again, it may work.
         """
+
+
+class ReadMarkStore(Protocol):
+    """The read marks of all members. Every method may raise StoreUnavailable."""
+
+    async def mark(self, marks: Sequence[ReadMark]) -> None:
+        """Move read marks forward, all or none; one that would go back stays where it is."""
+
+    async def marks(self, room: str, marks_max: int) -> list[ReadMark]:
+        """Return the read marks of a room, those that moved last first."""
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        """Return the offsets up to which a member has seen these rooms; rooms without a mark are left out."""
+
+
+class Store(LogStore, ReadMarkStore, ChangeFeed, Protocol):
+    """Everything that a store does. A part of the engine is given only the port that it needs."""
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people."""
+
+    async def start(self) -> None:
+        """Open the store; called once, on the event loop that all other calls come from.
+
+        Raises:
+            ConfigError: The store cannot be used as it is, and trying again does not help.
+        """
+
+    async def close(self) -> None:
+        """Finish what runs, then let go. Idempotent."""

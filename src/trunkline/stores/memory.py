@@ -14,12 +14,12 @@ import msgspec
 
 from trunkline.core.epochs import epoch_in, go_on
 from trunkline.core.limits import Retention
-from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Lineage, Position
-from trunkline.core.room import MESSAGE_OVERHEAD_BYTES, clip
+from trunkline.core.read_mark import ReadMark
+from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, Moved, Page
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, OnAppend, Page
 
 TRIM_AT_ONCE = 5000
 
@@ -78,7 +78,7 @@ class MemoryStore:
     location = "memory (forgotten at the end of the process)"
     shared = False
     bus: Bus | None = None
-    moved: Moved | None = None
+    on_append: OnAppend | None = None
 
     def __init__(self, retention: Retention, *, epoch: str | None = None) -> None:
         self._retention = retention
@@ -88,7 +88,7 @@ class MemoryStore:
     def _forget_all(self) -> None:
         self._epoch = self._first_epoch or secrets.token_hex(4)
         self._logs: dict[str, _Log] = {}
-        self._marks: dict[str, dict[str, Mark]] = {}  # by room and member, in the order in which they moved
+        self._marks: dict[str, dict[str, ReadMark]] = {}  # by room and member, in the order in which they moved
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -96,16 +96,16 @@ class MemoryStore:
     async def close(self) -> None:
         self._forget_all()
 
-    async def follow(self, room: str) -> None:
+    async def subscribe(self, room: str) -> None:
         """Nobody else appends."""
 
-    def unfollow(self, room: str) -> None:
+    def unsubscribe(self, room: str) -> None:
         """Nobody else appends."""
 
-    async def certain(self) -> bool:
+    async def is_current(self) -> bool:
         return True
 
-    async def write_something(self) -> None:
+    async def check_writable(self) -> None:
         """There is always memory, or no process."""
 
     async def begin_epochs(self) -> None:
@@ -154,7 +154,7 @@ class MemoryStore:
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
         return {room: Position(self._logs[room].epoch, self._logs[room].head) for room in rooms if room in self._logs}
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def mark(self, marks: Sequence[ReadMark]) -> None:
         for mark in marks:
             of_room = self._marks.setdefault(mark.room, {})
             before = of_room.get(mark.member)
@@ -162,7 +162,7 @@ class MemoryStore:
                 of_room.pop(mark.member, None)
                 of_room[mark.member] = mark
 
-    async def marks(self, room: str, marks_max: int) -> list[Mark]:
+    async def marks(self, room: str, marks_max: int) -> list[ReadMark]:
         return list(reversed(self._marks.get(room, {}).values()))[:marks_max]
 
     async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:

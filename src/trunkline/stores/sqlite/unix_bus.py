@@ -29,7 +29,7 @@ AGAIN_S = 0.01
 UNSAID_MAX = 1000
 
 
-class Wake:
+class UnixBus:
     """One process among others.
 
     Args:
@@ -39,7 +39,7 @@ class Wake:
 
     def __init__(self, folder: Path, woken: Callable[[bytes], None]) -> None:
         self.name = secrets.token_hex(4)
-        self.said: Callable[[bytes], None] | None = None
+        self.on_message: Callable[[bytes], None] | None = None
         self._folder = folder
         self._woken = woken
         self._peers: list[str] = []
@@ -71,10 +71,10 @@ class Wake:
         for peer in self._others():
             self._hint(peer, data)
 
-    def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
+    def send(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
         return min((self._say(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
 
-    def lives(self, name: str) -> bool:
+    def is_alive(self, name: str) -> bool:
         """Whether a process still has the socket of this name open; it may be stopped, or have no time."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             probe.connect(self._address(name))
@@ -159,8 +159,8 @@ class Wake:
                 self._peers.append(sender)
             if data[:1] == HINT:
                 self._woken(data[1:])
-            elif self.said is not None:
-                self.said(data[1:])
+            elif self.on_message is not None:
+                self.on_message(data[1:])
 
     def _address(self, name: str) -> str:
         # A socket's address has 107 characters at most, and folders may be deep.

@@ -28,14 +28,14 @@ import msgspec
 
 from trunkline.core.epochs import LINEAGE_MAX, epoch_in
 from trunkline.errors import ConfigError
-from trunkline.stores.base import Unwritable
-from trunkline.stores.sqlite_place import NONE, Beside, BesideFile, Newest, Place, Recorded, place_of, went_back
+from trunkline.stores.base import WritesUnavailable
+from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Place, Recorded, place_of, went_back
 
 log = logging.getLogger("trunkline")
 
 SCHEMA_VERSION = 3
 # A new log is made by all of them, so that there is one description of each table.
-_SCRIPTS = ["sqlite.sql", "seen.sql", "lives.sql"]
+_SCRIPTS = ["schema.sql", "seen.sql", "lives.sql"]
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
@@ -58,7 +58,7 @@ class LogFile:
         self.writer: sqlite3.Connection
         self.reader: sqlite3.Connection
         self._durable = durable
-        self._shared = shared
+        self.shared = shared
         self._siblings = siblings
         self._opened = ExitStack()
         self._lock = self._turn_file = self._file = self._wal = -1
@@ -81,12 +81,12 @@ class LogFile:
         if not self.path.parent.is_dir():
             raise ConfigError(f"store: the folder {self.path.parent} does not exist")
         try:
-            if self._shared:
+            if self.shared:
                 self._turn_file = self._open_lock("-turn")
             with self.turn():  # one at a time: the first one decides which life this is
                 alone = self._take_lock()
                 self._open_database(alone=alone)
-                if alone and self._shared:
+                if alone and self.shared:
                     fcntl.flock(self._lock, fcntl.LOCK_SH)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"store: {self.path} cannot be used as a log: {error}") from error
@@ -113,11 +113,11 @@ class LogFile:
         except BlockingIOError:
             alone = False
         try:
-            if not alone and self._shared:
+            if not alone and self.shared:
                 fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             self._refuse_second()
-        if not (alone or self._shared):
+        if not (alone or self.shared):
             self._refuse_second()
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
@@ -233,7 +233,7 @@ class LogFile:
             ConfigError: Other processes use the log; they would not notice.
         """
         with self.turn():
-            if self._shared:
+            if self.shared:
                 try:
                     fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -244,7 +244,7 @@ class LogFile:
             self.writer.execute("COMMIT")
             life, lives = self.writer.execute("SELECT life, lives FROM log").fetchone()
             self.life, self.lives = life, tuple(lives.split(","))
-            if self._shared:
+            if self.shared:
                 fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def lives_since(self, life: int) -> tuple[str, ...]:
@@ -303,7 +303,7 @@ class LogFile:
             Unwritable: The file is not there any more.
         """
         if self._lost is not None:
-            raise Unwritable(self._lost)
+            raise WritesUnavailable(self._lost)
         self._check_names()
         now = time.monotonic()
         if now < self._generation_at + GENERATION_S:
@@ -329,7 +329,7 @@ class LogFile:
     def _check_names(self) -> None:
         if os.fstat(self._file).st_nlink == 0 or os.fstat(self._wal).st_nlink == 0:
             self._lost = f"the log's file {self.path.name} was deleted or replaced under this server"
-            raise Unwritable(self._lost)
+            raise WritesUnavailable(self._lost)
 
     def before_forgetting(self) -> None:
         """Called within a transaction that deletes rooms: the newest message's may be among them."""
@@ -337,7 +337,7 @@ class LogFile:
         self._beside.write_newest(NONE)
         self._generation_at = 0.0  # a log that goes back to before that is found out by the generation
 
-    def write_something(self) -> None:
+    def check_writable(self) -> None:
         """Find out whether anything can be stored.
 
         Raises:
@@ -366,12 +366,12 @@ class LogFile:
         """
         self._lost = self._missing()
         if self._lost is not None:
-            raise Unwritable(self._lost)
+            raise WritesUnavailable(self._lost)
         disk = os.fstatvfs(self._file)
         if disk.f_flag & os.ST_RDONLY:
-            raise Unwritable(f"the disk of {self.path.name} is read-only")
+            raise WritesUnavailable(f"the disk of {self.path.name} is read-only")
         if self._waits_since is not None and time.monotonic() > self._waits_since + STUCK_S:
-            raise Unwritable(self._free_turn())
+            raise WritesUnavailable(self._free_turn())
 
     def _missing(self) -> str | None:
         for suffix, number in (("", self._file), ("-wal", self._wal)):
@@ -406,7 +406,7 @@ class LogFile:
         with self._turn_soon() as ours:
             if not ours:
                 return
-            if self._shared:
+            if self.shared:
                 try:
                     fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -434,7 +434,7 @@ def _parse_place(text: str) -> Place | None:
 def _statements(name: str) -> list[str]:
     """The statements of a script. `executescript` would commit what came before it."""
     statements, text = [], ""
-    for line in files("trunkline.stores").joinpath(name).read_text("utf-8").splitlines(keepends=True):
+    for line in files("trunkline.stores.sqlite").joinpath(name).read_text("utf-8").splitlines(keepends=True):
         text += line
         if sqlite3.complete_statement(text):
             statements.append(text)

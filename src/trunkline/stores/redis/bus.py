@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as ConnectTimeout
 
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import Deaf
+from trunkline.stores.base import FeedUnavailable
 
 log = logging.getLogger("trunkline")
 
@@ -54,7 +54,7 @@ class RedisBus:
         woken: Callable[[str | None, int], None],
     ) -> None:
         self.name = secrets.token_hex(4)
-        self.said: Callable[[bytes], None] | None = None
+        self.on_message: Callable[[bytes], None] | None = None
         self._prefix = prefix
         self._connect = connect
         self._publish = publish
@@ -100,7 +100,7 @@ class RedisBus:
 
     # Following.
 
-    async def follow(self, room: str) -> None:
+    async def subscribe(self, room: str) -> None:
         """Be told of this room, from when this returns.
 
         Raises:
@@ -122,7 +122,7 @@ class RedisBus:
         except TimeoutError:
             raise StoreUnavailable("Redis does not confirm a subscription") from None
 
-    def unfollow(self, room: str) -> None:
+    def unsubscribe(self, room: str) -> None:
         """It is not needed any more."""
         channel = self.channel(room)
         if channel in self._rooms:
@@ -152,18 +152,18 @@ class RedisBus:
             if connection is self._connection:
                 await self._drop()
             if not published and self._severed:
-                raise Deaf("no connection to Redis comes about") from None
+                raise FeedUnavailable("no connection to Redis comes about") from None
             if not published:
                 raise StoreUnavailable(f"Redis does not answer: {error or 'no answer in time'}") from None
             subscribed = False
         finally:
             self._echoes.pop(number, None)
         if not subscribed:
-            raise Deaf("Redis takes what is published, and does not tell us")
+            raise FeedUnavailable("Redis takes what is published, and does not tell us")
 
     # Saying.
 
-    def say(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
+    def send(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
         if len(self._outbox) >= OUTBOX_MAX:
             return False
         channel = f"{self._prefix}:n:{to}" if to else self.channel(room) if room else f"{self._prefix}:all"
@@ -171,7 +171,7 @@ class RedisBus:
         self._arrived.set()
         return True
 
-    def lives(self, name: str) -> bool:
+    def is_alive(self, name: str) -> bool:
         return False  # that cannot be known here
 
     async def _say_for_ever(self) -> None:
@@ -266,8 +266,8 @@ class RedisBus:
             if node != self.name:
                 self._woken(channel.removeprefix(f"{self._prefix}:r:"), int(head))
         elif kind == b"message" and data[:1] == SAID:
-            if self.said is not None:
-                self.said(data[1:])
+            if self.on_message is not None:
+                self.on_message(data[1:])
         elif kind == b"message" and data[:1] == ECHO:
             heard = self._echoes.get(int(data[1:]))
             if heard is not None and not heard.done():

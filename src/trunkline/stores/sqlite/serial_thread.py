@@ -18,7 +18,7 @@ T = TypeVar("T")
 _Call = tuple[Callable[[], Any], asyncio.Future[Any]]
 
 
-class Worker:
+class SerialThread:
     """One thread. Made, used and closed on one event loop."""
 
     def __init__(self, name: str) -> None:

@@ -1,0 +1,33 @@
+"""Where a room's messages lie: (number of the room, offset) packed into one integer, and the table for that number."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from trunkline.core.epochs import go_on, parse_lineage
+from trunkline.core.position import Lineage
+from trunkline.stores.sqlite.file import LogFile
+
+OFFSET_BITS = 40  # a trillion messages a room; leaves 23 bits, 8 million rooms a table
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
+ROOM_BITS = 23
+ROOM_MASK = (1 << ROOM_BITS) - 1
+
+
+def table_of(number: int) -> str:
+    """Return the table of the messages of rooms whose number begins with *number*."""
+    return f"messages_{number}" if number else "messages"
+
+
+def standing(
+    file: LogFile, connection: sqlite3.Connection, head: int, epoch: str, life: int, lineage: str, origin: str
+) -> tuple[str, Lineage, str]:
+    """Return the epoch, the lineage and the first epoch of a room in the present life of the log.
+
+    Args:
+        connection: The one that has read the rest, from the room's row.
+    """
+    epoch = epoch or file.first_epoch(connection)
+    origin = origin or epoch
+    lives = file.lives_since(life)
+    return (*go_on(epoch, parse_lineage(lineage), head, origin, lives), origin)

@@ -1,0 +1,203 @@
+"""Logs in one SQLite file: the default store.
+
+Theory of operation
+===================
+
+One thread writes, one thread reads; the event loop does neither. The hub gives `append` everything that arrived while
+the last commit ran, and all of it becomes one transaction (group commit), idempotency included: the look-up of ids,
+the offsets and the rows are one atomic step.
+
+The writer keeps the head of each room it has written to, so a transaction asks the database nothing it knows. It uses
+few and wide statements (many rows of VALUES each) on purpose: Python's sqlite3 lets go of the interpreter lock around
+every step, and taking it back from a busy event loop can cost milliseconds. Four steps a commit, not four hundred.
+
+Several processes of one machine may share the file (`shared`). They take turns to write: a lock that the kernel hands
+on in order, not SQLite's own, which is asked for again and again. Whoever has the turn first learns what the others
+have written meanwhile, room by room, as far as it needs to know; and tells them afterwards which rooms have moved
+(`unix_bus.py`).
+
+Idempotency is exact, and nearly free. A message's row holds its id; that row is the truth. The tree that finds ids
+(`message_ids`) lags behind: ids are random, so adding 20 of them to a large tree writes 20 pages, more than all the
+rest of the commit. The ids that are not in the tree yet, at most the last 16 thousand of a room, are in the writer's
+memory (`writer.Room.recent`), read back when the room is opened, and go into the tree sorted and together.
+
+What is guaranteed, by `PRAGMA synchronous`:
+
+    NORMAL  (default)  survives the death of the process at any moment, kill -9 included: what was acknowledged is in
+                       the operating system's hands. A power loss or kernel crash may take back the last commits (the
+                       newest messages disappear together; the file stays whole). So after such a stop each room goes
+                       on in a new epoch, and readers of what is gone are told exactly what (place.py).
+    FULL    (durable)  survives those too: each commit waits for the disk.
+
+A room's number has 63 bits, and its messages lie under (number, offset) packed into one integer, because a table with
+an integer key is a third faster to append to than one with two columns. 23 bits are left for the number, so there is a
+table for each 8 million rooms: `messages`, `messages_1`, …, made when it is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from trunkline.core.limits import Retention
+from trunkline.core.message import Draft, Receipt
+from trunkline.core.position import Position
+from trunkline.core.read_mark import ReadMark
+from trunkline.errors import ConfigError, StoreUnavailable
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, OnAppend, Page
+from trunkline.stores.sqlite.file import LogFile
+from trunkline.stores.sqlite.reader import LogReader
+from trunkline.stores.sqlite.serial_thread import SerialThread
+from trunkline.stores.sqlite.unix_bus import UnixBus
+from trunkline.stores.sqlite.writer import LogWriter
+
+log = logging.getLogger("trunkline")
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """A store in one file (and SQLite's `-wal` and `-shm` beside it).
+
+    Args:
+        path: The file; it is made if it is not there, its folder is not.
+        durable: Wait for the disk at each commit.
+        shared: Other processes of this machine use the file, too.
+        siblings: They are workers of our own parent, which replaces those that end.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        retention: Retention,
+        *,
+        durable: bool = False,
+        shared: bool = False,
+        siblings: bool = False,
+    ) -> None:
+        self.shared = shared
+        self.on_append: OnAppend | None = None
+        self._options = {"durable": durable, "shared": shared, "siblings": siblings}
+        self._file = LogFile(Path(path), **self._options)
+        self._bus = UnixBus(Path(f"{self._file.path}-wake"), self._on_hint) if shared else None
+        self.bus: Bus | None = self._bus
+        self._retention = retention
+        self._write_thread: SerialThread | None = None
+        self._read_thread: SerialThread | None = None
+        self._writer: LogWriter
+        self._reader: LogReader
+        self._seen_version = 0  # SQLite's, as it was when `is_current` was asked last
+
+    @property
+    def location(self) -> str:
+        return str(self._file.path)
+
+    async def start(self) -> None:
+        self._file = LogFile(self._file.path, **self._options)
+        self._write_thread = SerialThread("trunkline-write")
+        self._read_thread = SerialThread("trunkline-read")
+        try:
+            await self._write_thread.call(self._file.open)
+            self._writer, self._reader = LogWriter(self._file, self._retention), LogReader(self._file)
+            if self._bus is not None:
+                self._bus.start()
+        except OSError as error:
+            await self.close()
+            raise ConfigError(f"store: {self._file.path} cannot be shared: {error}") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+        if self._read_thread is not None:
+            await self._read_thread.close()
+        if self._write_thread is not None:
+            try:
+                await self._write_thread.call(self._file.stop)
+            except (sqlite3.Error, OSError, StoreUnavailable) as error:
+                log.warning("%s was not closed in order: %s", self._file.path, error)
+            await self._write_thread.close()
+        self._read_thread = self._write_thread = None
+        self._file.close()
+
+    async def subscribe(self, room: str) -> None:
+        """Do nothing: all processes are told of all rooms."""
+
+    def unsubscribe(self, room: str) -> None:
+        """Do nothing: all processes are told of all rooms."""
+
+    async def is_current(self) -> bool:
+        seen = self._seen_version
+        self._seen_version = await self._on(self._read_thread, self._reader.version)
+        return not self.shared or self._seen_version == seen
+
+    async def check_writable(self) -> None:
+        await self._on(self._write_thread, self._file.check_writable)
+
+    async def begin_epochs(self) -> None:
+        await self._on(self._write_thread, self._file.begin_life)
+        self._writer.forget_cached()
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
+        outcomes = await self._on(self._write_thread, lambda: self._writer.append(drafts))
+        if self._bus is not None:
+            heads = {done.room: done.offset for done in outcomes if isinstance(done, Receipt) and not done.duplicate}
+            hint = "\n".join(f"{room} {head}" for room, head in heads.items()).encode()
+            if heads:
+                self._bus.hint(hint)
+        return outcomes
+
+    def _on_hint(self, hint: bytes) -> None:
+        if self.on_append is not None:
+            pairs = (line.rpartition(" ") for line in hint.decode().splitlines())
+            self.on_append({room: int(head) for room, _, head in pairs} or None)
+
+    async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
+        return await self._on(self._read_thread, lambda: self._reader.read(room, after, messages_max, bytes_max))
+
+    async def head(self, room: str) -> Head:
+        return await self._on(self._read_thread, lambda: self._reader.head(room))
+
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
+        return await self._on(self._read_thread, lambda: self._reader.heads(rooms))
+
+    async def mark(self, marks: Sequence[ReadMark]) -> None:
+        await self._on(self._write_thread, lambda: self._writer.mark(marks))
+
+    async def marks(self, room: str, marks_max: int) -> list[ReadMark]:
+        return await self._on(self._read_thread, lambda: self._reader.marks(room, marks_max))
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        return await self._on(self._read_thread, lambda: self._reader.marks_of(member, rooms))
+
+    async def trim(self, now_ms: int) -> dict[str, int]:
+        oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        # Each call is short, so that appends have their turn in between.
+        for name in await self._on(self._write_thread, lambda: self._writer.expired(oldest_ms, now_ms)):
+            while await self._on(self._write_thread, partial(self._writer.expire, name, oldest_ms, now_ms)):
+                pass
+        while await self._on(self._write_thread, partial(self._writer.forget_marks, oldest_ms)):
+            pass
+        trimmed, self._writer.trimmed = self._writer.trimmed, {}
+        return trimmed
+
+    async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
+        before = now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)
+        return await self._on(self._read_thread, lambda: self._reader.empty_rooms(before, now_ms + AHEAD_MS, rooms_max))
+
+    async def forget(self, rooms: Sequence[str]) -> list[str]:
+        return await self._on(self._write_thread, lambda: self._writer.forget(rooms))
+
+    async def _on(self, thread: SerialThread | None, call: Callable[[], T]) -> T:
+        if thread is None:
+            raise StoreUnavailable("the log is closed")
+        try:
+            return await thread.call(call)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the log could not be reached: {error}") from error
