@@ -1,0 +1,173 @@
+"""Pages: what rooms have after a position, and the one wait of a poll until there is something."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from trunkline.core.cursor import Room
+from trunkline.core.limits import Limits
+from trunkline.core.message import Message, check_room
+from trunkline.core.page import Page
+from trunkline.core.position import Gap, GapError, Start, overtaken, parse_since, resolve
+from trunkline.engine.availability import Availability
+from trunkline.engine.follower import Follower
+from trunkline.errors import ShuttingDown
+from trunkline.stores.base import LogStore
+
+READ_WAIT_S = 3600.0
+
+Join = tuple[str, Start]
+
+
+class Watch(Protocol):
+    """What a poll waits for beside messages."""
+
+    def has_news(self) -> bool:
+        """Return whether there is something to tell now."""
+
+    def add_waiter(self, wake: Callable[[], None]) -> None:
+        """Call *wake*, once, when there is."""
+
+    def remove_waiter(self, wake: Callable[[], None]) -> None:
+        """Call it no more. Harmless if it was called."""
+
+
+class Pages:
+    """Reads pages from the tails of rooms, or from the store."""
+
+    def __init__(self, store: LogStore, follower: Follower, limits: Limits, availability: Availability) -> None:
+        self._store = store
+        self._follower = follower
+        self._limits = limits
+        self._availability = availability
+        self._is_stopping = False
+
+    def start(self) -> None:
+        """Let polls wait."""
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Let no poll wait any more; those that wait are to be woken (`Rooms.wake_all`)."""
+        self._is_stopping = True
+
+    async def poll(
+        self,
+        joins: Sequence[Join],
+        limit: int,
+        wait_s: float = 0.0,
+        watch: Watch | None = None,
+        bytes_max: Callable[[], int] | None = None,
+    ) -> list[Page]:
+        """Return a page of each room, together within the bounds of one.
+
+        Args:
+            limit: The most messages; with 0, only where the rooms stand.
+            wait_s: If there is nothing yet, how many seconds to wait for something; also for a log that is away.
+            watch: What to wait for beside messages.
+            bytes_max: The bound of all messages, but at least one is returned; `limits.poll_bytes_max` by default.
+
+        Raises:
+            RequestError: `bad_room`.
+            StoreUnavailable: The log could not be read.
+        """
+        pages, wait_s = await self._availability.patiently(
+            lambda: self._read_all(joins, limit, bytes_max), wait_s, lambda: self._is_stopping
+        )
+        if wait_s <= 0 or any(page.messages or page.gap for page in pages):
+            return pages
+        async with self._follower.opened([page.room for page in pages]) as rooms:
+            is_at_head = all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True))
+            if is_at_head and (watch is None or not watch.has_news()):
+                await self._wait(rooms, wait_s, watch)
+        joins = [(page.room, parse_since(page.next)) for page in pages]
+        return await self._read_all(joins, limit, bytes_max)
+
+    async def read(
+        self, name: str, start: Start, *, limit: int = 100, bytes_max: int | None = None, wait_s: float = 0.0
+    ) -> Page:
+        """Return a page of one room; see `poll`."""
+        [page] = await self.poll([(name, start)], limit, wait_s, None, None if bytes_max is None else lambda: bytes_max)
+        return page
+
+    async def follow(self, name: str, start: Start, on_gap: Callable[[Gap], None] | None) -> AsyncIterator[Message]:
+        """Iterate over all messages of a room after *start*, for ever.
+
+        Raises:
+            GapError: Messages are gone and there is no *on_gap*.
+            ShuttingDown: The server stops.
+        """
+        while True:
+            page = await self.read(name, start, wait_s=READ_WAIT_S)
+            if page.gap is not None:
+                if on_gap is None:
+                    raise GapError(page.gap)
+                on_gap(page.gap)
+            for message in page.messages:
+                yield message
+            if self._is_stopping and not page.messages:
+                raise ShuttingDown("the hub is stopping")
+            start = parse_since(page.next)
+
+    async def _wait(self, rooms: Sequence[Room], wait_s: float, watch: Watch | None) -> None:
+        """Wait until a room moves, *watch* has news, the time is over, or the server stops."""
+        moved = asyncio.Event()
+        wake = moved.set
+        for room in rooms:
+            room.waiters.add(wake)
+        if watch is not None:
+            watch.add_waiter(wake)
+        try:
+            if not self._is_stopping:
+                async with asyncio.timeout(wait_s):
+                    await moved.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for room in rooms:
+                room.waiters.discard(wake)
+            if watch is not None:
+                watch.remove_waiter(wake)
+
+    async def _read_all(self, joins: Sequence[Join], limit: int, bytes_max: Callable[[], int] | None) -> list[Page]:
+        left = self._limits.poll_bytes_max if bytes_max is None else bytes_max()
+        pages = []
+        for name, start in joins:
+            page = await self._read(name, start, limit if left > 0 else 0, left)
+            limit -= len(page.messages)
+            left -= sum(len(memoryview(message.json)) for message in page.messages)
+            pages.append(page)
+        return pages
+
+    async def _read(self, name: str, start: Start, limit: int, bytes_max: int) -> Page:
+        room = await self._follower.open(check_room(name))
+        while True:
+            after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
+            messages: list[Message] = []
+            head = room.head  # it may move while the store is read; what comes then is for the next page
+            if after < head and limit > 0:
+                found = await self._messages(room, after, head, limit, bytes_max)
+                if found is None:
+                    await self._follower.change_epoch(room)
+                    room = await self._follower.open(name)
+                    continue
+                messages = found
+                earliest = messages[0].offset if messages else head + 1
+                if start.kind == "after":
+                    gap = overtaken(gap, name, room.epoch, after, earliest)
+                after = earliest - 1
+            last = messages[-1].offset if messages else after
+            return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
+
+    async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message] | None:
+        """Return the messages up to *head*; None if the log goes on under another epoch."""
+        messages = room.since(after, limit, bytes_max)
+        if messages is None:
+            epoch = room.epoch
+            page = await self._store.read(room.name, after, limit, bytes_max)
+            if not page.epoch == room.epoch == epoch:
+                return None
+            room.first = max(room.first, page.first)
+            messages = [message for message in page.messages if message.offset <= head]
+        return messages
