@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from trunkline.core.attendance import Attendance
+from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
-from trunkline.core.fanout import Batch
-from trunkline.core.notice import Notice
-from trunkline.core.position import Start
+from trunkline.engine.tasks import cancelled
 from trunkline.errors import CloseCode, TrunklineError
-from trunkline.hub import Hub
-from trunkline.transports.conversation import Conversation
+from trunkline.transports import refusals
+from trunkline.transports.context import Context
+from trunkline.transports.duplex import Duplex
 from trunkline.transports.sse import EventStream
 from trunkline.wire import envelope, sse
+from trunkline.wire.batches import sse_notification
 from trunkline.wire.credentials import Credentials
+from trunkline.wire.query import ReadQuery
 
 END_OF_INPUT = "trunkline.end_of_input"  # an extension of our server's scopes: set when the client sends no more
 
@@ -63,24 +63,24 @@ class _Outbox:
         return bool(self._items)
 
 
-class AsgiWebSocket(Conversation):
+class AsgiWebSocket(Duplex):
     """A WebSocket of an ASGI server. The server sends the pings; a peer that is gone ends `receive`."""
 
-    __slots__ = ("_held", "_outbox", "_socket")
+    __slots__ = ("_outbox", "_readable", "_socket")
 
-    def __init__(self, hub: Hub, socket: WebSocket, client: str | None) -> None:
-        super().__init__(hub, client)
+    def __init__(self, context: Context, socket: WebSocket, key: str | None) -> None:
+        super().__init__(context, key)
         self._socket = socket
         self._outbox = _Outbox()
-        self._held = asyncio.Event()
-        self._held.set()
+        self._readable = asyncio.Event()
+        self._readable.set()
 
-    async def run(self, brought: Credentials, joins: list[tuple[str, Start]], attendance: Attendance) -> None:
+    async def run(self, brought: Credentials, query: ReadQuery) -> None:
         """Talk until either side ends."""
-        self.attendance = attendance
+        self.presence = query.presence
         offered = self._socket.scope.get("subprotocols", [])
         await self._socket.accept(envelope.VERSION if envelope.VERSION in offered else None)
-        self.greet(brought, joins)
+        self.greet(brought, query.joins)
         sender = asyncio.ensure_future(self._send_all())
         receiver = asyncio.ensure_future(self._receive_all())
         try:
@@ -94,7 +94,7 @@ class AsgiWebSocket(Conversation):
 
     async def _receive_all(self) -> None:
         while True:
-            await self._held.wait()
+            await self._readable.wait()
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
@@ -103,7 +103,7 @@ class AsgiWebSocket(Conversation):
                 reason = "commands are JSON in text messages, not binary"
                 self._outbox.close(CloseCode.UNSUPPORTED_DATA, reason)
                 await asyncio.Future()  # the sender ends it
-            elif len(text) > self.hub.limits.message_bytes_max + self.hub.limits.envelope_bytes_max:
+            elif len(text) > self.context.limits.message_bytes_max + self.context.limits.envelope_bytes_max:
                 self._outbox.close(CloseCode.TOO_BIG, f"message of {len(text)} characters is too large")
                 await asyncio.Future()
             else:
@@ -119,7 +119,7 @@ class AsgiWebSocket(Conversation):
             if self._outbox.closed is not None:
                 await self._socket.close(*self._outbox.closed)
                 return
-            self.unblocked()
+            self.writable()
             self.release()
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
@@ -128,22 +128,22 @@ class AsgiWebSocket(Conversation):
 
     def send(self, event: bytes) -> None:
         self.full = True
-        self._held.clear()  # a peer that asks and does not read is not read from either
+        self._readable.clear()  # a peer that asks and does not read is not read from either
         self._outbox.put([event])
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, notification: Notification) -> None:
         self.full = True
-        self._outbox.put(envelope.notice_events(notice))
+        self._outbox.put(envelope.notification_events(notification))
 
     def hold(self) -> None:
-        self._held.clear()
+        self._readable.clear()
 
     def release(self) -> None:
-        if not (self.held or self.full):
-            self._held.set()
+        if not (self.is_held or self.full):
+            self._readable.set()
 
     def end(self, code: int, reason: str) -> None:
-        self.part()
+        self.stop_reading()
         self._outbox.close(code, reason[:100])
 
     def ping(self) -> None:
@@ -162,19 +162,19 @@ class AsgiEventStream(EventStream):
 
     __slots__ = ("_outbox",)
 
-    def __init__(self, hub: Hub, client: str | None) -> None:
-        super().__init__(hub, client)
+    def __init__(self, context: Context, key: str | None) -> None:
+        super().__init__(context, key)
         self._outbox = _Outbox()
 
-    async def respond(self, request: Request, send: Send, joins: list[tuple[str, Start]], *, many: bool) -> None:
-        """Stream until either side ends. Whether it may has been asked."""
+    async def respond(self, request: Request, send: Send, query: ReadQuery) -> None:
+        """Stream until either side ends. That it is permitted has been checked."""
         headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
         gone = asyncio.ensure_future(disconnected(request))
         gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
-            await self.begin_when_open(joins, many=many)
+            await self.begin_when_open(query)
             while True:
                 items = await self._outbox.take()
                 if items:
@@ -183,7 +183,7 @@ class AsgiEventStream(EventStream):
                     continue
                 if self._outbox.closed is not None:
                     break
-                self.unblocked()
+                self.writable()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except OSError:
             pass  # the peer went away
@@ -197,8 +197,8 @@ class AsgiEventStream(EventStream):
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         self.send(self.events(batch))
 
-    def notify(self, notice: Notice) -> None:
-        self.send(notice.encoded(sse.notice_events))
+    def notify(self, notification: Notification) -> None:
+        self.send(notification.encoded(sse_notification))
 
     def send(self, data: bytes) -> None:
         self.full = True
@@ -208,9 +208,8 @@ class AsgiEventStream(EventStream):
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def dismiss(self, error: TrunklineError) -> None:
-        self.hub.access.refusals[error.code] += 1
-        self.part()
-        self._outbox.put([sse.other_event(b"closed", envelope.problem_body(error))])
+        self.stop_reading()
+        self._outbox.put([refusals.as_closed(self.context.access, error)])
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def drain(self, retry_after_ms: int) -> None:
@@ -229,19 +228,6 @@ async def disconnected(request: Request) -> None:
         await asyncio.wait([gone, ending], return_when=asyncio.FIRST_COMPLETED)
     finally:
         await cancelled(gone, ending)
-
-
-async def cancelled(*tasks: asyncio.Future[Any]) -> list[Exception]:
-    """Cancel tasks, wait for their end, and return what they raised.
-
-    Not by `asyncio.gather`: when the caller is cancelled meanwhile, that raises a CancelledError of its own, and anyio
-    (which Starlette's TestClient cancels us with) knows its own by their text.
-    """
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    raised = [None if task.cancelled() else task.exception() for task in tasks]
-    return [error for error in raised if isinstance(error, Exception)]
 
 
 async def _gone(request: Request) -> None:

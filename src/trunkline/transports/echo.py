@@ -1,7 +1,7 @@
-"""An echo: what arrives goes back unchanged. For conformance tests of our codec, and for nothing else.
+"""An echo: each message goes back unchanged. For conformance tests of the codec, and for nothing else.
 
 It is the WebSocket of the rooms without rooms: the same frames and the same states. It sends nothing of its own, no
-pings either: a test's client counts what comes.
+pings either: a test's client counts what arrives.
 """
 
 from __future__ import annotations

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from trunkline.core.attendance import NONE
-from trunkline.core.cursor import Cursor
-from trunkline.core.fanout import Batch
+from trunkline.core.address_limits import Admission
+from trunkline.core.batch import Batch, Notification
+from trunkline.core.cursor import Cursor, Room
 from trunkline.core.grant import ANYBODY, Grant
-from trunkline.core.notice import Notice
-from trunkline.core.position import Gap, Start
-from trunkline.core.room import Room
+from trunkline.core.position import Gap
+from trunkline.core.presence_options import NO_PRESENCE
 from trunkline.errors import RequestError, TrunklineError
-from trunkline.hub import Hub
+from trunkline.transports import refusals
+from trunkline.transports.context import Context
 from trunkline.transports.stream import LINGER_S, Stream
 from trunkline.wire import envelope, poll, sse
+from trunkline.wire.batches import sse_chunk, sse_events, sse_notification, sse_notification_chunk
+from trunkline.wire.query import ReadQuery
 
 _HEAD = b"".join(
     [
@@ -34,127 +35,102 @@ class EventStream(Stream):
 
     __slots__ = ("_positions",)
 
-    def __init__(self, hub: Hub, client: str | None = None) -> None:
-        super().__init__(hub, client)
+    def __init__(self, context: Context, key: str | None = None) -> None:
+        super().__init__(context, key)
         self._positions: dict[str, str] | None = None
 
     def send(self, data: bytes) -> None:
         """Send these events."""
         raise NotImplementedError
 
-    def begin(self, joins: list[tuple[Room, Start]], *, many: bool) -> None:
-        """Say where the stream begins, and read on from there.
+    def is_closing(self) -> bool:
+        """Return whether the connection has ended, or is about to."""
+        raise NotImplementedError
 
-        Args:
-            many: Positions name their rooms, as on `/connect`, even if there is only one.
+    # Beginning.
+
+    def admit(self, grant: Grant) -> None:
+        """Let the stream be of this grant.
+
+        Raises:
+            RequestError: `too_many_connections`.
         """
+        if grant is not ANYBODY:
+            self.session = self.context.engine.connections.new_session()
+            self.grant = grant
+            self.context.access.register(self)
+
+    def begin(self, query: ReadQuery, rooms: list[Room]) -> None:
+        """Say where the stream begins, and read on from there. The rooms are open."""
         self.opened()
-        hub = self.hub
+        engine = self.context.engine
         begun = []
         at = {}
-        for room, start in joins:
-            cursor, gap = self.hub.join(self, room, start)
+        for room, (_, start) in zip(rooms, query.joins, strict=True):
+            cursor, gap = engine.delivery.join(self, room, start)
             begun.append((cursor, gap))
             # If the stream is cut before its first gap has arrived, the reader must be told again.
             at[room.name] = f"{room.epoch}.{cursor.offset}" if gap is None else str(start)
-        if many:
+        if query.names_rooms:
             self._positions = at
             self.send(sse.opening(poll.positions(at)))
         else:
             self.send(sse.opening(next(iter(at.values()))))
-        if self.grant.expires_at is not None or self.attendance is not NONE:  # it has something to renew, or a name
-            self.session = self.session or hub.session_id()
+        if self.grant.expires_at is not None or self.presence is not NO_PRESENCE:  # a token to renew, or a name
+            self.session = self.session or engine.connections.new_session()
             self.send(sse.other_event(b"welcome", self.welcome_body()))
         for cursor, gap in begun:
             if gap is not None:
-                self.lose(cursor, gap)
+                self.gap(cursor, gap)
         self.attach(cursor for cursor, _ in begun)
-        if hub.fence(self) and self.attendance.watch:
+        if engine.connections.replace_others(self) and self.presence.watch:
             try:
-                for room, _ in joins:
-                    self.attend(room.name, self.attendance.within(room.name))
+                for room in rooms:
+                    self.enter_presence(room.name, self.presence.for_room(room.name))
             except RequestError as error:
                 self.dismiss(error)
 
-    def is_closing(self) -> bool:
-        """Whether the connection has ended, or is about to."""
-        raise NotImplementedError
-
-    async def begin_when_open(self, joins: list[tuple[str, Start]], *, many: bool) -> None:
+    async def begin_when_open(self, query: ReadQuery) -> None:
         """`begin`, once the rooms are open, if the stream may still read them then."""
-        names = [name for name, _ in joins]
         try:
-            async with self.hub.opened(names) as rooms:
-                await self.check_read(names)
+            async with self.context.engine.follower.opened(query.rooms) as rooms:
+                await self.check_needs(list(query.needs()))
                 if not self.is_closing():
-                    starts = [start for _, start in joins]
-                    self.begin(list(zip(rooms, starts, strict=True)), many=many)
+                    self.begin(query, rooms)
         except TrunklineError as error:
             if not self.is_closing():
                 self.dismiss(error)
+
+    # What the engine calls.
 
     @property
     def messages_max(self) -> int:  # type: ignore[override]
         """Every event of many rooms repeats where all of them stand, so fewer of them make a piece."""
         if self._positions is None:
             return super().messages_max
-        return max(1, self.hub.tuning.piece_bytes_max // (len(poll.positions(self._positions)) + 1))
+        return max(1, self.context.engine.tuning.piece_bytes_max // (len(poll.positions(self._positions)) + 1))
 
-    def may_read_now(self, grant: Grant, room: str) -> bool | None:
-        """Whether it may read the room, and be told who is there if its URL wants that; None if it must be asked."""
-        may = self.hub.access.may_now(grant, "read", room)
-        if may and self.attendance.within(room).watch:
-            may = self.hub.access.may_now(grant, "presence", room)
-        return may
-
-    async def check_one(self, grant: Grant, room: str) -> None:
-        """The same, asked.
-
-        Raises:
-            RequestError: It may not.
-        """
-        await self.hub.access.check(grant, "read", room)
-        if self.attendance.within(room).watch:
-            await self.hub.access.check(grant, "presence", room)
-
-    async def check_read(self, rooms: Sequence[str]) -> None:
-        for room in rooms:
-            if self.attendance.within(room).watch:
-                await self.hub.access.check(self.grant, "presence", room)
-        await super().check_read(rooms)
-
-    def admit(self, grant: Grant) -> None:
-        """It is this user's.
-
-        Raises:
-            RequestError: `too_many_connections`.
-        """
-        if grant is not ANYBODY:
-            self.session = self.hub.session_id()
-            self.grant = grant
-            self.hub.access.arrive(self)
-
-    def deny(self, cursor: Cursor, error: TrunklineError) -> None:
-        self.dismiss(error)  # a stream's rooms are in its URL: what comes back without this room is another stream
-
-    def blind(self, room: str, error: TrunklineError) -> None:
-        self.dismiss(error)  # so is what it wants to be told of them
-
-    def lose(self, cursor: Cursor, gap: Gap) -> None:
+    def gap(self, cursor: Cursor, gap: Gap) -> None:
         self.send(sse.gap_event(gap, self._moved(gap.room, gap.next)))
 
-    def turn(self, cursor: Cursor) -> None:
-        """Nothing to say: the next event's id is of the new epoch, and until then the old one is still understood."""
+    def epoch_changed(self, cursor: Cursor) -> None:
+        """Do nothing: the next event's id is of the new epoch, and until then the old one is still understood."""
+
+    def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
+        self.dismiss(error)  # a stream's rooms are in its URL: one without this room is another stream
+
+    def presence_revoked(self, room: str, error: TrunklineError) -> None:
+        self.dismiss(error)  # so is what it watches
 
     def ping(self) -> None:
         if not self.full:
             self.send(sse.KEEP_ALIVE)
-        self.heard = True  # there is no answer to wait for: TCP_USER_TIMEOUT notices those who are gone
+        self.heard = True  # there is no answer to wait for: TCP_USER_TIMEOUT notices a client that is gone
 
     def events(self, batch: Batch) -> bytes:
-        """The batch's events, with the ids of this stream."""
+        """Return the batch's events, with the ids of this stream."""
         if self._positions is None:
-            return batch.encoded(sse.events)
+            return batch.encoded(sse_events)
         return b"".join(
             [
                 sse.event(envelope.message_body(m), self._moved(m.room, f"{batch.epoch}.{m.offset}"))
@@ -173,16 +149,18 @@ class SseConnection(EventStream, asyncio.Protocol):
     """One event stream on its own transport.
 
     Args:
+        admission: How the connection is counted.
         chunked: Not so for a client of HTTP/1.0, whose body ends with the connection (RFC 9112 section 6.1).
     """
 
-    __slots__ = ("_chunked", "_transport")
+    __slots__ = ("_admission", "_chunked", "_transport")
 
     def __init__(
-        self, hub: Hub, transport: asyncio.Transport, client: str | None = None, *, chunked: bool = True
+        self, context: Context, transport: asyncio.Transport, admission: Admission, *, chunked: bool = True
     ) -> None:
-        super().__init__(hub, client)
+        super().__init__(context, admission.key)
         self._transport = transport
+        self._admission = admission
         self._chunked = chunked
 
     def respond(self, headers: list[tuple[str, str]]) -> None:
@@ -197,15 +175,16 @@ class SseConnection(EventStream, asyncio.Protocol):
         self._transport.close()
 
     def dismiss(self, error: TrunklineError) -> None:
-        self.hub.access.refusals[error.code] += 1
-        self.part()
-        self.send(sse.other_event(b"closed", envelope.problem_body(error)))
+        self.stop_reading()
+        self.send(refusals.as_closed(self.context.access, error))
         self._finish()
         self._transport.close()
-        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)  # whoever does not read is cut off
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)  # a client that does not read is cut
+
+    # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
-        """A reader has nothing more to say; what it sends is ignored."""
+        """Ignore it: a reader has nothing more to say."""
 
     def eof_received(self) -> None:
         self._transport.close()
@@ -214,32 +193,25 @@ class SseConnection(EventStream, asyncio.Protocol):
         self.full = True
 
     def resume_writing(self) -> None:
-        self.unblocked()
+        self.writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed()
-        self.hub.access.door.leave(self.client)
+        self._admission.release()
 
-    def notify(self, notice: Notice) -> None:
-        self._write(notice.encoded(sse.chunked_notice if self._chunked else sse.notice_events))
+    # What the engine calls.
+
+    def notify(self, notification: Notification) -> None:
+        self._write(notification.encoded(sse_notification_chunk if self._chunked else sse_notification))
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         if self._positions is None and self._chunked:
-            self._transport.write(batch.encoded(sse.chunked_events))
+            self._transport.write(batch.encoded(sse_chunk))
         else:
             self.send(self.events(batch))
 
     def send(self, data: bytes) -> None:
         self._write(sse.chunk(data) if self._chunked else data)
-
-    def _finish(self) -> None:
-        if self._chunked:
-            self._write(sse.LAST_CHUNK)
-
-    def _write(self, data: bytes) -> None:
-        """Write to a peer that may be gone already: then it is nothing (R58)."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
@@ -251,3 +223,12 @@ class SseConnection(EventStream, asyncio.Protocol):
         self.send(b"retry: %d\n\n" % retry_after_ms)
         self._finish()
         self._transport.close()
+
+    def _finish(self) -> None:
+        if self._chunked:
+            self._write(sse.LAST_CHUNK)
+
+    def _write(self, data: bytes) -> None:
+        """Write, unless the peer has gone already."""
+        if not self._transport.is_closing():
+            self._transport.write(data)

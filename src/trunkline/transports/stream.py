@@ -1,72 +1,72 @@
-"""What every streaming connection has in common: it reads rooms, is kept alive, and ends once."""
+"""What every stream has in common: it reads rooms, is kept alive, and ends once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from trunkline.core.attendance import NONE, Attendance, member_of
+from trunkline.access.policy import Need
+from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
-from trunkline.core.fanout import Batch
 from trunkline.core.grant import ANYBODY, Grant
-from trunkline.core.notice import Notice
 from trunkline.core.position import Gap
+from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, member_of
 from trunkline.errors import TrunklineError
-from trunkline.hub import Hub
-from trunkline.live import now_ms
-from trunkline.wire import envelope
+from trunkline.transports.context import Context
+from trunkline.transports.participation import Participation
 
 LINGER_S = 2.0  # how long a peer that must go has to take the reason
 
 
-def welcome_body(hub: Hub, session: str, grant: Grant, member: str) -> bytes:
-    """Who somebody is taken for, and what this hub expects of them."""
-    heartbeat = (hub.ping_interval_s, hub.ping_timeout_s)
-    return envelope.welcome_body(session, grant, member, now_ms(), hub.retry_max_ms, *heartbeat, hub.limits)
-
-
 class Stream:
-    """A reader of rooms. Subclasses say how bytes leave; `__slots__` all the way, since there may be 100,000."""
+    """A reader of rooms (`port.StreamPort`). Subclasses say how bytes leave.
+
+    `__slots__` all the way, since there may be 100,000.
+
+    Args:
+        key: Under which the limits of its address are counted; None if they are not.
+
+    Attributes:
+        presence: What its URL asks of presence.
+        session: Its name; empty until it needs one.
+        permission_stamp: Grows whenever what it may do has changed.
+    """
 
     __slots__ = (
-        "_bucket", "_present", "_watched", "attendance", "client", "cursors", "full", "grant", "heard", "hub",
-        "missed", "session", "stamp",
+        "_bucket", "_participation", "context", "cursors", "full", "grant", "heard", "key", "permission_stamp",
+        "presence", "session",
     )  # fmt: skip
 
-    messages_max = 1 << 30  # of one delivery, beside what the pieces' bounds say
+    messages_max = 1 << 30  # of one delivery, beside the bounds of a piece
 
-    def __init__(self, hub: Hub, client: str | None = None) -> None:
-        self.hub = hub
-        self.client = client  # under which name its limits are counted; None if they are not
+    def __init__(self, context: Context, key: str | None = None) -> None:
+        self.context = context
+        self.key = key
         self.grant: Grant = ANYBODY
         self.session = ""
-        self.stamp = 0  # grows whenever what it may do has changed
+        self.permission_stamp = 0
         self.full = False
         self.heard = True
         self.cursors: tuple[Cursor, ...] = ()
-        self.attendance = NONE  # as its URL has it
-        self.missed: tuple[str, ...] = ()
-        self._present: tuple[str, ...] = ()  # rooms in which others are told of it
-        self._watched: tuple[str, ...] = ()  # rooms of which it is told who is there
+        self.presence = NO_PRESENCE
+        self._participation: Participation | None = None
         self._bucket = -1
+
+    # What subclasses do.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         raise NotImplementedError
 
-    def lose(self, cursor: Cursor, gap: Gap) -> None:
+    def gap(self, cursor: Cursor, gap: Gap) -> None:
         raise NotImplementedError
 
-    def turn(self, cursor: Cursor) -> None:
-        raise NotImplementedError
+    def epoch_changed(self, cursor: Cursor) -> None:
+        """Do nothing, unless the protocol has positions that do not name their epoch."""
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, notification: Notification) -> None:
         raise NotImplementedError
 
     def ping(self) -> None:
         raise NotImplementedError
-
-    def expire(self) -> None:
-        self.hub.expired += 1
-        self.abort()
 
     def abort(self) -> None:
         raise NotImplementedError
@@ -75,152 +75,134 @@ class Stream:
         raise NotImplementedError
 
     def dismiss(self, error: TrunklineError) -> None:
-        """Say why it may not stay, and end it."""
         raise NotImplementedError
 
-    def recheck(self) -> None:
-        """What it may do has changed: stop reading what it may not read any more."""
-        self.stamp += 1
-        self.hub.spawn(self._recheck())
-
-    def regranted(self, grant: Grant) -> None:
-        """A newer token of the same user counts from now on."""
-        self.recheck()
-
-    async def _recheck(self) -> None:
-        for cursor in self.cursors:
-            try:
-                await self.hub.access.check(self.grant, "read", cursor.room.name)
-            except TrunklineError as error:
-                if cursor in self.cursors:  # not if it has left meanwhile, or all is over
-                    self.deny(cursor, error)
-        for room in self._watched:
-            try:
-                await self.hub.access.check(self.grant, "presence", room)
-            except TrunklineError as error:
-                if room in self._watched:
-                    self.unattend(room)
-                    self.blind(room, error)
-
-    # Who is there.
-
-    @property
-    def member(self) -> str:
-        """What others are told of whoever this is."""
-        if not self.session:
-            self.session = self.hub.session_id()
-        return member_of(self.grant, self.attendance.client_id or self.session)
-
-    @property
-    def _client_id(self) -> str:
-        return self.attendance.client_id or self.session
-
-    def attend(self, room: str, attendance: Attendance) -> None:
-        """Take part in a room that is being read, as *attendance* says, from now on.
-
-        Raises:
-            RequestError: `too_many_members`.
-        """
-        live, before = self.hub.live, self._present
-        if attendance.data is not None:
-            live.arrive(room, self.member, self._client_id, attendance.data)
-            self._present = (*(name for name in before if name != room), room)
-        elif room in before:
-            self._present = tuple(name for name in before if name != room)
-        if room in before:  # what it held, now that it holds its place anew
-            live.depart(room, self.member, self._client_id, at_once=True)
-        if attendance.watch:
-            if room not in self._watched:
-                self._watched += (room,)
-            self.hub.spawn(self._tell_all(room))
-
-    def unattend(self, room: str, *, at_once: bool = True) -> None:
-        """Take part no longer. Harmless if it did not."""
-        if room in self._present:
-            self._present = tuple(name for name in self._present if name != room)
-            self.hub.live.depart(room, self.member, self._client_id, at_once=at_once)
-        if room in self._watched:
-            self._watched = tuple(name for name in self._watched if name != room)
-            self.hub.live.unwatch(room, self)
-
-    def welcome_body(self) -> bytes:
-        """Who it is taken for, and what is expected of it."""
-        return welcome_body(self.hub, self.session, self.grant, self.member)
-
-    async def _tell_all(self, room: str) -> None:
-        try:
-            notice = await self.hub.live.snapshot(room)
-        except TrunklineError:
-            return  # the log is away; readers are told of that otherwise
-        if room not in self._watched:
-            return
-        self.hub.live.watch(room, self)  # only now: changes mean something to those who know what they change
-        if self.full:
-            self.miss(room)
-        else:
-            self.notify(notice)
-
-    def miss(self, room: str) -> None:
-        """It was not told something of a room that it watches, because its socket was full."""
-        if room in self._watched and room not in self.missed:
-            self.missed += (room,)
-
-    async def check_read(self, rooms: Sequence[str]) -> None:
-        """Let it read these, by the grant that it has when this returns: the last thing to be awaited before it does.
-
-        Raises:
-            TrunklineError: It may not.
-        """
-        stamp = -1
-        while stamp != self.stamp:
-            stamp = self.stamp
-            for room in rooms:
-                await self.hub.access.check(self.grant, "read", room)
-        if self.grant is not ANYBODY:
-            self.hub.access.current(self.grant)
-
-    def deny(self, cursor: Cursor, error: TrunklineError) -> None:
-        """It may not read this room any more."""
+    def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
+        """The client may not read this room any more."""
         raise NotImplementedError
 
-    def blind(self, room: str, error: TrunklineError) -> None:
-        """It may not be told any more who is there."""
+    def presence_revoked(self, room: str, error: TrunklineError) -> None:
+        """The client may not watch the members of this room any more."""
         raise NotImplementedError
+
+    # Life.
 
     def opened(self) -> None:
         """Begin to be kept alive."""
-        self._bucket = self.hub.heartbeat.add(self)
+        self._bucket = self.context.engine.connections.add(self)
 
-    def part(self) -> None:
+    def expire(self) -> None:
+        self.context.engine.connections.expired()
+        self.abort()
+
+    def stop_reading(self) -> None:
         """Read nothing more: nothing goes out behind a close frame or a last chunk."""
         for cursor in self.cursors:
-            self.hub.detach(cursor)
+            self.context.engine.delivery.detach(cursor)
         self.cursors = ()
-        for room in {*self._present, *self._watched}:
-            self.unattend(room, at_once=False)
-        self.hub.unfence(self)
+        if self._participation is not None:
+            self._participation.leave_all()
+        self.context.engine.connections.closed(self)
 
     def closed(self) -> None:
         """Let go of everything. Harmless if done twice."""
-        self.part()
+        self.stop_reading()
         if self._bucket >= 0:
-            self.hub.heartbeat.remove(self, self._bucket)
+            self.context.engine.connections.remove(self, self._bucket)
             self._bucket = -1
         if self.session:
-            self.hub.access.guests.leave(self)
+            self.context.access.registry.remove(self)
 
     def attach(self, cursors: Iterable[Cursor]) -> None:
         """Read on from these, too."""
         cursors = tuple(cursors)
         self.cursors += cursors
         for cursor in cursors:
-            self.hub.attach(cursor)
+            self.context.engine.delivery.attach(cursor)
 
-    def unblocked(self) -> None:
-        """The socket takes bytes again."""
+    def writable(self) -> None:
+        """Go on: the socket takes bytes again."""
         self.full = False
         for cursor in self.cursors:
-            self.hub.drained(cursor)
-        missed, self.missed = self.missed, ()
-        for room in missed:
-            self.hub.spawn(self._tell_all(room))
+            self.context.engine.delivery.writable(cursor)
+        if self._participation is not None:
+            self._participation.writable()
+
+    # What it may do.
+
+    def recheck(self) -> None:
+        """Stop reading what it may not read any more."""
+        self.permission_stamp += 1
+        self.context.engine.tasks.spawn(self._recheck())
+
+    def renewed(self, grant: Grant) -> None:
+        self.recheck()
+
+    async def check_needs(self, needs: Sequence[Need]) -> None:
+        """Let it do these, by the grant that it has when this returns: the last thing to be awaited before it does.
+
+        Raises:
+            TrunklineError: It may not.
+        """
+        stamp = -1
+        while stamp != self.permission_stamp:
+            stamp = self.permission_stamp
+            await self.context.access.check_all(self.grant, needs)
+
+    async def _recheck(self) -> None:
+        check = self.context.access.check
+        for cursor in self.cursors:
+            try:
+                await check(self.grant, "read", cursor.room.name)
+            except TrunklineError as error:
+                if cursor in self.cursors:  # not if it has left meanwhile, or all is over
+                    self.read_revoked(cursor, error)
+        for room in self.watched:
+            try:
+                await check(self.grant, "presence", room)
+            except TrunklineError as error:
+                if room in self.watched:
+                    self.leave_presence(room)
+                    self.presence_revoked(room, error)
+
+    # Presence.
+
+    @property
+    def member(self) -> str:
+        """The name under which members are shown this client."""
+        return member_of(self.grant, self._client_id)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The rooms whose members it watches."""
+        return () if self._participation is None else self._participation.watched
+
+    def enter_presence(self, room: str, options: PresenceOptions) -> None:
+        """Take part in a room that is being read, as *options* say, from now on.
+
+        Raises:
+            RequestError: `too_many_members`.
+        """
+        if self._participation is None:
+            self._participation = Participation(self.context.engine, self, self.member, self._client_id)
+        self._participation.enter(room, options)
+
+    def leave_presence(self, room: str) -> None:
+        """Take part in a room no longer. Harmless if it did not."""
+        if self._participation is not None:
+            self._participation.leave(room)
+
+    def notification_skipped(self, room: str) -> None:
+        if self._participation is not None:
+            self._participation.skipped(room)
+
+    def welcome_body(self) -> bytes:
+        """Return what the client is told at the beginning."""
+        member = self.member  # it may give the stream its session
+        return self.context.welcome_body(self.session, self.grant, member)
+
+    @property
+    def _client_id(self) -> str:
+        if self.presence.client_id is None and not self.session:
+            self.session = self.context.engine.connections.new_session()
+        return self.presence.client_id or self.session

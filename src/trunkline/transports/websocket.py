@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 
-from trunkline.core.attendance import NONE, Attendance
+from trunkline.core.address_limits import Admission
+from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
-from trunkline.core.fanout import Batch
-from trunkline.core.notice import Notice
-from trunkline.core.position import Start
 from trunkline.errors import CloseCode
-from trunkline.hub import Hub
-from trunkline.transports.conversation import Conversation
+from trunkline.transports.context import Context
+from trunkline.transports.duplex import Duplex
 from trunkline.transports.stream import LINGER_S
 from trunkline.wire import envelope
 from trunkline.wire import websocket as ws
+from trunkline.wire.batches import DEFLATED_TEXT_FRAMES, notification_frames, text_frames
 from trunkline.wire.credentials import Credentials
 from trunkline.wire.deflate import Agreement
+from trunkline.wire.query import ReadQuery
 
 # What one connection may bring before others have their turn. A frame can be 6 bytes, so a whole read of 256 KiB could
 # be 40,000 of them; and libuv goes on reading a socket that is never empty, unless it is paused.
@@ -36,22 +36,23 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class WebSocketConnection(Conversation, asyncio.Protocol):
+class WebSocketConnection(Duplex, asyncio.Protocol):
     """One WebSocket, from after the handshake to the end of its TCP connection."""
 
-    __slots__ = ("_backlog", "_corked", "_frames", "_receiver", "_state", "_transport", "_unread")
+    __slots__ = ("_admission", "_backlog", "_corked", "_frames", "_receiver", "_state", "_transport", "_unread")
 
     def __init__(
         self,
-        hub: Hub,
+        context: Context,
         transport: asyncio.Transport,
-        client: str | None = None,
+        admission: Admission,
         agreement: Agreement | None = None,
     ) -> None:
-        super().__init__(hub, client)
+        super().__init__(context, admission.key)
         self._transport = transport
+        self._admission = admission
         self._receiver = ws.Receiver(self.size_max, inflates=agreement is not None)
-        self._frames = ws.text_frames if agreement is None else ws.DEFLATED_TEXT_FRAMES[agreement.bits]
+        self._frames = text_frames if agreement is None else DEFLATED_TEXT_FRAMES[agreement.bits]
         self._state = State.OPEN
         self._backlog = 0
         self._unread = b""
@@ -60,15 +61,13 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
     @property
     def size_max(self) -> int:
         """The largest message that the peer may send, in bytes."""
-        return self.hub.limits.message_bytes_max + self.hub.limits.envelope_bytes_max
+        return self.context.limits.message_bytes_max + self.context.limits.envelope_bytes_max
 
-    def begin(
-        self, response: bytes, brought: Credentials, joins: list[tuple[str, Start]], attendance: Attendance = NONE
-    ) -> None:
+    def begin(self, response: bytes, brought: Credentials, query: ReadQuery) -> None:
         """Complete the handshake, and join what the URL named: one write, where each would be a system call."""
         self._corked = [response]
-        self.attendance = attendance
-        self.greet(brought, joins)
+        self.presence = query.presence
+        self.greet(brought, query.joins)
         written, self._corked = self._corked, None
         self._transport.write(b"".join(written))
 
@@ -112,7 +111,7 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
                 self._answer_close(event)
 
     def receive_binary(self, data: bytes) -> None:
-        """Carry out what a binary message says: nothing."""
+        """Close: no command is binary."""
         self._close(CloseCode.UNSUPPORTED_DATA, "commands are JSON in text messages, not binary")
 
     def eof_received(self) -> None:
@@ -126,22 +125,22 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         self.full = False
         if self._state is State.OPEN:
             self.release()
-            self.unblocked()
+            self.writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = State.CLOSED
         self.closed()
-        self.hub.access.door.leave(self.client)
+        self._admission.release()
 
-    # What fan-out, the conversation and the hub call.
+    # What the engine and the commands call.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         if self._state is State.OPEN:
             self._transport.write(batch.encoded(self._frames))
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, notification: Notification) -> None:
         if self._state is State.OPEN:
-            self._transport.write(notice.encoded(_notice_frames))
+            self._transport.write(notification.encoded(notification_frames))
 
     def send(self, event: bytes) -> None:
         self._write_reply(ws.frame(ws.Opcode.TEXT, event))
@@ -151,7 +150,7 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             self._transport.pause_reading()
 
     def release(self) -> None:
-        if not (self.held or self.full or self._unread or self._transport.is_closing()):
+        if not (self.is_held or self.full or self._unread or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def ping(self) -> None:
@@ -193,7 +192,7 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
         else:
             self._transport.write(ws.close_frame(code, reason))
         self._state = State.CLOSING
-        self.part()
+        self.stop_reading()
         if not self._unread:  # else it is read on when that is taken
             self._transport.resume_reading()
         # If we just closed, the kernel would answer what the peer is still sending with a reset, and a reset can
@@ -208,9 +207,5 @@ class WebSocketConnection(Conversation, asyncio.Protocol):
             code = CloseCode.NORMAL if closed.code == 1005 else closed.code
             self._transport.write(ws.close_frame(code))
             self._state = State.CLOSING
-            self.part()
+            self.stop_reading()
         self._transport.close()
-
-
-def _notice_frames(notice: Notice) -> bytes:
-    return b"".join([ws.frame(ws.Opcode.TEXT, event) for event in envelope.notice_events(notice)])

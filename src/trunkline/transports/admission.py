@@ -1,0 +1,77 @@
+"""Admission: everything that is checked before a request is carried out, in one order for all transports.
+
+how often from this address · what it asks for · of which page it is · how much that is · who it is · whether it may
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trunkline.access.policy import Need
+from trunkline.core.grant import Grant
+from trunkline.core.rate import work
+from trunkline.errors import RequestError
+from trunkline.transports.context import Context
+from trunkline.transports.exchange import Exchange
+from trunkline.wire.query import Kind, ReadQuery, parse_read_query, refuse_repeats
+from trunkline.wire.request_head import RequestHead
+
+
+class Caller:
+    """The client that has sent a request, for as long as that takes.
+
+    Attributes:
+        session: A name for it.
+    """
+
+    def __init__(self, context: Context, grant: Grant, key: str | None) -> None:
+        self.grant = grant
+        self.key = key
+        self.session = context.engine.connections.new_session()
+
+
+def admit_reading(
+    context: Context, head: RequestHead, key: str | None, room: str | None, kind: Kind, *, is_counted: bool = False
+) -> ReadQuery:
+    """Check a request to read, up to where it must be known who it is; return what it asks for.
+
+    Args:
+        room: The room that the path names; None on `/connect`.
+        kind: What the request is answered with.
+        is_counted: Whether the request was counted already.
+
+    Raises:
+        RequestError: It is not let in.
+    """
+    access = context.access
+    if not is_counted:
+        access.check_request_rate(key)
+    query = parse_read_query(head, room, context.limits, kind)
+    access.origins.check(head, changes=query.presence.is_visible)
+    access.check_request_rate(key, work(rooms=len(query.joins)) - 1)
+    if not query.joins and kind != "websocket":
+        raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
+    return query
+
+
+async def admit(context: Context, request: Exchange, needs: Sequence[Need]) -> Caller:
+    """Let a request in that does something in these rooms.
+
+    Raises:
+        RequestError: It is not let in.
+        HookFailed: The application could not decide.
+    """
+    access, key = context.access, request.key
+    access.check_request_rate(key, work(rooms=len(needs)) - request.is_counted)
+    access.origins.check(request.head)
+    refuse_repeats(request.head)
+    return await authenticate(context, request, needs)
+
+
+async def authenticate(context: Context, request: Exchange, needs: Sequence[Need]) -> Caller:
+    """Let a request in whose address, URL and origin were checked; raises like `admit`."""
+    access = context.access
+    grant = await access.authenticate(access.credentials(request.head, request.key))
+    for action, room in needs:
+        await access.check(grant, action, room)
+    return Caller(context, grant, request.key)

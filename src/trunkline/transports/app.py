@@ -1,0 +1,407 @@
+"""The rooms as a Starlette application: every endpoint of the protocol, for any ASGI server, and the pages."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from trunkline.core.message import check_room
+from trunkline.errors import RequestError, TrunklineError
+from trunkline.transports import refusals
+from trunkline.transports.admission import admit_reading
+from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
+from trunkline.transports.context import PIECE_BYTES, Context
+from trunkline.transports.endpoints import admin, health, presence, publishing, reading
+from trunkline.transports.endpoints.reading import StreamAnswer
+from trunkline.transports.exchange import Answer, Exchange
+from trunkline.wire.query import ReadQuery
+from trunkline.wire.request_head import RequestHead
+
+Endpoint = Callable[[Context, Exchange], Awaitable[Answer | StreamAnswer]]
+
+ENDPOINTS: list[tuple[str, str, Endpoint]] = [
+    ("GET", "/rooms/{room}", reading.read_room),
+    ("POST", "/rooms/{room}", publishing.publish_one),
+    ("POST", "/rooms/{room}/signals", presence.send_signal),
+    ("GET", "/rooms/{room}/presence", presence.list_members),
+    ("DELETE", "/rooms/{room}/presence", presence.leave),
+    ("GET", "/rooms/{room}/seen", presence.list_read_marks),
+    ("POST", "/rooms/{room}/seen", presence.mark_seen),
+    ("GET", "/unread", presence.count_unread),
+    ("GET", "/connect", reading.connect),
+    ("POST", "/publish", publishing.publish_list),
+    ("POST", "/tickets", admin.issue_ticket),
+    ("POST", "/sessions/{session}/auth", admin.renew),
+    ("POST", "/disconnect", admin.disconnect),
+    ("POST", "/revoke", admin.revoke),
+    ("GET", "/whoami", admin.whoami),
+    ("GET", "/healthz", health.health),
+    ("GET", "/livez", health.alive),
+    ("GET", "/readyz", health.ready),
+]
+"""Method, path and endpoint; HEAD is answered like GET."""
+
+STARTS_NOTHING = ("/healthz", "/livez")
+"""Endpoints that do not start a hub that nothing has started."""
+
+# Pages of ours need nothing from elsewhere, run no script that is written into them, and stand in no other page.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'self'; form-action 'self';"
+    " object-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+_COUNTED = "trunkline.counted"  # in a scope: the request was counted already
+
+
+def build_app(context: Context, lifespan: Lifespan[Any], *, pages: bool) -> Starlette:
+    """Return the application.
+
+    Args:
+        pages: Serve the chat and the other pages, too.
+    """
+    routes: list[BaseRoute] = []
+    for path in dict.fromkeys(path for _, path, _ in ENDPOINTS):
+        by_method = {method: endpoint for method, other, endpoint in ENDPOINTS if other == path}
+        starts = path not in STARTS_NOTHING
+        routes.append(Route(path, serve(context, by_method, starts=starts), methods=list(by_method)))
+    routes += [
+        WebSocketRoute("/rooms/{room}", serve_websocket(context)),
+        WebSocketRoute("/connect", serve_websocket(context)),
+        WebSocketRoute("/{path:path}", _no_websocket(context)),
+    ]
+    routes += _files(pages=pages)
+    handlers: dict[Any, Any] = {
+        TrunklineError: on_error(context),
+        HTTPException: _on_http_error(context),
+        ClientDisconnect: _on_disconnect,
+    }
+    middleware = [
+        Middleware(_NoSniffing),
+        Middleware(_QuietEnd, context=context),
+        Middleware(_Counting, context=context),
+    ]
+    allowed = context.access.origins.allowed
+    if allowed:
+        middleware.insert(  # outermost: a listed page may read every answer, also that it asks too often
+            0,
+            Middleware(
+                CORSMiddleware,
+                allow_origins=allowed,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+                allow_credentials="*" not in allowed,
+                max_age=600,
+            ),
+        )
+    app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
+    # A slash too many is another address. A redirect would lose a POST, and is made from whatever Host was sent.
+    app.router.redirect_slashes = False
+    return app
+
+
+# Requests.
+
+
+class _StarletteExchange:
+    """A request of Starlette, as endpoints have it."""
+
+    def __init__(self, context: Context, request: Request, path_parameters: Mapping[str, str]) -> None:
+        self._request = request
+        self.method = request.method
+        self.head = head_of(request)
+        self.key = key_of(context, request)
+        self.is_counted = bool(request.scope.get(_COUNTED))  # not so at an endpoint of another application
+        self.path_parameters = path_parameters
+
+    async def body(self, bytes_max: int) -> bytes:
+        body = b""  # counted as it comes: what its header says of its size is no matter
+        async for piece in self._request.stream():
+            body += piece
+            if len(body) > bytes_max:
+                raise RequestError("too_large", f"the body is larger than {bytes_max} bytes")
+        return body
+
+    async def ended(self) -> None:
+        await disconnected(self._request)
+
+
+def serve(
+    context: Context, endpoints: Mapping[str, Endpoint], *, room: str | None = None, starts: bool = True
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return a Starlette endpoint that calls one of these, by the request's method.
+
+    Args:
+        room: The room, if the path does not name it.
+        starts: Start a hub that nothing has started.
+    """
+
+    async def serve_request(request: Request) -> Response:
+        if starts:
+            await context.ensure_started()
+        parameters = request.path_params if room is None else {"room": room}
+        exchange = _StarletteExchange(context, request, parameters)
+        endpoint = endpoints["GET" if request.method == "HEAD" else request.method]
+        answer = await endpoint(context, exchange)
+        if isinstance(answer, StreamAnswer):
+            stream = AsgiEventStream(context, answer.caller.key)
+            stream.presence = answer.query.presence
+            stream.admit(answer.caller.grant)
+            return _Events(stream, answer.query)
+        return _response(context, answer)
+
+    return serve_request
+
+
+def serve_room(context: Context, room: str) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers like `/rooms/{room}`, for a path of another application."""
+    endpoints = {method: endpoint for method, path, endpoint in ENDPOINTS if path == "/rooms/{room}"}
+    serve_request, handle = serve(context, endpoints, room=room), on_error(context)
+
+    async def serve_or_refuse(request: Request) -> Response:
+        try:
+            return await serve_request(request)
+        except TrunklineError as error:
+            return await handle(request, error)
+
+    return serve_or_refuse
+
+
+def _response(context: Context, answer: Answer) -> Response:
+    if not answer.media_type:
+        return Response(status_code=answer.status, headers=dict(answer.headers))
+    headers = {"Cache-Control": "no-store", **dict(answer.headers)}
+    if len(answer.body) > PIECE_BYTES:
+        return _InPieces(context, answer.body, answer.status, headers, answer.media_type)
+    return Response(answer.body, answer.status, headers, answer.media_type)
+
+
+class _InPieces(Response):
+    """A large answer, sent as its client takes it. What is not sent yet makes the answers to others smaller."""
+
+    def __init__(self, context: Context, body: bytes, status: int, headers: dict[str, str], media_type: str) -> None:
+        super().__init__(body, status, headers, media_type)
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = memoryview(self.body)
+        unsent = len(body)
+        self._context.unsent_bytes += unsent
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for at in range(0, len(body), PIECE_BYTES):
+                piece = bytes(body[at : at + PIECE_BYTES])
+                more = at + PIECE_BYTES < len(body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+                unsent -= len(piece)
+                self._context.unsent_bytes -= len(piece)
+        finally:
+            self._context.unsent_bytes -= unsent
+
+
+class _Events(Response):
+    """An event stream as the response of an endpoint."""
+
+    def __init__(self, stream: AsgiEventStream, query: ReadQuery) -> None:
+        super().__init__()  # a Response, because frameworks look for one
+        self._stream = stream
+        self._query = query
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._stream.respond(Request(scope, receive), send, self._query)
+
+
+def head_of(request: Request | WebSocket) -> RequestHead:
+    """Return a request's head."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in request.scope["headers"]:
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    query = request.scope["query_string"].decode("latin-1")
+    version = request.scope.get("http_version", "1.1")
+    return RequestHead(request.scope["path"], parse_qsl(query, keep_blank_values=True), headers, version)
+
+
+def key_of(context: Context, request: Request | WebSocket) -> str | None:
+    """Return the key under which the limits of the client's address are counted.
+
+    Which proxies are believed, the ASGI server has decided.
+    """
+    return context.access.addresses.key(request.client.host if request.client else "")
+
+
+# WebSockets.
+
+
+def serve_websocket(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
+    """Return an endpoint for the WebSocket of `/connect`, and of `/rooms/{room}` if the path names a room."""
+
+    async def serve_socket(socket: WebSocket) -> None:
+        await context.ensure_started()
+        head, key = head_of(socket), key_of(context, socket)
+        try:
+            room = check_room(socket.path_params["room"]) if "room" in socket.path_params else None
+            query = admit_reading(context, head, key, room, "websocket")
+            brought = context.access.credentials(head, key)
+        except RequestError as error:
+            await _deny(context, socket, error)
+        else:
+            await AsgiWebSocket(context, socket, key).run(brought, query)
+
+    return serve_socket
+
+
+def _no_websocket(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
+    async def refuse(socket: WebSocket) -> None:
+        error = RequestError("not_found", "there is nothing at that path")
+        try:
+            context.access.check_request_rate(key_of(context, socket))
+        except RequestError as too_often:
+            error = too_often
+        await _deny(context, socket, error)
+
+    return refuse
+
+
+async def _deny(context: Context, socket: WebSocket, error: RequestError) -> None:
+    await socket.send_denial_response(_response(context, refusals.as_answer(context.access, error)))
+
+
+# Errors.
+
+
+def on_error(context: Context) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return a handler that answers errors of ours."""
+
+    async def handle(_: Request, error: Exception) -> Response:
+        assert isinstance(error, TrunklineError)
+        return _response(context, refusals.as_answer(context.access, error))
+
+    return handle
+
+
+def _on_http_error(context: Context) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(_: Request, error: Exception) -> Response:
+        """Answer an error that Starlette found first."""
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_command")
+        answer = refusals.as_answer(context.access, RequestError(code, error.detail), error.status_code)
+        return _response(context, answer._replace(headers=list((error.headers or {}).items())))
+
+    return handle
+
+
+async def _on_disconnect(_: Request, __: Exception) -> Response:
+    """The client went away while it was sending: this is sent to no one."""
+    return Response(status_code=400)
+
+
+# Middleware.
+
+
+class _Counting:
+    """Counts every request, also for what is not there."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._context.access.check_request_rate(key_of(self._context, Request(scope)))
+            except RequestError as error:
+                answer = refusals.as_answer(self._context.access, error)
+                await _response(self._context, answer)(scope, receive, send)
+                return
+            scope[_COUNTED] = True
+        await self._app(scope, receive, send)
+
+
+class _NoSniffing:
+    """Tells browsers not to guess: what an answer is, its Content-Type says."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        await self._app(scope, receive, send_marked if scope["type"] == "http" else send)
+
+
+class _QuietEnd:
+    """Ends requests without a traceback that the server cancels while the hub drains."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._context.engine.is_draining:
+                raise
+
+
+# Files.
+
+
+def _files(*, pages: bool) -> list[BaseRoute]:
+    web = Path(str(files("trunkline").joinpath("web")))
+    routes: list[BaseRoute] = [
+        Route("/openapi.yaml", _description(web.joinpath("openapi.yaml")), methods=["GET"]),
+        Route("/trunkline.js", _client_module, methods=["GET"]),
+        Mount("/client", StaticFiles(directory=str(web.joinpath("client").resolve()))),
+    ]
+    if pages:
+        routes += [
+            Route("/", _page(web.joinpath("index.html")), methods=["GET"]),
+            Route("/live", _page(web.joinpath("live.html")), methods=["GET"]),
+            Route("/lab", _page(web.joinpath("lab.html")), methods=["GET"]),
+            Mount("/static", StaticFiles(directory=str(web), follow_symlink=True)),
+        ]
+    return routes
+
+
+def _page(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint for a page of our own, whose addresses are relative to where the application is mounted."""
+    text = path.read_text("utf-8")
+
+    async def serve_page(request: Request) -> Response:
+        base = html.escape(request.scope.get("root_path", "") + "/", quote=True)
+        return HTMLResponse(text.replace("<head>", f'<head>\n  <base href="{base}">', 1), headers=PAGE_HEADERS)
+
+    return serve_page
+
+
+def _description(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def serve_description(_: Request) -> Response:
+        return FileResponse(path, media_type="application/yaml")
+
+    return serve_description
+
+
+async def _client_module(_: Request) -> Response:
+    """The JavaScript client: `import { connect } from "/trunkline.js"`."""
+    return Response('export * from "./client/trunkline.js";\n', media_type="text/javascript")
