@@ -23,16 +23,18 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from trunkline.auth import Issuer, JwtAuth
-from trunkline.board import POST_S, Board
+from trunkline.access.issuer import Issuer
+from trunkline.access.jwt import JwtAuth
 from trunkline.config import Config
+from trunkline.core.address_limits import Admission
 from trunkline.errors import ConfigError
-from trunkline.hub import Hub
+from trunkline.hub import Hub, context_of
+from trunkline.server.board import POST_S, Board
+from trunkline.server.edge import Edge
+from trunkline.server.gate import Gate
+from trunkline.server.tls import Certificate
+from trunkline.server.uvicorn_http import counted_websocket
 from trunkline.stores import open_store
-from trunkline.tls import Certificate
-from trunkline.transports.edge import Counted, Edge
-from trunkline.transports.gate import Gate
-from trunkline.transports.uvicorn_http import counted_websocket
 from trunkline.wire.origin import is_loopback
 
 log = logging.getLogger("trunkline")
@@ -66,7 +68,7 @@ def build_hub(config: Config) -> Hub:
 
 
 def auth_of(config: Config) -> JwtAuth | None:
-    """Who verifies tokens, if anybody does.
+    """Return what verifies tokens; None without authentication.
 
     Raises:
         ConfigError: A key cannot be used.
@@ -97,7 +99,7 @@ def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
         if sys.platform == "linux":
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             # A peer that is gone without a word, and has been sent something, is given up after this long. Event
-            # streams have no pong; their keep-alive comments make this their liveness check (R18).
+            # streams have no pong; their keep-alive comments make this their liveness check.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(dead_after_s * 1000))
         listener.bind(address)
         listener.listen(BACKLOG)
@@ -119,13 +121,14 @@ class Server(uvicorn.Server):
         board: Board | None = None,
     ) -> None:
         self.hub = hub
+        self._context = context = context_of(hub)
         self._board = board
         self._announce = announce
         self._drain_ms = round(config.drain_window * 1000)
         self._certificate = None
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
-        self._gate = Gate(hub, echo=config.echo, deflate=config.deflate)
+        self._gate = Gate(context, echo=config.echo, deflate=config.deflate)
         self._listener = listener or listen(config.host, config.port, config.ping_interval + config.ping_timeout)
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
 
@@ -181,13 +184,13 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
-        self._announce(self.url, self.hub.store.location)
+        self._announce(self.url, self._context.engine.store.location)
 
     def _has_room(self) -> bool:
-        return self.hub.access.door.connections < self.hub.limits.connections_max
+        return self._context.access.addresses.connections < self._context.limits.connections_max
 
     def _post(self, board: Board) -> None:
-        board.post(self.hub.access.door.connections, time.monotonic(), full=not self._has_room())
+        board.post(self._context.access.addresses.connections, time.monotonic(), full=not self._has_room())
 
     async def _post_for_ever(self, board: Board) -> None:
         while True:
@@ -197,7 +200,7 @@ class Server(uvicorn.Server):
     def _is_our_turn(self) -> bool:
         """Whether the next connection is for us, and not for another worker."""
         board = self._board
-        connections, now = self.hub.access.door.connections, time.monotonic()
+        connections, now = self._context.access.addresses.connections, time.monotonic()
         return board is None or board.may_accept(connections, now, full=not self._has_room())
 
     async def _accept_for_ever(self) -> None:
@@ -219,30 +222,29 @@ class Server(uvicorn.Server):
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             failing = False
-            door = self.hub.access.door
-            client = door.client(address[0])
-            refused = door.arrive(client, time.monotonic())
+            addresses = self._context.access.addresses
+            admission = addresses.admit(addresses.key(address[0]), time.monotonic())
             if self._board is not None:
                 self._post(self._board)
-            if refused is not None and door.overrun(client):
-                door.leave(client)
+            if admission.must_drop:
+                admission.release()
                 connection.close()
             else:
-                self.hub.spawn(self._begin(connection, (client, refused)))
+                self._context.engine.tasks.spawn(self._begin(connection, admission))
 
-    async def _begin(self, connection: socket.socket, counted: Counted) -> None:
+    async def _begin(self, connection: socket.socket, admission: Admission) -> None:
         edge = Edge(
-            self._gate, counted, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            self._gate, admission, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         secure: dict[str, Any] = {}
         if self._certificate is not None:
-            secure = {"ssl": self._certificate.context, "ssl_handshake_timeout": self.hub.limits.handshake_s}
+            secure = {"ssl": self._certificate.context, "ssl_handshake_timeout": self._context.limits.handshake_s}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: edge, connection, **secure)
         except (OSError, TimeoutError, asyncio.CancelledError):
             connection.close()
             if not edge.made:  # else it is told of its end like any other
-                self.hub.access.door.leave(counted[0])
+                admission.release()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -255,8 +257,7 @@ class Server(uvicorn.Server):
             self._listener.close()
         self._gate.close_young()
         await self.hub.drain(retry_after_ms=self._drain_ms)
-        for late in list(self.hub.heartbeat):  # who came between the signal and the closed door
-            late.abort()
+        self._context.engine.connections.abort_all()  # those that came between the signal and the closed listener
         # Requests that are still coming in, and answers that nobody reads, would hold us up: they get half the time.
         asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._cut_requests)
         await super().shutdown(sockets)
@@ -284,8 +285,7 @@ class Server(uvicorn.Server):
 
     def _hurry(self) -> None:
         """Cut the connections that are still here instead of waiting for them, and close the log in order."""
-        for connection in list(self.hub.heartbeat):
-            connection.abort()
+        self._context.engine.connections.abort_all()
         self._cut_requests()
 
 

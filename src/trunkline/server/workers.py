@@ -19,17 +19,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from trunkline.board import Board, make_board
-from trunkline.cli import WORKER_VARIABLE
-from trunkline.config import Config
+from trunkline.config import WORKER_VARIABLE, Config
 from trunkline.errors import ConfigError
-from trunkline.server import STOPPING, Server, build_hub, listen, run
+from trunkline.server.board import Board, make_board
+from trunkline.server.server import STOPPING, Server, build_hub, listen, run
 
 log = logging.getLogger("trunkline")
 
-# In a worker's environment: the numbers of its listener, of the line to its parent and of the board, its place on that,
-# and how many places there are.
-VARIABLE = WORKER_VARIABLE
 SLOTS_OF_WORKER = 3  # on the board: its own, its successor's, and one of a predecessor that is slow to end
 READY_S = 60.0
 STOP_S = 30.0  # beyond every time that a worker takes to drain
@@ -137,7 +133,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 pass_fds=files,
-                env=os.environ | {VARIABLE: ",".join(map(str, numbers))},
+                env=os.environ | {WORKER_VARIABLE: ",".join(map(str, numbers))},
                 start_new_session=True,  # Ctrl-C is for the parent, which tells them
             )
         except OSError as error:  # no memory, no processes left, or the interpreter is being replaced
@@ -227,7 +223,7 @@ def work(config: Config, numbers: str) -> None:
     """Be one of the processes.
 
     Args:
-        numbers: What the parent has put into VARIABLE.
+        numbers: What the parent has put into WORKER_VARIABLE.
 
     Raises:
         ConfigError: A setting cannot be used.
@@ -238,7 +234,7 @@ def work(config: Config, numbers: str) -> None:
         board = Board(board_file, place, places)
         os.close(board_file)
     except (ValueError, OSError):
-        raise ConfigError(f"{VARIABLE} is for the workers of --workers alone: take it out") from None
+        raise ConfigError(f"{WORKER_VARIABLE} is for the workers of --workers alone: take it out") from None
     listener.setblocking(False)
 
     def announce(url: str, data: str) -> None:

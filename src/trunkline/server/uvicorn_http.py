@@ -1,0 +1,493 @@
+"""uvicorn's HTTP, given its input in bites: the only file that knows uvicorn's insides.
+
+Theory of operation
+===================
+
+uvicorn's protocol class parses all that one read brought, up to 256 KiB: ten thousand pipelined requests become ten
+thousand tasks' worth of objects before one of them is answered. So it is not given a read, but what it can use:
+
+    between requests   a whole head, and only when the request before is answered; a head that is not whole waits here,
+                       and is tried by a parser that is thrown away, so that what is no HTTP is answered at once
+    in a body          a bite, unless uvicorn has had enough of it for now
+
+What is not taken yet stops the reading, so a connection holds at most one read, and the answer that it waits for. A
+head that asks for a stream is given to the gate first. An upgrade to anything but a WebSocket is taken out of its head:
+a server may ignore it (RFC 9110 section 7.8), and uvicorn's parser would drop the body with it.
+
+A client that ends its side of the connection behind a request has sent all that it wants to send; it is answered (a
+poll that waits, at once), and then the connection is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from trunkline.core.address_limits import Admission
+from trunkline.errors import RequestError
+from trunkline.server.gate import Expiring, Gate
+from trunkline.transports import refusals
+from trunkline.transports.asgi import END_OF_INPUT
+from trunkline.transports.stream import LINGER_S
+
+BITE_BYTES = 16 * 1024
+CHUNKED_BITE_BYTES = 1024  # of a body whose end is not known: what stands behind it in a bite is a request too early
+FIELDS_MAX = 100  # of a WebSocket handshake that is passed on: uvicorn's class gives up at 128 without an answer
+
+_UPGRADE = re.compile(rb"\r\nupgrade:([^\r\n]*)", re.IGNORECASE)
+_CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)", re.IGNORECASE)
+_BODY = re.compile(rb"\r\n(?:transfer-encoding:|content-length:[ \t]*0*[1-9])", re.IGNORECASE)
+
+
+class _Flow(FlowControl):
+    """Whether the socket is read: not while uvicorn has had enough, and not while there is input that was not taken."""
+
+    def __init__(self, transport: asyncio.Transport, more: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self.full = False  # uvicorn has had enough for now
+        self._held = False
+        self._more = more
+
+    def pause_reading(self) -> None:
+        self.full = True
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.full:
+            self.full = False
+            self._more()
+        if not self._held:
+            super().resume_reading()
+
+    def hold(self, held: bool) -> None:
+        """Read nothing as long as this is true."""
+        if held:
+            super().pause_reading()
+        self._held = held
+        if not (held or self.full):
+            super().resume_reading()
+
+
+class _Ignored:
+    """Takes nothing of what a parser finds: that parser is only there to find errors."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, which lets go of the connection when a stream is asked for on it.
+
+    Args:
+        admission: How the connection is counted.
+        arguments: What uvicorn wants its own protocol to be made with.
+    """
+
+    flow: _Flow
+
+    def __init__(self, gate: Gate, admission: Admission, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._gate = gate
+        self._admission = admission
+        self._has_left = False  # another protocol has the connection
+        self._input = b""
+        self._at = 0  # up to here it was taken
+        self._tried: httptools.HttpRequestParser | None = None  # of a head that is not whole yet
+        self._tried_bytes = 0
+        self._between_requests = True
+        self._in_head = False  # of the parser
+        self._body_left = 0  # bytes; -1 if it is chunked
+        self._bytes_since_body = 0
+        self._too_early = False  # the parser has met the next request in a bite of this one's body
+        self._scheduled = False
+        self._ended = False  # the last answer was sent, and what comes is discarded
+        self._generation: set[Expiring] | None = None
+        self._end_of_input = asyncio.Event()
+        self._stalled_at = 0.0
+        self._unsent = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self._schedule)
+
+    # Input.
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._input = self._input[self._at :] + data if self._at < len(self._input) else data
+        self._at = 0
+        if not self._scheduled:
+            self._take_input()
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._at < len(self._input):
+            self._scheduled = True
+            self.loop.call_soon(self._take_scheduled)
+
+    def _take_scheduled(self) -> None:
+        self._scheduled = False
+        self._take_input()
+
+    def _take_input(self) -> None:
+        """Take a bite, or what can be taken now."""
+        begin = self._at
+        while self._at < len(self._input) and not self._is_over():
+            before = self._at
+            if not self._between_requests:
+                self._take_body()
+            elif self._owes_answer():
+                break
+            else:
+                self._take_head()
+            if self._at == before:
+                break
+            if self._at - begin >= BITE_BYTES:
+                self._schedule()
+                break
+        if self._is_over():
+            return
+        waits = self._at < len(self._input) and not self._is_head_to_come()
+        self.flow.hold(waits)
+
+    def _is_over(self) -> bool:
+        return self._ended or self.parser is None or self._has_left or self.transport.is_closing()
+
+    def _owes_answer(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _is_head_to_come(self) -> bool:
+        return self._between_requests and self._tried is not None and not self._owes_answer()
+
+    def _take_head(self) -> None:
+        data, at = self._input, self._at
+        if data[at : at + 1] in (b"\r", b"\n"):  # RFC 9112 section 2.2: empty lines, which keep nothing alive
+            at = self._at = len(data) - len(data[at:].lstrip(b"\r\n"))
+            if at == len(data):
+                return
+        self._unset_keepalive_if_required()
+        if self._generation is None:
+            self._generation = self._gate.admit(self)
+        end = data.find(b"\r\n\r\n", at)
+        size = (end + 4 if end >= 0 else len(data)) - at
+        if size > self._gate.context.limits.head_bytes_max:
+            self._end(b"431 Request Header Fields Too Large")
+        elif end < 0:
+            self._try(data[at + self._tried_bytes :])
+        else:
+            self._tried, self._tried_bytes = None, 0
+            self._at = end + 4
+            self._take_whole_head(data[at : end + 4])
+
+    def _try(self, piece: bytes) -> None:
+        """Whether this can be the beginning of a head."""
+        if self._tried is None:
+            self._tried = httptools.HttpRequestParser(_Ignored())
+        self._tried_bytes += len(piece)
+        try:
+            self._tried.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _take_whole_head(self, head: bytes) -> None:
+        self.flow.hold(False)  # a stream that takes the connection over reads from it
+        taken = self._gate.take(self.transport, head, self._admission)
+        if taken is not None:
+            self.leave()
+            rest, self._input = self._input[self._at :], b""
+            if rest and isinstance(taken, asyncio.Protocol):
+                taken.data_received(rest)
+            return
+        upgrades = _tokens(_UPGRADE, head)
+        if b"websocket" in upgrades and b"upgrade" in _tokens(_CONNECTION, head):
+            self._pass_on_websocket(head)
+            return
+        self._body_left = 0
+        self._feed(_UPGRADE.sub(b"", head) if upgrades else head)
+        if not self._between_requests and not self._is_over():
+            self._begin_body()
+
+    def _begin_body(self) -> None:
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        self._body_left = int(length) if length.isdigit() and b"transfer-encoding" not in headers else -1
+
+    def _take_body(self) -> None:
+        if self.flow.full:
+            return
+        bite = CHUNKED_BITE_BYTES if self._body_left < 0 else min(BITE_BYTES, self._body_left)
+        piece = self._input[self._at : self._at + bite]
+        self._at += len(piece)
+        if self._body_left > 0:
+            self._body_left -= len(piece)
+        self._bytes_since_body += len(piece)
+        self._feed(piece)
+        if self._body_left < 0 and self._bytes_since_body > self._gate.context.limits.head_bytes_max:
+            # Neither a chunk's head nor a trailer is so long; the parser would gather either until it ends.
+            self.transport.abort()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # CONNECT
+            self._end(b"400 Bad Request")
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        self._end_of_input.set()
+        if (
+            self._ended
+            or not self._owes_answer()
+            or not self._between_requests
+            or self.transport.get_extra_info("ssl_object")
+        ):
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    # WebSockets of other paths.
+
+    def _pass_on_websocket(self, head: bytes) -> None:
+        why = None
+        if not head.startswith(b"GET ") or not head.partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
+            why = "a WebSocket begins with a GET of HTTP/1.1"
+        elif _BODY.search(head):
+            why = "a WebSocket's handshake has no body"
+        elif head.count(b"\r\n") > FIELDS_MAX:
+            why = f"a WebSocket's handshake has at most {FIELDS_MAX} header fields"
+        if why is not None:
+            self._end_with(refusals.as_response(self._gate.context.access, RequestError("bad_command", why)))
+            return
+        rest, self._input = self._input[self._at :], b""
+        self._forget()
+        self._has_left = True
+        self.connections.discard(self)
+        websocket_class: Any = self.ws_protocol_class
+        protocol = websocket_class(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol.admission = self._admission
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(head + rest)
+
+    # Ending.
+
+    def leave(self) -> None:
+        """Leave the connection to another protocol."""
+        self.connections.discard(self)
+        self._gate.stalled.discard(self)
+        self._forget()
+        self._has_left = True
+
+    def expire(self) -> None:
+        """A request did not come whole in time."""
+        self.transport.abort()
+
+    def _forget(self) -> None:
+        if self._generation is not None:
+            self._generation.discard(self)
+            self._generation = None
+
+    def _end(self, status: bytes) -> None:
+        self._end_with(b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
+
+    def _end_with(self, answer: bytes) -> None:
+        """Send an answer, take nothing more, and wait a moment for the client to go.
+
+        If we just closed, the kernel would answer what the client is still sending with a reset, and a reset can
+        overtake the answer.
+        """
+        self._forget()
+        self._unset_keepalive_if_required()
+        self._ended = True
+        self._input = b""
+        self.transport.write(answer)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.flow.hold(False)
+            self.loop.call_later(LINGER_S, self.transport.abort)
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._owes_answer():
+            if self.cycle.response_started:  # an answer that is under way must not be mixed with this one
+                self._forget()
+                self.transport.close()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._end(b"400 Bad Request")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        self._gate.stalled.discard(self)
+        self._input = b""
+        if not self._has_left:
+            self._admission.release()
+        super().connection_lost(exc)
+
+    # Output.
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled_at, self._unsent = time.monotonic(), self.transport.get_write_buffer_size()
+        self._gate.stalled.add(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._gate.stalled.discard(self)
+
+    def cut_if_stalled(self, now: float, patience_s: float) -> None:
+        """End a connection whose client has taken nothing of its answer for so long."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._stalled_at, self._unsent = now, unsent
+        elif now - self._stalled_at > patience_s:
+            self.transport.abort()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._schedule()
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        if not self._between_requests or self._owes_answer():
+            self._too_early = True
+            if self.cycle is not None:
+                self.cycle.keep_alive = False  # the client sends it again on another connection
+            self._input = b""
+            return
+        self._between_requests = False
+        self._in_head = True
+        super().on_message_begin()
+        self.scope["extensions"] = {END_OF_INPUT: self._end_of_input}  # type: ignore[dict-item]
+
+    def on_url(self, url: bytes) -> None:
+        if not self._too_early:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What comes behind a body is no header (RFC 9110 section 6.5.1): uvicorn would add it to those that were read
+        # already, one as long as the other, and a proxy's word could be overwritten by its client.
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._too_early:
+            self._in_head = False
+            self._bytes_since_body = 0
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._too_early:
+            self._bytes_since_body = 0
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._too_early:
+            self._between_requests = True
+            self._forget()
+            super().on_message_complete()
+
+
+def _tokens(field: re.Pattern[bytes], head: bytes) -> set[bytes]:
+    """The values of a header field that is a list, lower case."""
+    return {token.strip().lower() for value in field.findall(head) for token in value.split(b",")} - {b""}
+
+
+@cache
+def http2_class() -> Callable[..., asyncio.Protocol]:
+    """uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
+    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
+
+    class Http2Protocol(ZttpH2Protocol):
+        def __init__(self, gate: Gate, admission: Admission, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            self._gate = gate
+            self._admission = admission
+            self._asked = False
+            self._untaken = b""
+            self._unfinished: set[int] = set()
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            self._generation = self._gate.admit(self)
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            if len(data) <= BITE_BYTES and not self._untaken:
+                self._take(data)
+                return
+            scheduled = bool(self._untaken)
+            self._untaken += data
+            self.transport.pause_reading()
+            if not scheduled:
+                self._take_bite()
+
+        def _take_bite(self) -> None:
+            if self.transport.is_closing():
+                self._untaken = b""
+                return
+            bite, self._untaken = self._untaken[:BITE_BYTES], self._untaken[BITE_BYTES:]
+            self._take(bite)
+            if self._untaken:
+                self.loop.call_soon(self._take_bite)
+            elif not self.transport.is_closing():
+                self.transport.resume_reading()
+
+        def _take(self, data: bytes) -> None:
+            super().data_received(data)
+            self._asked = self._asked or bool(self.cycles)
+
+        def expire(self) -> None:
+            # It owes us a first request, and then the rest of each that it begins; uvicorn ends those that idle.
+            unfinished = {stream for stream, cycle in self.cycles.items() if cycle.more_body}
+            if not self._asked or unfinished & self._unfinished:
+                self.transport.abort()
+            else:
+                self._unfinished = unfinished
+                self._generation.discard(self)
+                self._generation = self._gate.admit(self)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._untaken = b""
+            self._generation.discard(self)
+            self._admission.release()
+            super().connection_lost(exc)
+
+    return Http2Protocol
+
+
+def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
+    """uvicorn's WebSocket class, for paths that are not ours: counted as the connection that it was, and watched until
+    its handshake is done."""
+
+    class CountedWebSocket(WebSocketsSansIOProtocol):
+        admission: Admission
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self._generation = gate.admit(self)
+            super().connection_made(transport)
+
+        def expire(self) -> None:
+            """The application has not decided whether it wants this WebSocket."""
+            if not self.handshake_complete:
+                error = RequestError("bad_command", "the handshake was not completed in time")
+                self.transport.write(refusals.as_response(gate.context.access, error))
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._generation.discard(self)
+            self.admission.release()
+            super().connection_lost(exc)
+
+    return CountedWebSocket
