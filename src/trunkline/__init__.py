@@ -3,14 +3,14 @@
 Every room is one append-only log, every client is a cursor over it. Start with `Hub`.
 """
 
-from trunkline.auth import Issuer, JwtAuth
+from trunkline.access.issuer import Issuer
+from trunkline.access.jwt import JwtAuth
 from trunkline.core.grant import Grant, Permissions
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.message import Message, Receipt
-from trunkline.core.position import Gap
+from trunkline.core.position import Gap, GapError
 from trunkline.errors import (
     ConfigError,
-    GapError,
     HookFailed,
     Overloaded,
     RequestError,
