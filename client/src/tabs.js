@@ -1,14 +1,16 @@
 // One connection for all tabs of a browser, where it is no WebSocket: over HTTP/1.1 a browser opens six connections to a
 // server, and the seventh tab with an event stream of its own would load nothing at all.
 //
-// Every tab asks for news every 20 s, in its own name: so it holds its presence, and misses nothing for long. One tab,
-// whoever has the lock, also listens, and tells the others what it hears. What is told has an offset: a tab that finds
-// a hole before it asks at once, and so do all when the tab that listens finds that the server is gone. So it does not
-// matter which tab listens, when another takes over, or what got lost.
+// Every tab polls every 20 s, in its own name: so it holds its presence, and misses nothing for long. One tab, the one
+// that has the lock, also listens, and tells the others what it hears. A message has an offset: a tab that finds a hole
+// before it polls at once, and so do all when the tab that listens finds that the server is gone. So it does not matter
+// which tab listens, when another takes over, or what got lost.
 
 /** @import { Join, ServerEvent } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
-import { DRIVERS, IDLE_MS, Poll } from "./requests.js";
+/** @import { HttpEffect } from "./http_driver.js" */
+import { DRIVERS, HttpLink, options, started } from "./http.js";
+import { IDLE_MS, PollDriver } from "./http_driver.js";
 
 const WELCOME_MS = 3000;
 const AGAIN_MS = 1000;
@@ -18,14 +20,15 @@ const AGAIN_MS = 1000;
 /** @param {Kind} transport @returns {(wire: Wire, joins: Join[]) => Driver} */
 export function shared(transport) {
   if (!globalThis.navigator?.locks || !globalThis.BroadcastChannel || !globalThis.document) return DRIVERS[transport];
-  return (wire, joins) => new Tab(wire, joins, transport);
+  return (wire, joins) => started(new Tab(wire, joins, transport));
 }
 
-class Tab extends Poll {
+class Tab extends HttpLink {
   /** @param {Wire} wire @param {Join[]} joins @param {Kind} transport of the tab that listens */
   constructor(wire, joins, transport) {
-    super(wire, joins);
+    super(wire, new PollDriver({ ...options(wire, joins), pollMs: IDLE_MS }));
     this.transport = transport;
+    this.token = wire.token;
     const name = `trunkline ${wire.url} ${subject(wire.token)}`;
     this.channel = new BroadcastChannel(name);
     this.channel.onmessage = ({ data }) => this.told(data);
@@ -36,9 +39,8 @@ class Tab extends Poll {
     /** @type {Set<string>} */
     this.heard = new Set();
     this.unlock = () => {};
-    const ending = new AbortController();
-    this.open.add(ending);
-    navigator.locks.request(name, { signal: ending.signal }, () => new Promise((resolve) => {
+    this.ending = new AbortController();
+    navigator.locks.request(name, { signal: this.ending.signal }, () => new Promise((resolve) => {
       this.unlock = () => resolve(undefined);
       if (this.over) this.unlock();
       else {
@@ -48,14 +50,17 @@ class Tab extends Poll {
     })).catch(() => {}); // closed while it waited
   }
 
-  rest() {
-    this.want();
-    return this.sleep(IDLE_MS);
+  /** @param {HttpEffect} effect */
+  carryOut(effect) {
+    if (effect.do === "resting") this.want(effect.rooms);
+    else if (effect.do === "down" && !this.over) {
+      this.close();
+      this.wire.down(effect.down);
+    } else super.carryOut(effect);
   }
 
-  /** Tell whoever listens what for. */
-  want() {
-    const rooms = [...this.rooms.values()].map(({ room, position }) => [room, position]);
+  /** Tell the tab that listens what for. @param {string[][]} rooms */
+  want(rooms) {
     this.channel.postMessage({ want: rooms });
     this.wants(rooms);
   }
@@ -78,10 +83,10 @@ class Tab extends Poll {
   /** @param {{ask?: boolean, lost?: boolean, want?: string[][], event?: ServerEvent}} what */
   told({ ask, lost, want, event }) {
     if (this.over) return;
-    if (lost) this.turnOver();
-    if (ask) this.want();
+    if (lost) this.step({ type: "turn" });
+    if (ask) this.want(/** @type {PollDriver} */ (this.driver).places());
     if (want) this.wants(want);
-    if (event) this.hear(event);
+    if (event) this.step({ type: "overheard", event });
   }
 
   /** @param {Kind} transport */
@@ -111,42 +116,32 @@ class Tab extends Poll {
           if (wanted && event.type === "message") wanted.since = String(event.offset);
           if (wanted && event.type === "gap") wanted.since = event.next;
           this.channel.postMessage({ event });
-          this.hear(event);
+          this.step({ type: "overheard", event });
         }
       },
       down: (down) => {
         if (down.unreachable) {
           this.channel.postMessage({ lost: true });
-          this.turnOver(); // ask for ourselves, at once: that fails too, if there is no server
+          this.step({ type: "turn" }); // poll at once: that fails too, if there is no server
         }
-        if (down.status === 401 || (down.code ?? 0) >= 4000) this.fail(down);
-        else next(works || down.unreachable ? transport : "longpoll", AGAIN_MS * (1 + Math.random()));
+        if (down.status === 401 || (down.code ?? 0) >= 4000) {
+          this.close();
+          this.wire.down(down);
+        } else next(works || down.unreachable ? transport : "longpoll", AGAIN_MS * (1 + Math.random()));
       },
     }, joins);
   }
 
-  /** @param {ServerEvent} event */
-  hear(event) {
-    const room = "room" in event && event.room ? this.rooms.get(event.room) : undefined;
-    if (!room || this.held) return;
-    if (event.type === "message") {
-      const [epoch, offset] = room.position.split(".");
-      if (event.offset === Number(offset) + 1) {
-        room.position = `${epoch}.${event.offset}`;
-        this.event(event, room);
-      } else if (event.offset > Number(offset)) this.turnOver();
-    } else if (event.type === "gap") this.turnOver();
-    else if (event.type === "signal" ? event.member !== this.member : room.presence) this.event(event, room);
-  }
-
   /** @param {string} token */
   auth(token) {
+    this.token = token;
     super.auth(token);
     this.ears?.auth(token);
   }
 
   close() {
     super.close();
+    this.ending.abort();
     this.ears?.close();
     this.unlock();
     this.channel.close();

@@ -9,7 +9,8 @@
 /** @import { Driver, Wire } from "./websocket.js" */
 import { address } from "./address.js";
 import { randomId } from "./id.js";
-import { keyOf, Session } from "./session.js";
+import { keyOf } from "./outbox.js";
+import { Session } from "./session.js";
 import { openWebSocket } from "./websocket.js";
 
 const WATCH_MS = 5000;
@@ -41,14 +42,17 @@ const UNPAIRED = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/; // a surrogate in JSON text:
  */
 
 /** A message was not stored, or it cannot be known: `code` says why. */
-export class TrunklineError extends Error {
+export class ClientError extends Error {
   /** @param {{code: string, message: string}} error */
   constructor({ code, message }) {
     super(message);
-    this.name = "TrunklineError";
+    this.name = "ClientError";
     this.code = code;
   }
 }
+
+/** The name that it had in 0.1. @deprecated */
+export const TrunklineError = ClientError;
 
 /** Listeners by kind. @template {Record<string, any>} Events */
 class Emitter {
@@ -110,7 +114,7 @@ export class Room extends Emitter {
 
   /** Publish any JSON value; resolves with its offset once the log has it, whatever happens to the connection.
    * @param {any} data @param {{id?: string}} [options] with the same `id` it is stored once, however often it is sent
-   * @returns {Promise<number>} @throws {TrunklineError} it was refused, or the client was closed before it was acked */
+   * @returns {Promise<number>} @throws {ClientError} it was refused, or the client was closed before it was acked */
   publish(data, { id = randomId() } = {}) {
     return new Promise((resolve, reject) => {
       check(data, this.client.limits);
@@ -136,7 +140,7 @@ export class Room extends Emitter {
   }
 
   /** Say something else of ourselves, or nothing more.
-   * @param {JoinOptions["presence"]} presence @throws {TrunklineError} `bad_command`, `too_large`, `too_deep` or `bad_json` */
+   * @param {JoinOptions["presence"]} presence @throws {ClientError} `bad_command`, `too_large`, `too_deep` or `bad_json` */
   present(presence) {
     checkOptions({ presence });
     this.client.step({ type: "join", room: this.name, options: { presence } });
@@ -257,14 +261,14 @@ export class Client extends Emitter {
    * position) or `last` (how many of the newest; 50), and `presence` (true, an object that others see, or `"watch"`).
    * `keep`: so many messages stay in `history`.
    * @param {string} name @param {JoinOptions & {keep?: number}} [options]
-   * @throws {TrunklineError} `bad_room`: no room can have that name; `too_many_rooms`: one of the others is to be closed;
+   * @throws {ClientError} `bad_room`: no room can have that name; `too_many_rooms`: one of the others is to be closed;
    *   `bad_position`: it cannot begin there; or what is said of us is too large (1 KiB), or no object */
   room(name, { keep = 0, ...options } = {}) {
     let room = this.rooms.get(name);
     if (!room) {
-      if (!ROOM_NAME.test(name)) throw new TrunklineError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
+      if (!ROOM_NAME.test(name)) throw new ClientError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
       checkOptions(options);
-      if (this.rooms.size >= this.limits.rooms) throw new TrunklineError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
+      if (this.rooms.size >= this.limits.rooms) throw new ClientError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
       room = new Room(this, name);
       this.rooms.set(name, room);
       this.step({ type: "join", room: name, options });
@@ -283,7 +287,7 @@ export class Client extends Emitter {
     const url = address(this.url, path, [["client", this.clientId], ...query]);
     const response = await this.fetch(url, { headers: this.token ? { Authorization: `Bearer ${this.token}` } : {} });
     const answer = await response.json();
-    if (!response.ok) throw new TrunklineError(answer.error);
+    if (!response.ok) throw new ClientError(answer.error);
     return answer;
   }
 
@@ -348,7 +352,7 @@ export class Client extends Emitter {
         break;
       case "refused": {
         const key = keyOf(effect.error);
-        this.promises.get(key)?.reject(new TrunklineError(effect.error));
+        this.promises.get(key)?.reject(new ClientError(effect.error));
         this.promises.delete(key);
         this.emit("refused", effect.error);
         break;
@@ -393,7 +397,7 @@ export class Client extends Emitter {
       return;
     }
     const loaded = this.options.share === false || !globalThis.document
-      ? import("./requests.js").then(({ DRIVERS }) => DRIVERS[transport])
+      ? import("./http.js").then(({ DRIVERS }) => DRIVERS[transport])
       : import("./tabs.js").then(({ shared }) => shared(transport));
     loaded.then(
       (start) => { if (this.driver === driver) this.driver = driver = start({ ...wire, token: this.token }, joins); },
@@ -467,11 +471,11 @@ export function connect(url, options) {
 }
 
 /** What no server takes is said at once: it would wait in the outbox for an answer that cannot come.
- * @param {any} data @param {Limits} limits @throws {TrunklineError} */
+ * @param {any} data @param {Limits} limits @throws {ClientError} */
 function check(data, limits) {
   const text = JSON.stringify(data);
   /** @param {string} code @param {string} message */
-  const refuse = (code, message) => { throw new TrunklineError({ code, message }); };
+  const refuse = (code, message) => { throw new ClientError({ code, message }); };
   if (text === undefined || UNPAIRED.test(text)) refuse("bad_json", text ? "half a surrogate pair cannot be sent" : "data is a JSON value");
   const bytes = new TextEncoder().encode(text).length;
   if (bytes > limits.message_bytes) refuse("too_large", `data of ${bytes} bytes, at most ${limits.message_bytes} allowed`);
@@ -483,13 +487,13 @@ function check(data, limits) {
 }
 
 /** What of one room no server takes: on streams and polls it would be refused together with all others.
- * @param {JoinOptions} options @throws {TrunklineError} */
+ * @param {JoinOptions} options @throws {ClientError} */
 function checkOptions({ since = "now", last = 0, presence }) {
   if (!/^(start|now|([a-z0-9]{1,16}\.)?(0|[1-9]\d{0,15}))$/.test(String(since)) || !(Number.isSafeInteger(last) && last >= 0)) {
-    throw new TrunklineError({ code: "bad_position", message: `one begins at start, now, an offset or a position, or with the last so many; not ${JSON.stringify({ since, last })}` });
+    throw new ClientError({ code: "bad_position", message: `one begins at start, now, an offset or a position, or with the last so many; not ${JSON.stringify({ since, last })}` });
   }
   if (typeof presence === "object" && presence && !Array.isArray(presence)) check(presence, PRESENCE_LIMITS);
   else if (![undefined, null, true, false, "watch"].includes(/** @type {any} */ (presence))) {
-    throw new TrunklineError({ code: "bad_command", message: 'presence is true, "watch", or an object that others are shown' });
+    throw new ClientError({ code: "bad_command", message: 'presence is true, "watch", or an object that others are shown' });
   }
 }

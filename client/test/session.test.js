@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
-import { Session, TRANSITIONS, afterClose } from "../src/session.js";
+import { TRANSITIONS, afterClose } from "../src/link.js";
+import { Session } from "../src/session.js";
 
 const folder = new URL("../../conformance/", import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith(".json"));

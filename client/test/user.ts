@@ -1,12 +1,14 @@
 // An application's code, for the type checker alone: what must compile does, and what must not does not.
-import { connect, TrunklineError, type Client, type Room } from "../src/trunkline.js";
+import { connect, type Client, type ClientError, type Room } from "../types/trunkline.js";
+
+type Chat = { text: string };
 
 const client: Client = connect("https://rooms.example.com", { getToken: async () => "token", transports: ["websocket", "sse"] });
-const room: Room = client.room("general", { last: 50, presence: { name: "Ana" } });
-const stop: () => void = room.on("message", ({ offset, from, data }) => console.log(offset.toFixed(), from?.length, data));
+const room: Room<Chat> = client.room<Chat>("general", { last: 50, presence: { name: "Ana" } });
+const stop: () => void = room.on("message", ({ offset, from, data }) => console.log(offset.toFixed(), from?.length, data.text));
 room.on("gap", ({ from, to, reason }) => console.log(to - from, reason === "trimmed"));
 client.on("state", ({ state, retryMs }) => console.log(state === "online", retryMs ?? 0));
-room.publish({ text: "Hello!" }).then((offset: number) => offset, (error: TrunklineError) => error.code);
+room.publish({ text: "Hello!" }).then((offset: number) => offset, (error: ClientError) => error.code);
 room.signal("typing");
 room.seen(3);
 const counts: Promise<{ room: string; unread: number }[]> = client.unread(["general"]);
@@ -17,6 +19,10 @@ connect("/", { transports: ["carrier pigeon"] });
 room.on("massage", () => {});
 // @ts-expect-error a position is no object
 client.room("general", { since: {} });
+// @ts-expect-error its data is something else
+room.publish("Hello!");
+// @ts-expect-error internals are none of the application's business
+client.step({ type: "start" });
 // @ts-expect-error an offset is a number
 room.seen("3");
 

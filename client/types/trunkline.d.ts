@@ -1,272 +1,250 @@
-/** Connect to a server, and stay connected. @param {string | URL} url @param {Options} [options] */
-export function connect(url: string | URL, options?: Options): Client;
-/** What a room may be called. */
+// The public types of the client. client/test/types.ts checks that the code is what they say.
+
+/** One message of a room. `data` is whatever JSON value was published: name its type by `client.room<Chat>("general")`. */
+export interface Message<T = any> {
+  room: string;
+  /** 1, 2, 3 … without holes within one epoch. */
+  offset: number;
+  id: string;
+  /** The user who published it, or null. */
+  from: string | null;
+  /** When it was published, in ms since 1970 UTC. */
+  at: number;
+  data: T;
+}
+
+/** Messages that cannot be had any more: the offsets `from` to `to`, both inclusive. */
+export interface Gap {
+  room: string;
+  epoch: string;
+  from: number;
+  to: number;
+  reason: "trimmed" | "slow" | "epoch" | "future";
+  /** The position after the gap, where reading goes on. */
+  next: string;
+}
+
+/** Reading has begun, at the offset `head`. */
+export interface Joined {
+  room: string;
+  epoch: string;
+  head: number;
+}
+
+/** Something that is not logged, such as that a member is typing. */
+export interface Signal {
+  room: string;
+  name: string;
+  from: string | null;
+  member: string;
+  at: number;
+  data: any;
+}
+
+/** A member of a room, and the JSON object that it is shown with. */
+export interface Member {
+  member: string;
+  at: number;
+  data: any;
+}
+
+/** The members of a room (`members`), or how they have changed (`joined`, `left`). */
+export interface Presence {
+  room: string;
+  count: number;
+  members?: Member[];
+  joined?: Member[];
+  left?: string[];
+}
+
+/** Read marks that have moved. */
+export interface Seen {
+  room: string;
+  marks: { member: string; offset: number; at: number }[];
+}
+
+/** How much of a room was not seen. */
+export interface Unread {
+  room: string;
+  head: number;
+  seen: number;
+  unread: number;
+}
+
+/** What the log says of a message that it has. */
+export interface Receipt {
+  room: string;
+  epoch: string;
+  offset: number;
+  id: string;
+  at: number;
+  duplicate: boolean;
+}
+
+/** Why something was refused. `code` is one of PROTOCOL.md; `about` is the command. */
+export interface Refusal {
+  code: string;
+  message: string;
+  id?: string;
+  room?: string;
+  retry_after_ms?: number;
+  about?: string;
+}
+
+export type Transport = "websocket" | "sse" | "longpoll" | "shortpoll";
+export type State = "idle" | "connecting" | "online" | "waiting" | "closed";
+
+/** A change of the connection's state, and its reason. */
+export interface Change {
+  state: State;
+  reason: string;
+  text: string;
+  transport: Transport;
+  /** After how many ms the next attempt follows. */
+  retryMs?: number;
+}
+
+/** A message that waits for its ack. */
+export interface Draft {
+  id: string;
+  room: string;
+  data: any;
+}
+
+export interface JoinOptions {
+  /** Where to begin: `"start"`, `"now"`, an offset, or a position such as `"k3f9x2.42"`. */
+  since?: string | number;
+  /** Instead of `since`: begin with so many of the newest messages; 50 if both are left out. */
+  last?: number;
+  /** True, or an object that members are shown of this client; `"watch"` to be told of them only. */
+  presence?: boolean | "watch" | Record<string, any>;
+}
+
+export interface Options {
+  /** Called before each connection and before a token ends. What it throws is tried again, unless its `status` is 401 or
+   * 403. */
+  getToken?: () => string | null | Promise<string | null>;
+  /** The transports to use, the best first. By default all four. */
+  transports?: Transport[];
+  /** Keep messages that were not acked over a reload of the page (in `sessionStorage`). */
+  persist?: boolean;
+  /** Begin with the transport that worked last time (in `localStorage`). By default true. */
+  remember?: boolean;
+  /** Let the tabs of a browser share one connection where it is no WebSocket. By default true. */
+  share?: boolean;
+  /** How many messages may wait for their acks. By default 1000. */
+  outboxMax?: number;
+  /** Milliseconds between two short polls. By default 2000. */
+  pollMs?: number;
+  /** The longest pause before the next attempt to connect, in ms. By default 5000, or what the server has said that it
+   * needs for all its clients to come back. */
+  retryMaxMs?: number;
+  /** 8 to 64 of `A-Z a-z 0-9 _ -`, random by default: on servers without authentication, a client that comes back with
+   * it is the same member. One connection may have it at a time. */
+  clientId?: string;
+  /** Called with every change of state. */
+  debug?: (change: Change) => void;
+  /** The class to use where the platform has no WebSocket: the one of `ws`. */
+  WebSocket?: typeof globalThis.WebSocket;
+  /** The function to use instead of the platform's. */
+  fetch?: typeof globalThis.fetch;
+}
+
+/** The events of a room, by kind. */
+export interface RoomEvents<T = any> {
+  message: Message<T>;
+  /** Messages that cannot be had any more. */
+  gap: Gap;
+  joined: Joined;
+  signal: Signal;
+  /** Called after each change of `members`. */
+  presence: Presence;
+  seen: Seen;
+  /** Called at once, and again with each message. */
+  unread: Unread;
+  /** The room may not be read, or something else was refused. */
+  error: Refusal;
+}
+
+/** The events of a client, by kind. */
+export interface ClientEvents {
+  state: Change;
+  /** How many messages wait for their acks. */
+  outbox: number;
+  /** A message was refused for good, also one that was kept over a reload. */
+  refused: Refusal;
+  stored: Receipt;
+}
+
+/** A message was not stored, or it is not known whether it was: `code` says why. */
+export class ClientError extends Error {
+  constructor(error: { code: string; message: string });
+  code: string;
+}
+
+/** @deprecated The name of ClientError until 0.2. */
+export const TrunklineError: typeof ClientError;
+/** @deprecated */
+export type TrunklineError = ClientError;
+
+/** The names that a room may have. */
 export const ROOM_NAME: RegExp;
-/**
- * @typedef {object} Options
- * @property {() => string | null | Promise<string | null>} [getToken] Asked before each connection and before a token
- *   ends. What it throws is tried again, unless its `status` is 401 or 403.
- * @property {Transport[]} [transports] Which to use, the best first. By default all four.
- * @property {boolean} [persist] Keep what was not sent over a reload of the page (in `sessionStorage`).
- * @property {boolean} [remember] Begin with the transport that worked last time (in `localStorage`). By default yes.
- * @property {boolean} [share] Let the tabs of a browser share one connection where it is no WebSocket. By default yes.
- * @property {number} [outboxMax] How many messages may wait, 1000 by default.
- * @property {number} [pollMs] Between two short polls, 2000 by default.
- * @property {number} [retryMaxMs] The longest pause before the next attempt to connect. By default 5000, or what the
- *   server has said that it needs for all its clients to come back.
- * @property {string} [clientId] 8 to 64 of A-Z a-z 0-9 _ -: on servers that ask nobody who they are, whoever comes back
- *   with it is the same member. One connection may have it at a time. By default random.
- * @property {(change: Change) => void} [debug] Told of every change of state, with its reason.
- * @property {typeof globalThis.WebSocket} [WebSocket] Where there is none of the platform: the one of `ws`.
- * @property {typeof globalThis.fetch} [fetch]
- */
-/** A message was not stored, or it cannot be known: `code` says why. */
-export class TrunklineError extends Error {
-    /** @param {{code: string, message: string}} error */
-    constructor({ code, message }: {
-        code: string;
-        message: string;
-    });
-    code: string;
+
+/** One room. `T` is the type of its messages' data. */
+export class Room<T = any> {
+  protected constructor();
+  readonly name: string;
+  /** The members, by name, if `presence` was asked for. */
+  readonly members: Map<string, Member>;
+  /** The newest messages, as many as `keep` said. */
+  readonly history: Message<T>[];
+  /** Up to which offset each member has seen the room. */
+  readonly marks: Map<string, number>;
+  /** Call `listener` at each event of this kind; returns a function that ends that. */
+  on<K extends keyof RoomEvents<T>>(kind: K, listener: (event: RoomEvents<T>[K]) => void): () => void;
+  /** Publish a JSON value. The promise resolves with the offset once the log has it, whatever happens to the connection;
+   * it rejects with a ClientError if the message was refused, or the client was closed before the ack.
+   * @param options with the same `id` it is stored once, however often it is sent */
+  publish(data: T, options?: { id?: string }): Promise<number>;
+  /** Tell the readers that are connected something that matters only now; of each name only the newest counts. */
+  signal(name: string, data?: any): void;
+  /** Note that everything up to this offset was seen. */
+  seen(offset: number): void;
+  /** Change what members are shown of this client. Throws a ClientError if it is too large (1 KiB), or no object. */
+  present(presence: JoinOptions["presence"]): void;
+  /** Load messages before an offset, oldest first: 50, or `count` (at most 1000). */
+  before(offset: number, count?: number): Promise<Message<T>[]>;
+  /** Read the room no longer. */
+  close(): void;
 }
-/** @typedef {{message: Message, gap: Gap, joined: {room: string, epoch: string, head: number}, signal: Signal,
- *   presence: Presence, seen: Seen, unread: Unread, error: Refusal}} RoomEvents */
-/**
- * One room. Events: `message`, `gap` (messages that cannot be had any more), `joined`, `presence` (after each change of
- * `members`), `signal`, `seen`, `unread` (how much was not seen), `error` (it may not be read).
- * @extends {Emitter<RoomEvents>}
- */
-export class Room extends Emitter<RoomEvents> {
-    /** @param {Client} client @param {string} name */
-    constructor(client: Client, name: string);
-    client: Client;
-    name: string;
-    /** Who is there, by member, if `presence` was asked for. @type {Map<string, Member>} */
-    members: Map<string, Member>;
-    /** The newest messages, as many as `keep` said. @type {Message[]} */
-    history: Message[];
-    keep: number;
-    /** Up to where each member has seen the room. @type {Map<string, number>} */
-    marks: Map<string, number>;
-    /** Publish any JSON value; resolves with its offset once the log has it, whatever happens to the connection.
-     * @param {any} data @param {{id?: string}} [options] with the same `id` it is stored once, however often it is sent
-     * @returns {Promise<number>} @throws {TrunklineError} it was refused, or the client was closed before it was acked */
-    publish(data: any, { id }?: {
-        id?: string;
-    }): Promise<number>;
-    /** Tell whoever is connected something that matters only now; nothing if we are not.
-     * @param {string} name of each only the newest counts @param {any} [data] */
-    signal(name: string, data?: any): void;
-    /** Everything up to this offset was seen. @param {number} offset */
-    seen(offset: number): void;
-    /** Say something else of ourselves, or nothing more.
-     * @param {JoinOptions["presence"]} presence @throws {TrunklineError} `bad_command`, `too_large`, `too_deep` or `bad_json` */
-    present(presence: JoinOptions["presence"]): void;
-    /** What came before an offset, for whoever scrolls back.
-     * @param {number} offset @param {number} [count] at most 1000 @returns {Promise<Message[]>} oldest first; none if there are none */
-    before(offset: number, count?: number): Promise<Message[]>;
-    /** Read it no longer. */
-    close(): void;
-    /** @param {ServerEvent} event */
-    receive(event: ServerEvent): void;
+
+/** A connection for any number of rooms. */
+export class Client {
+  constructor(url: string | URL, options?: Options);
+  readonly clientId: string;
+  /** The user that the server takes this client for, or null. */
+  readonly user: string | null;
+  /** This client's name in `members` and `marks`. */
+  readonly member: string;
+  readonly state: State;
+  readonly transport: Transport;
+  /** How many messages wait for their acks. */
+  readonly waiting: number;
+  /** The messages that wait for their acks, in order. */
+  readonly drafts: Draft[];
+  /** Call `listener` at each event of this kind; returns a function that ends that. */
+  on<K extends keyof ClientEvents>(kind: K, listener: (event: ClientEvents[K]) => void): () => void;
+  /** Read a room; asking again for one that is read returns the same. Throws a ClientError: `bad_room`,
+   * `too_many_rooms`, `bad_position`, or what is wrong with `presence`.
+   * @param options `keep`: how many messages stay in `history` */
+  room<T = any>(name: string, options?: JoinOptions & { keep?: number }): Room<T>;
+  /** Count how much of these rooms was not seen; they need not be read. */
+  unread(rooms: string[]): Promise<Unread[]>;
+  /** Find out at once whether the connection is still good, and connect at once if there is none. */
+  wake(reason?: string): void;
+  /** Close the connection. Messages that were not acked are refused with `closed`. */
+  close(): void;
 }
-/**
- * A connection for any number of rooms. Events: `state` (see `Change`), `outbox` (how many messages wait), `refused`
- * (a message of an outbox that was kept over a reload).
- * @extends {Emitter<{state: Change, outbox: number, refused: Refusal, stored: Receipt}>}
- */
-export class Client extends Emitter<{
-    state: Change;
-    outbox: number;
-    refused: Refusal;
-    stored: Receipt;
-}> {
-    /** @param {string | URL} url where the server is; its path may be that of a mount @param {Options} options */
-    constructor(url: string | URL, options?: Options);
-    url: string;
-    options: Options;
-    clientId: string;
-    life: string;
-    attempts: number;
-    WebSocket: {
-        new (url: string | URL, protocols?: string | string[]): WebSocket;
-        prototype: WebSocket;
-        readonly CONNECTING: 0;
-        readonly OPEN: 1;
-        readonly CLOSING: 2;
-        readonly CLOSED: 3;
-    };
-    /** @type {Map<string, Room>} */
-    rooms: Map<string, Room>;
-    /** @type {Map<string, {resolve: (offset: number) => void, reject: (error: Error) => void}>} */
-    promises: Map<string, {
-        resolve: (offset: number) => void;
-        reject: (error: Error) => void;
-    }>;
-    /** @type {Map<TimerName, ReturnType<typeof setTimeout>>} */
-    timers: Map<TimerName, ReturnType<typeof setTimeout>>;
-    /** @type {Driver | undefined} */
-    driver: Driver | undefined;
-    /** @type {Promise<void> | undefined} */
-    asking: Promise<void> | undefined;
-    token: string;
-    /** @type {Effect[]} */
-    effects: Effect[];
-    acting: boolean;
-    /** @type {Limits} */
-    limits: Limits;
-    /** Who the server says we are. @type {string | null} */
-    user: string | null;
-    /** Our name in `members` and `marks`. */
-    member: string;
-    session: Session;
-    stopWatching: () => void;
-    /** @returns {State} */
-    get state(): State;
-    /** By which transport. @returns {Transport} */
-    get transport(): Transport;
-    /** How many messages wait for their ack. */
-    get waiting(): number;
-    /** What waits, in order. @returns {Draft[]} */
-    get drafts(): Draft[];
-    /** Read a room; asking again for one that is read gives the same. Options: `since` (`"start"`, `"now"`, an offset or a
-     * position) or `last` (how many of the newest; 50), and `presence` (true, an object that others see, or `"watch"`).
-     * `keep`: so many messages stay in `history`.
-     * @param {string} name @param {JoinOptions & {keep?: number}} [options]
-     * @throws {TrunklineError} `bad_room`: no room can have that name; `too_many_rooms`: one of the others is to be closed;
-     *   `bad_position`: it cannot begin there; or what is said of us is too large (1 KiB), or no object */
-    room(name: string, { keep, ...options }?: JoinOptions & {
-        keep?: number;
-    }): Room;
-    /** How much of these rooms was not seen; they need not be read. @param {string[]} rooms @returns {Promise<Unread[]>} */
-    unread(rooms: string[]): Promise<Unread[]>;
-    /** @param {string} path @param {[string, unknown][]} query @returns {Promise<any>} */
-    get(path: string, query: [string, unknown][]): Promise<any>;
-    /** The application knows that something has changed: a phone's app came to the front. @param {string} [reason] */
-    wake(reason?: string): void;
-    /** End it. What was not acked is refused with `closed`. */
-    close(): void;
-    get fetch(): typeof fetch;
-    /** What a listener does comes after what it was told of: its effects wait for those before.
-     * @param {Input} input */
-    step(input: Input): void;
-    /** @param {Effect} effect */
-    carryOut(effect: Effect): void;
-    /** @param {Effect & {do: "open"}} effect */
-    open({ transport, joins }: Effect & {
-        do: "open";
-    }): void;
-    /** One question at a time, however often it is asked. */
-    ask(): void;
-    /** Whatever says that the network or we ourselves were away. */
-    watch(): () => void;
-    /** What worked the last time, in this hour. @returns {Transport | undefined} */
-    remembered(): Transport | undefined;
-    /** @param {string} what @param {"localStorage" | "sessionStorage"} [where] @returns {any} */
-    load(what: string, where?: "localStorage" | "sessionStorage"): any;
-    /** @param {string} what @param {unknown} value @param {"localStorage" | "sessionStorage"} [where] */
-    save(what: string, value: unknown, where?: "localStorage" | "sessionStorage"): void;
-}
-export type Options = {
-    /**
-     * Asked before each connection and before a token
-     * ends. What it throws is tried again, unless its `status` is 401 or 403.
-     */
-    getToken?: (() => string | null | Promise<string | null>) | undefined;
-    /**
-     * Which to use, the best first. By default all four.
-     */
-    transports?: Transport[] | undefined;
-    /**
-     * Keep what was not sent over a reload of the page (in `sessionStorage`).
-     */
-    persist?: boolean | undefined;
-    /**
-     * Begin with the transport that worked last time (in `localStorage`). By default yes.
-     */
-    remember?: boolean | undefined;
-    /**
-     * Let the tabs of a browser share one connection where it is no WebSocket. By default yes.
-     */
-    share?: boolean | undefined;
-    /**
-     * How many messages may wait, 1000 by default.
-     */
-    outboxMax?: number | undefined;
-    /**
-     * Between two short polls, 2000 by default.
-     */
-    pollMs?: number | undefined;
-    /**
-     * The longest pause before the next attempt to connect. By default 5000, or what the
-     * server has said that it needs for all its clients to come back.
-     */
-    retryMaxMs?: number | undefined;
-    /**
-     * 8 to 64 of A-Z a-z 0-9 _ -: on servers that ask nobody who they are, whoever comes back
-     * with it is the same member. One connection may have it at a time. By default random.
-     */
-    clientId?: string | undefined;
-    /**
-     * Told of every change of state, with its reason.
-     */
-    debug?: ((change: Change) => void) | undefined;
-    /**
-     * Where there is none of the platform: the one of `ws`.
-     */
-    WebSocket?: {
-        new (url: string | URL, protocols?: string | string[]): WebSocket;
-        prototype: WebSocket;
-        readonly CONNECTING: 0;
-        readonly OPEN: 1;
-        readonly CLOSING: 2;
-        readonly CLOSED: 3;
-    } | undefined;
-    fetch?: typeof fetch | undefined;
-};
-export type RoomEvents = {
-    message: Message;
-    gap: Gap;
-    joined: {
-        room: string;
-        epoch: string;
-        head: number;
-    };
-    signal: Signal;
-    presence: Presence;
-    seen: Seen;
-    unread: Unread;
-    error: Refusal;
-};
-/** Listeners by kind. @template {Record<string, any>} Events */
-declare class Emitter<Events extends Record<string, any>> {
-    /** @type {Map<keyof Events, Set<(event: any) => void>>} */
-    listeners: Map<keyof Events, Set<(event: any) => void>>;
-    /** Call `listener` at each event of this kind; returns how to stop that.
-     * @template {keyof Events} K @param {K} kind @param {(event: Events[K]) => void} listener */
-    on<K extends keyof Events>(kind: K, listener: (event: Events[K]) => void): () => undefined;
-    /** @template {keyof Events} K @param {K} kind @param {Events[K]} event */
-    emit<K extends keyof Events>(kind: K, event: Events[K]): void;
-}
-import type { Member } from "./types.js";
-import type { Message } from "./types.js";
-import type { JoinOptions } from "./types.js";
-import type { ServerEvent } from "./types.js";
-import type { Change } from "./types.js";
-import type { Refusal } from "./types.js";
-import type { Receipt } from "./types.js";
-import type { TimerName } from "./types.js";
-import type { Driver } from "./websocket.js";
-import type { Effect } from "./types.js";
-import type { Limits } from "./types.js";
-import { Session } from "./session.js";
-import type { State } from "./types.js";
-import type { Transport } from "./types.js";
-import type { Draft } from "./types.js";
-import type { Unread } from "./types.js";
-import type { Input } from "./types.js";
-import type { Gap } from "./types.js";
-import type { Signal } from "./types.js";
-import type { Presence } from "./types.js";
-import type { Seen } from "./types.js";
-export {};
+
+/** Connect to a server, and stay connected. */
+export function connect(url: string | URL, options?: Options): Client;

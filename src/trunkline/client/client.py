@@ -1,4 +1,4 @@
-"""The asyncio client: between the session, which decides, and the world."""
+"""The asyncio client: carries out what the session decides."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from trunkline.client import events
 from trunkline.client.errors import ClientError, RoomError
+from trunkline.client.http import open_http
 from trunkline.client.json_text import Json, dumps
-from trunkline.client.requests import POLL_WAIT_S, EventStreamDriver, PollDriver
 from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
-from trunkline.core.attendance import parse_presence
 from trunkline.core.json_text import deeper_than
 from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_room
 from trunkline.core.position import NOW, parse_start
+from trunkline.core.presence_options import parse_presence
 from trunkline.errors import RequestError
 
 log = logging.getLogger("trunkline.client")
 
 TRANSPORTS = ("websocket", "sse", "longpoll", "shortpoll")
-QUEUE_MAX = 1000  # messages that nobody has taken yet; what follows is read again when they have been
+QUEUE_MAX = 1000  # messages that the loop has not taken yet; what follows is read again when they have been
 WATCH_S = 5.0
 JUMP_S = 10.0
 
@@ -62,8 +63,7 @@ class _Emitter:
     def __init__(self) -> None:
         self._listeners: dict[str, list[Listener]] = {}
 
-    def on(self, kind: str, listener: Listener) -> Callable[[], None]:
-        """Call *listener* at each event of this kind; returns how to stop that."""
+    def _listen(self, kind: str, listener: Listener) -> Callable[[], None]:
         of = self._listeners.setdefault(kind, [])
         of.append(listener)
         return lambda: of.remove(listener) if listener in of else None
@@ -78,25 +78,25 @@ class _Emitter:
 
 class Room(_Emitter):
     """One room. `async for message in room` gives every message once, in order, over as many connections as it takes; a
-    second loop goes on where the first one ended. Whoever listens (`on("message", …)`) need not loop.
+    second loop goes on where the first one ended. A listener (`on("message", …)`) makes the loop unnecessary.
 
-    Events for `on`: `message` (a Message), and as the dicts that PROTOCOL.md has: `gap`, `joined`, `presence`,
+    Events for `on`: `message` (a Message), and dictionaries (`trunkline.client.events`): `gap`, `joined`, `presence`,
     `signal`, `seen`, `unread`, `error`.
 
     Attributes:
-        members: Who is there, by member, if `presence` was asked for.
-        marks: Up to where each member has seen the room.
+        members: The members by name, if `presence` was asked for.
+        marks: Up to which offset each member has seen the room.
     """
 
     def __init__(self, client: Client, name: str, options: Json) -> None:
         super().__init__()
         self.name = name
-        self.members: dict[str, Json] = {}
+        self.members: dict[str, events.Member] = {}
         self.marks: dict[str, int] = {}
         self._client = client
         self._options = options
         self._queue: deque[Message] = deque()
-        self._queued = True  # unless somebody listens, and nobody loops
+        self._queued = True  # unless there is a listener and no loop
         self._behind: Json | None = None  # too much waits: where to go on when it does not
         self._emitted = -1
         self._moved = asyncio.Event()
@@ -116,7 +116,7 @@ class Room(_Emitter):
         return await self._client.publish(self.name, data, id=id)
 
     def signal(self, name: str, data: Any = None) -> None:
-        """Tell whoever is connected something that matters only now; nothing if we are not.
+        """Tell the readers that are connected something that matters only now. Without a connection nothing is sent.
 
         Raises:
             TypeError, ValueError: *data* is no JSON.
@@ -125,11 +125,11 @@ class Room(_Emitter):
         self._client.step({"type": "signal", "room": self.name, "name": name, "data": data})
 
     def seen(self, offset: int) -> None:
-        """Everything up to this offset was seen."""
+        """Note that everything up to this offset was seen."""
         self._client.step({"type": "seen", "room": self.name, "offset": offset})
 
     def present(self, presence: bool | str | Json) -> None:
-        """Say something else of ourselves, or nothing more.
+        """Change what members are shown of this client, or show it no longer.
 
         Raises:
             ClientError: It is too large (1 KiB), or no object.
@@ -140,7 +140,7 @@ class Room(_Emitter):
         self._client.step({"type": "join", "room": self.name, "options": {"presence": presence}})
 
     async def before(self, offset: int, count: int = 50) -> list[Message]:
-        """What came before an offset, oldest first: at most *count* messages (up to 1,000).
+        """Return messages before an offset, oldest first: at most *count* (up to 1,000).
 
         Raises:
             ClientError: The server refused it, or cannot be reached.
@@ -150,17 +150,35 @@ class Room(_Emitter):
         return [_message(event) for event in page["messages"] if event["offset"] < offset]
 
     def close(self) -> None:
-        """Read it no longer."""
+        """Read the room no longer."""
         self._client.forget(self)
 
+    @overload
+    def on(self, kind: Literal["message"], listener: Callable[[Message], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["gap"], listener: Callable[[events.Gap], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["joined"], listener: Callable[[events.Joined], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["presence"], listener: Callable[[events.Presence], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["signal"], listener: Callable[[events.Signal], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["seen"], listener: Callable[[events.Seen], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["unread"], listener: Callable[[events.Unread], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["error"], listener: Callable[[events.Refusal], object]) -> Callable[[], None]: ...
+
     def on(self, kind: str, listener: Listener) -> Callable[[], None]:
+        """Call *listener* at each event of this kind; return a function that ends that."""
         if kind == "message":
             self._queued = False
             self._queue.clear()
             self._behind = None
         if kind == "unread":  # they are told at once, and again with each message
             self._client.step({"type": "count", "room": self.name})
-        return super().on(kind, listener)
+        return self._listen(kind, listener)
 
     def __aiter__(self) -> Self:
         self._queued = True
@@ -180,7 +198,7 @@ class Room(_Emitter):
         return self._queue.popleft()
 
     def receive(self, event: Json) -> None:
-        """What the session tells of this room."""
+        """Take an event of this room."""
         kind = event["type"]
         if kind == "message":
             message = _message(event)
@@ -214,7 +232,7 @@ class Room(_Emitter):
         self._emit(kind, body)
 
     def end(self, error: ClientError | None = None) -> None:
-        """Nothing follows; because of *error*, if it is not what the application wanted."""
+        """End the room; with *error*, if the application did not want that."""
         self._closed = True
         self._behind = None
         self._error = self._error or error
@@ -225,11 +243,11 @@ class Client(_Emitter):
     """A connection for any number of rooms. Use it as `async with connect("http://localhost:8000") as client: …`.
 
     Args:
-        url: Where the server is; its path may be that of a mount.
+        url: The server's address; its path may be that of a mount.
         get_token: Called (and awaited, if it is async) before each connection and before a token ends. What it raises
             is tried again, unless it has a `status` of 401 or 403.
         transports: Which to use, the best first.
-        client_id: 8 to 64 of `A-Z a-z 0-9 _ -`: on servers that ask nobody who they are, whoever comes back with it is
+        client_id: 8 to 64 of `A-Z a-z 0-9 _ -`: on servers without authentication, a client that comes back with it is
             the same member. One connection may have it at a time. By default random.
         outbox_max: How many messages may wait for their acks.
         poll_ms: Between two short polls.
@@ -239,8 +257,8 @@ class Client(_Emitter):
     Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
 
     Attributes:
-        user: Who the server says we are.
-        member: Our name in `members` and `marks`.
+        user: The user that the server takes this client for, or None.
+        member: This client's name in `members` and `marks`.
     """
 
     def __init__(
@@ -284,6 +302,15 @@ class Client(_Emitter):
             random=random.random,  # jitter, no secret
         )
 
+    @overload
+    def on(self, kind: Literal["state"], listener: Callable[[events.Change], object]) -> Callable[[], None]: ...
+    @overload
+    def on(self, kind: Literal["outbox"], listener: Callable[[int], object]) -> Callable[[], None]: ...
+
+    def on(self, kind: str, listener: Listener) -> Callable[[], None]:
+        """Call *listener* at each event of this kind; return a function that ends that."""
+        return self._listen(kind, listener)
+
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._watcher = asyncio.ensure_future(self._watch())
@@ -300,13 +327,13 @@ class Client(_Emitter):
 
     @property
     def transport(self) -> str:
-        """By which it is connected, or tries to be."""
+        """The transport that is used, or tried."""
         return self._session.transport
 
     @property
     def waiting(self) -> int:
-        """How many messages wait for their ack."""
-        return len(self._session.outbox)
+        """How many messages wait for their acks."""
+        return self._session.waiting
 
     def room(
         self,
@@ -316,12 +343,12 @@ class Client(_Emitter):
         last: int | None = None,
         presence: bool | str | Json = False,
     ) -> Room:
-        """Read a room; asking again for one that is read gives the same.
+        """Read a room; asking again for one that is read returns the same.
 
         Args:
             since: `start`, `now`, an offset or a position such as `k3f9x2.42`.
             last: Instead: begin with so many of the newest; 50 if both are left out.
-            presence: True, or a dict that others are shown; `watch` to be told only.
+            presence: True, or a dict that members are shown; `watch` to be told of them only.
 
         Raises:
             ClientError: `closed`; or, as a RoomError, `bad_room` (no room can have that name), `bad_position`,
@@ -357,17 +384,17 @@ class Client(_Emitter):
             self.step({"type": "publish", "draft": {"id": message_id, "room": room, "data": data}})
         return await asyncio.shield(ack)
 
-    async def unread(self, rooms: Sequence[str]) -> list[Json]:
-        """How much of these rooms was not seen; they need not be read.
+    async def unread(self, rooms: Sequence[str]) -> list[events.Unread]:
+        """Count how much of these rooms was not seen; they need not be read.
 
         Raises:
             ClientError: The server refused it, or cannot be reached.
         """
-        counts: list[Json] = (await self.get("unread", [("room", room) for room in rooms]))["rooms"]
+        counts: list[events.Unread] = (await self.get("unread", [("room", room) for room in rooms]))["rooms"]
         return counts
 
     async def get(self, path: str, query: Sequence[tuple[str, str]]) -> Json:
-        """What the server answers to a question.
+        """Return the answer to a GET request.
 
         Raises:
             ClientError: The server refused it, or cannot be reached.
@@ -388,7 +415,7 @@ class Client(_Emitter):
         self.step({"type": "wake", "reason": reason})
 
     async def close(self) -> None:
-        """End it. What was not acked is refused with `closed`."""
+        """Close the connection. Messages that were not acked are refused with `closed`."""
         driver = self._driver
         self.step({"type": "close"})
         self._watcher.cancel()
@@ -407,7 +434,7 @@ class Client(_Emitter):
             room.end()
 
     def start_of(self, name: str) -> Json:
-        """Where a room is to be read on, after what was told."""
+        """Return where a room is to be read on, after what was told."""
         return self._session.rooms[name].start
 
     def read_again(self, room: Room, options: Json) -> None:
@@ -416,13 +443,13 @@ class Client(_Emitter):
             self.step({"type": "leave", "room": room.name})
             self.step({"type": "join", "room": room.name, "options": options})
 
-    # Between the session and the world.
+    # Carrying out what the session decides.
 
     def step(self, given: Json) -> None:
-        """One input for the session; carries out what it comes to, after what others have come to before."""
+        """Give the session an input, and carry out its effects, after those of inputs before."""
         self._effects.extend(self._session.step(given, time.time() * 1000))
         if self._acting:
-            return  # a listener of ours did this: whoever told it goes on
+            return  # a listener did this: the call that told it goes on
         self._acting = True
         try:
             while self._effects:
@@ -474,7 +501,7 @@ class Client(_Emitter):
             ack = self._acks.pop((error["room"], error["id"]), None)
             if ack is not None and not ack.done():
                 ack.set_exception(ClientError(error["code"], error["message"]))
-                ack.exception()  # it may be that nobody waits any more
+                ack.exception()  # perhaps no caller waits any more
         elif kind == "outbox":
             self._emit("outbox", effect["waiting"])
 
@@ -509,12 +536,7 @@ class Client(_Emitter):
 
         wire = Wire(self._http, self._url, self.client_id, attempt, self._token, self._poll_ms, event, down, heard)
         driver: Driver
-        if transport == "websocket":
-            driver = WebSocketDriver(wire, joins)
-        elif transport == "sse":
-            driver = EventStreamDriver(wire, joins)
-        else:
-            driver = PollDriver(wire, joins, POLL_WAIT_S if transport == "longpoll" else 0)
+        driver = WebSocketDriver(wire, joins) if transport == "websocket" else open_http(transport, wire, joins)
         self._driver = driver
 
     async def _ask(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class ClientError(Exception):
     """A message was not stored, or it cannot be known.
@@ -20,15 +18,3 @@ class ClientError(Exception):
 
 class RoomError(ClientError):
     """A room may not be read."""
-
-
-class Down(Exception):
-    """How a connection ended, or why it never began, as the session is told."""
-
-    def __init__(self, reason: str, **more: Any) -> None:
-        super().__init__(reason)
-        self.down: dict[str, Any] = {"reason": reason, **more}
-
-    @property
-    def reason(self) -> str:
-        return str(self.down["reason"])
