@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -10,9 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from trunkline.config import load
+from trunkline.config import WORKER_VARIABLE, flags, load
 from trunkline.core.grant import Permissions
 from trunkline.errors import ConfigError, TrunklineError
 
@@ -22,20 +22,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Real-time rooms that lose nothing.",
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
 # No flag: what stands on a command line can be seen by everybody on the machine.
 TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
-WORKER_VARIABLE = "TRUNKLINE_WORKER"
 OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
+def _warn(text: str) -> None:
+    typer.echo(text, err=True)
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
-        out.print(f"trunkline {version('trunkline')}")
+        typer.echo(f"trunkline {version('trunkline')}")
         raise typer.Exit
 
 
@@ -48,88 +49,41 @@ def _options(
     """Real-time rooms that lose nothing."""
 
 
-@app.command()
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [default: 8000]")] = None,
-    store: Annotated[
-        str | None, typer.Option(help="sqlite:///PATH, memory: or redis://HOST [default: sqlite:///trunkline.db]")
-    ] = None,
-    durable: Annotated[
-        bool | None, typer.Option("--durable", help="SQLite: survive power loss too, not only kill -9.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="So many processes, with one log between them. [default: 1]")
-    ] = None,
-    ping_interval: Annotated[float | None, typer.Option(help="Seconds between pings. [default: 30]")] = None,
-    ping_timeout: Annotated[
-        float | None, typer.Option(help="Seconds for something to be heard after one. [default: 10]")
-    ] = None,
-    presence_grace: Annotated[
-        float | None, typer.Option(help="Seconds that somebody may be gone before others are told. [default: 5]")
-    ] = None,
-    drain_window: Annotated[
-        float | None,
-        typer.Option(help="Seconds over which clients come back after the server has stopped. [default: 1]"),
-    ] = None,
-    allow_anonymous: Annotated[
-        bool | None, typer.Option("--allow-anonymous", help="Listen beyond loopback without authentication.")
-    ] = None,
-    auth: Annotated[str | None, typer.Option(help="none or jwt. [default: none]")] = None,
-    auth_cookie: Annotated[str | None, typer.Option(help="Name of a cookie that may hold the token.")] = None,
-    origins: Annotated[
-        str | None, typer.Option(help="Pages of these origins may come too: https://a.example.com,https://b.example")
-    ] = None,
-    forwarded_allow_ips: Annotated[
-        str | None, typer.Option(help="Addresses of trusted proxies. [default: 127.0.0.0/8,::1]")
-    ] = None,
-    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain, PEM: serve https and wss.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Its key, PEM.")] = None,
-    http2: Annotated[bool | None, typer.Option("--http2", help="Offer HTTP/2 over TLS.")] = None,
-    deflate: Annotated[
-        bool | None, typer.Option("--deflate", help="Compress WebSocket messages for clients that offer it.")
-    ] = None,
-    echo: Annotated[
-        str | None, typer.Option(help="A path that echoes WebSocket messages, for conformance tests.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with any of the settings.")] = None,
-) -> None:
+def serve(config: Path | None, **given: Any) -> None:
     """Serve rooms, and the chat and the transport lab as pages."""
-    from trunkline.server import serve as run  # noqa: PLC0415 - the other commands need no server
-    from trunkline.workers import command, supervise, work  # noqa: PLC0415
+    from trunkline.server.server import serve as run  # noqa: PLC0415 - the other commands need no server
+    from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
-    flags: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "store": store,
-        "durable": durable,
-        "workers": workers,
-        "ping_interval": ping_interval,
-        "ping_timeout": ping_timeout,
-        "presence_grace": presence_grace,
-        "drain_window": drain_window,
-        "allow_anonymous": allow_anonymous,
-        "auth": auth,
-        "auth_cookie": auth_cookie,
-        "origins": origins,
-        "forwarded_allow_ips": forwarded_allow_ips,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "http2": http2,
-        "deflate": deflate,
-        "echo": echo,
-    }
-    settings = load(config, _environment(), flags)
+    settings = load(config, _environment(), given)
     if WORKER_VARIABLE in os.environ:
         work(settings, os.environ[WORKER_VARIABLE])
     elif settings.workers > 1:
         raise typer.Exit(supervise(settings, command(), _announce_all))
     else:
-        run(settings, lambda url, data: out.print(f"Trunkline on {url}, data in {data}"))
+        run(settings, lambda url, data: typer.echo(f"Trunkline on {url}, data in {data}"))
+
+
+def _add_serve() -> None:
+    """Make the options of `serve` from the settings: one place says what there is, and what it means."""
+    parameters = []
+    for flag in flags():
+        name = f"--{flag.name.replace('_', '-')}"
+        shown = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
+        kind: Any = flag.kind | None
+        option = Annotated[kind, typer.Option(name, help=shown, show_default=False)]
+        parameters.append(inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
+    file = Annotated[Path | None, typer.Option(help="a TOML file with any of the settings", show_default=False)]
+    parameters.append(inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=file))
+    serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command()(serve)
+
+
+_add_serve()
 
 
 def _announce_all(url: str, data: str, workers: int) -> None:
-    out.print(f"Trunkline on {url}, {workers} workers, data in {data}")
+    typer.echo(f"Trunkline on {url}, {workers} workers, data in {data}")
 
 
 @app.command()
@@ -143,10 +97,10 @@ def publish(
     from trunkline.remote import publish as send  # noqa: PLC0415
 
     if data.lstrip()[:1] in ("{", "[") and not _is_json(data):
-        err.print("trunkline: that is no JSON; it is sent as a text", markup=False)
+        _warn("trunkline: that is no JSON; it is sent as a text")
     receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE))
     repeated = " (it was there already)" if receipt["duplicate"] else ""
-    out.print(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
+    typer.echo(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
 
 
 def _environment() -> dict[str, str]:
@@ -173,7 +127,7 @@ def tail(
     from trunkline.remote import follow  # noqa: PLC0415
 
     token = os.environ.get(TOKEN_VARIABLE)
-    for line in follow(url, room, since=since, last=last, count=count, warn=err.print, token=token):
+    for line in follow(url, room, since=since, last=last, count=count, warn=_warn, token=token):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
@@ -190,7 +144,7 @@ def token(
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
 ) -> None:
     """Sign a token with the server's own secret (jwt.secret), for trying things out and for scripts."""
-    from trunkline.auth import sign  # noqa: PLC0415
+    from trunkline.access.jwt import sign  # noqa: PLC0415
 
     settings = load(config, _environment(), {"auth": "jwt"})
     if read or write or admin:
@@ -199,7 +153,7 @@ def token(
         rooms = Permissions(read=reading, presence=reading, write=writing, signal=writing, admin=admin_of)
     else:
         rooms = None
-        err.print("trunkline: no --read, --write or --admin: this token permits what `permissions` says", markup=False)
+        _warn("trunkline: no --read, --write or --admin: this token permits what `permissions` says")
     sys.stdout.write(sign(settings.jwt, user, hours * 3600, rooms) + "\n")
 
 
@@ -225,7 +179,7 @@ def new(
     from trunkline.stores import begin_epochs  # noqa: PLC0415
 
     settings = load(config, _environment(), {"store": store})
-    out.print(f"{begin_epochs(settings.store, settings.retention)}: each room goes on in a new epoch")
+    typer.echo(f"{begin_epochs(settings.store, settings.retention)}: each room goes on in a new epoch")
 
 
 def main() -> None:
@@ -235,13 +189,13 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        err.print(f"trunkline: {error}", markup=False)
+        _warn(f"trunkline: {error}")
         sys.exit(2)
     except RemoteError as error:
-        err.print(f"trunkline: {error}", markup=False)
+        _warn(f"trunkline: {error}")
         sys.exit(error.exit_code)
     except TrunklineError as error:
-        err.print(f"trunkline: {error}", markup=False)
+        _warn(f"trunkline: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(0)

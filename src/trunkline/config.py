@@ -9,72 +9,99 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from trunkline.auth import Issuer
-from trunkline.core.door import LOOPBACK
+from trunkline.access.issuer import Issuer
+from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.grant import ACTIONS, Permissions
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.errors import ConfigError
 from trunkline.wire.origin import is_loopback
 
 PREFIX = "TRUNKLINE_"
+# In a worker's environment: the file descriptors of its listener, of the pipe to its parent and of the board, the
+# worker's slot on the board, and how many slots there are.
+WORKER_VARIABLE = "TRUNKLINE_WORKER"
 WORKERS_MAX = 256
 
 
+def _flag(text: str) -> msgspec.Meta:
+    """Describe a setting that is also an option of `trunkline serve`."""
+    return msgspec.Meta(description=text)
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of one server.
+    """The settings of one server. Those with a description are options of `trunkline serve`, too.
 
     Attributes:
-        host, port: Where to listen; port 0 takes a free one.
-        store: `sqlite:///PATH`, `memory:`, or a URL of Redis.
-        durable: SQLite: survive power loss too, not only kill -9.
-        workers: So many processes behind one address, with one log.
-        ping_interval, ping_timeout: Seconds; the timeout is the shorter one.
-        presence_grace: Seconds after somebody's last connection is gone, until the others are told.
-        drain_window: Seconds over which clients are told to come back when the server stops.
-        allow_anonymous: Listen beyond loopback although nobody is asked who they are.
-        auth: `jwt`: whoever comes must bring a token of one of the issuers; `none`: anybody may do anything.
-        auth_cookie: Name of a cookie that may hold the token.
-        jwt, issuers: Whose tokens count: one issuer, or several.
+        jwt, issuers: The issuers whose tokens are accepted: one, or several.
         permissions: What a token without a `rooms` claim permits.
-        origins: Pages of other origins that may come, such as `https://app.example.com`; `*` is any.
-        forwarded_allow_ips: Addresses of proxies whose `X-Forwarded-For` is believed, and of back ends that are not
-            limited.
-        tls_cert, tls_key: PEM files; the server then speaks https and wss, and nothing else.
-        http2: Offer HTTP/2 to clients over TLS.
-        deflate: Agree to permessage-deflate (RFC 7692) with WebSocket clients that offer it.
-        echo: A path that echoes WebSocket messages, for conformance tests.
         limits, retention, tuning: Tables in the file; in the environment `TRUNKLINE_LIMITS__MESSAGE_BYTES_MAX`.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    store: str = "sqlite:///trunkline.db"
-    durable: bool = False
-    workers: int = 1
-    ping_interval: float = 30.0
-    ping_timeout: float = 10.0
-    presence_grace: float = 5.0
-    drain_window: float = 1.0
-    allow_anonymous: bool = False
-    auth: Literal["none", "jwt"] = "none"
-    auth_cookie: str | None = None
+    host: Annotated[str, _flag("address to listen on")] = "127.0.0.1"
+    port: Annotated[int, _flag("port to listen on; 0 takes a free one")] = 8000
+    store: Annotated[str, _flag("sqlite:///PATH, memory: or redis://HOST")] = "sqlite:///trunkline.db"
+    durable: Annotated[bool, _flag("SQLite: survive power loss too, not only kill -9")] = False
+    workers: Annotated[int, _flag("number of processes behind one address, with one log between them")] = 1
+    ping_interval: Annotated[float, _flag("seconds between two pings of a connection")] = 30.0
+    ping_timeout: Annotated[float, _flag("seconds to wait for any byte after a ping")] = 10.0
+    presence_grace: Annotated[float, _flag("seconds after a member's last connection, until others are told")] = 5.0
+    drain_window: Annotated[float, _flag("seconds over which clients come back after the server has stopped")] = 1.0
+    allow_anonymous: Annotated[bool, _flag("listen beyond loopback without authentication")] = False
+    auth: Annotated[
+        Literal["none", "jwt"], _flag("jwt: clients must send a token of an issuer; none: no authentication")
+    ] = "none"
+    auth_cookie: Annotated[str | None, _flag("name of a cookie that may hold the token")] = None
     jwt: Issuer = Issuer()
     issuers: tuple[Issuer, ...] = ()
     permissions: Permissions = Permissions()
-    origins: tuple[str, ...] = ()
-    forwarded_allow_ips: tuple[str, ...] = LOOPBACK
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    http2: bool = False
-    deflate: bool = False
-    echo: str | None = None
+    origins: Annotated[
+        tuple[str, ...], _flag("pages of other origins that may use the rooms: https://a.example.com,https://b.example")
+    ] = ()
+    forwarded_allow_ips: Annotated[
+        tuple[str, ...], _flag("proxies whose X-Forwarded-For is believed, and back ends without limits")
+    ] = LOOPBACK
+    tls_cert: Annotated[str | None, _flag("certificate chain in a PEM file: serve https and wss")] = None
+    tls_key: Annotated[str | None, _flag("the certificate's key in a PEM file")] = None
+    http2: Annotated[bool, _flag("offer HTTP/2 over TLS")] = False
+    deflate: Annotated[bool, _flag("compress WebSocket messages (RFC 7692) for clients that offer it")] = False
+    echo: Annotated[str | None, _flag("a path that echoes WebSocket messages, for conformance tests")] = None
     limits: Limits = Limits()
     retention: Retention = Retention()
     tuning: Tuning = Tuning()
+
+
+class Flag(NamedTuple):
+    """An option of `trunkline serve`.
+
+    Attributes:
+        name: Of the setting.
+        kind: `bool`, `int`, `float` or `str`, which a list is given as, with commas.
+        help: What it sets.
+        default: As it is shown.
+    """
+
+    name: str
+    kind: type
+    help: str
+    default: str
+
+
+def flags() -> list[Flag]:
+    """Return the options of `trunkline serve`, one for each setting that has a description."""
+    found = []
+    for field in msgspec.structs.fields(Config):
+        if get_origin(field.type) is not Annotated:
+            continue
+        wanted, meta = get_args(field.type)
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        kind = wanted if wanted in (bool, int, float) else str
+        shown = "" if default in (None, False, "") else f"{default:g}" if kind is float else str(default)
+        found.append(Flag(field.name, kind, meta.description, shown))
+    return found
 
 
 # Settings that are lists. In the environment and on the command line their entries stand between commas.
@@ -145,8 +172,8 @@ def _check(config: Config) -> None:
         )
     if not 0 < config.ping_timeout < config.ping_interval:
         raise ConfigError(
-            f"ping_timeout ({config.ping_timeout:g}) must be more than 0 and less than ping_interval"
-            f" ({config.ping_interval:g})"
+            f"ping_timeout ({config.ping_timeout:g} s) must be more than 0 and less than ping_interval"
+            f" ({config.ping_interval:g} s)"
         )
     if not 0 <= config.presence_grace <= 3600:
         raise ConfigError(f"presence_grace is 0 to 3600 s, not {config.presence_grace:g}")
@@ -168,6 +195,6 @@ def _check(config: Config) -> None:
         )
     if not (is_loopback(config.host) or config.auth != "none" or config.allow_anonymous):
         raise ConfigError(
-            f"host {config.host} can be reached from other machines, and nobody would be asked who they are;"
-            " set --auth jwt (docs/authentication.md), or say --allow-anonymous if that is what you want"
+            f"host {config.host} can be reached from other machines, and there would be no authentication;"
+            " set --auth jwt (docs/authentication.md), or --allow-anonymous if that is what you want"
         )

@@ -1,27 +1,29 @@
-"""What `trunkline publish` and `trunkline tail` need of a running server: two HTTP requests, standard library only."""
+"""What `trunkline publish` and `trunkline tail` ask of a running server."""
 
 from __future__ import annotations
 
 import http.client
 import random
-import ssl
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
+from trunkline.client.http_request import Refused, Unreachable, room_url, send
+
 CONNECT_S = 10.0
-SILENCE_S = 75.0  # longer than the server's keep-alive: a stream that says nothing for so long is dead
+SILENCE_S = 75.0  # longer than the server's keep-alive: a stream that is silent for so long is dead
 BACKOFF_S = 0.5
 BACKOFF_S_MAX = 5.0
 
 
 class RemoteError(Exception):
-    """The server refused, or could not be reached."""
+    """The server refused, or could not be reached.
+
+    Attributes:
+        exit_code: Of the command: 2 if the call is wrong, 1 if the server is.
+    """
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -29,7 +31,7 @@ class RemoteError(Exception):
 
 
 def publish(url: str, room: str, data: str, message_id: str | None, token: str | None = None) -> dict[str, Any]:
-    """Publish JSON, or a text if it is none; the receipt.
+    """Publish JSON, or a text if it is none; return the receipt.
 
     Raises:
         RemoteError: The server refused it or is not there.
@@ -38,19 +40,17 @@ def publish(url: str, room: str, data: str, message_id: str | None, token: str |
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         value = data
-    body = {"data": value} if message_id is None else {"data": value, "id": message_id}
-    request = _request(url, room, {}, "application/json", token)
     try:
-        request.data = msgspec.json.encode(body)
+        body = msgspec.json.encode({"data": value} if message_id is None else {"data": value, "id": message_id})
     except UnicodeEncodeError:
         raise RemoteError("the data is not UTF-8", 2) from None
-    request.add_header("Content-Type", "application/json")
-    try:
-        with _open(request, CONNECT_S) as response:
+    headers = {"Accept": "application/json"}
+    with _send(_address(url, room, {}), body=body, headers=headers, token=token, timeout_s=CONNECT_S) as response:
+        try:
             receipt: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
-            return receipt
-    except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-        raise RemoteError(f"{url} does not answer like a Trunkline: {error or type(error).__name__}", 1) from None
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+            raise RemoteError(f"{url} does not answer like a Trunkline: {error or type(error).__name__}", 1) from None
+    return receipt
 
 
 def follow(
@@ -63,24 +63,27 @@ def follow(
     warn: Callable[[str], None],
     token: str | None = None,
 ) -> Iterator[str]:
-    """The messages of a room as JSON lines, for ever or *count* of them, over as many connections as it takes.
+    """Iterate over the messages of a room as JSON lines, for ever or *count* of them, over any number of connections.
+
+    Args:
+        since, last: Where to begin, as in `Hub.read`.
+        warn: Called with what the user should know: gaps, and connections that are lost.
 
     Raises:
         RemoteError: The server refuses the request itself; a server that is away is waited for.
     """
     query = {key: str(value) for key, value in (("since", since), ("last", last)) if value is not None}
+    address = _address(url, room, query)
     last_id, delay = "", BACKOFF_S
     while count is None or count > 0:
-        request = _request(url, room, query, "text/event-stream", token)
-        if last_id:
-            request.add_header("Last-Event-ID", last_id)
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         try:
-            with _open(request, SILENCE_S) as response:
+            with _send(address, headers=headers, token=token, timeout_s=SILENCE_S) as response:
                 delay = BACKOFF_S
                 for kind, data, event_id in _events(response, last_id):
                     last_id = event_id
                     if kind == "closed" and '"disconnected"' in data:
-                        raise RemoteError("the application has ended this connection", 1)
+                        raise _Ended("the application has ended this connection", 1)
                     if kind in ("gap", "closed"):
                         warn(f"{kind}: {data}")
                     elif data and kind == "message":
@@ -89,7 +92,7 @@ def follow(
                         if count == 0:
                             return
         except RemoteError as error:
-            if error.exit_code == 2 or "ended this connection" in str(error):
+            if error.exit_code == 2 or isinstance(error, _Ended):
                 raise
             warn(f"{error}; trying again")
         except (OSError, http.client.HTTPException) as error:
@@ -98,8 +101,12 @@ def follow(
         delay = min(delay * 2, BACKOFF_S_MAX)
 
 
+class _Ended(RemoteError):
+    """The server has closed the stream for good."""
+
+
 def _events(response: http.client.HTTPResponse, last_id: str) -> Iterator[tuple[str, str, str]]:
-    """Server-sent events as (type, data, id); the id is the last one there was, also of the connections before."""
+    """Iterate over server-sent events: type, data, and the last id that there was, also of connections before."""
     kind, data = "message", ""
     for raw in response:
         line = raw.decode().rstrip("\r\n")
@@ -116,32 +123,20 @@ def _events(response: http.client.HTTPResponse, last_id: str) -> Iterator[tuple[
             last_id = value
 
 
-def _request(url: str, room: str, query: dict[str, str], accept: str, token: str | None) -> urllib.request.Request:
-    if not url.startswith(("http://", "https://")):
-        raise RemoteError(f"{url!r} is no http:// or https:// address", 2)
-    address = f"{url.rstrip('/')}/rooms/{urllib.parse.quote(room, safe='')}"
-    if query:
-        address += "?" + urllib.parse.urlencode(query)
-    headers = {"Accept": accept}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    return urllib.request.Request(address, headers=headers)  # noqa: S310
-
-
-def _open(request: urllib.request.Request, timeout_s: float) -> http.client.HTTPResponse:
+def _address(url: str, room: str, query: dict[str, str]) -> str:
     try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310
-        return response
-    except urllib.error.HTTPError as error:
-        try:
-            text = msgspec.json.decode(error.read())["error"]["message"]
-        except (msgspec.DecodeError, KeyError, TypeError):
-            text = error.reason
-        raise RemoteError(
-            f"{text} (HTTP {error.code})", 2 if 400 <= error.code < 500 and error.code != 429 else 1
-        ) from None
-    except (http.client.InvalidURL, ValueError):
-        raise RemoteError(f"{request.full_url!r} is no address", 2) from None
-    except urllib.error.URLError as error:
-        what = "cannot trust" if isinstance(error.reason, ssl.SSLError) else "no server at"
-        raise RemoteError(f"{what} {request.host}: {error.reason}", 1) from None
+        return room_url(url, room, query)
+    except ValueError as error:
+        raise RemoteError(str(error), 2) from None
+
+
+def _send(address: str, **request: Any) -> http.client.HTTPResponse:
+    try:
+        return send(address, **request)
+    except Refused as error:
+        exit_code = 2 if 400 <= error.status < 500 and error.status != 429 else 1
+        raise RemoteError(f"{error} (HTTP {error.status})", exit_code) from None
+    except Unreachable as error:
+        raise RemoteError(str(error), 1) from None
+    except ValueError as error:
+        raise RemoteError(str(error), 2) from None
