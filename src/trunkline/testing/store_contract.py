@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trunkline.core.limits import Retention
-from trunkline.core.mark import Mark
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Start, resolve
+from trunkline.core.read_mark import ReadMark
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Store
 
 AMPLE = 1 << 30
@@ -225,10 +225,10 @@ class StoreContract:
     async def test_marks_move_forward_only(self) -> None:
         """The furthest offset counts, whatever comes in which order; rooms and members are kept apart."""
         store = await self.start()
-        await store.mark([Mark("a", "ana", 3, 10), Mark("a", "ben", 1, 11), Mark("a", "ana", 2, 12)])
-        await store.mark([Mark("a", "ana", 1, 13), Mark("b", "ana", 7, 14), Mark("a", "ben", 2, 15)])
-        assert await store.marks("a", 10) == [Mark("a", "ben", 2, 15), Mark("a", "ana", 3, 10)]
-        assert await store.marks("a", 1) == [Mark("a", "ben", 2, 15)]
+        await store.mark([ReadMark("a", "ana", 3, 10), ReadMark("a", "ben", 1, 11), ReadMark("a", "ana", 2, 12)])
+        await store.mark([ReadMark("a", "ana", 1, 13), ReadMark("b", "ana", 7, 14), ReadMark("a", "ben", 2, 15)])
+        assert await store.marks("a", 10) == [ReadMark("a", "ben", 2, 15), ReadMark("a", "ana", 3, 10)]
+        assert await store.marks("a", 1) == [ReadMark("a", "ben", 2, 15)]
         assert await store.marks("nowhere", 10) == []
         assert await store.marks_of("ana", ["a", "b", "c"]) == {"a": 3, "b": 7}
         assert await store.marks_of("cat", ["a"]) == {}
@@ -240,7 +240,7 @@ class StoreContract:
         if not self.persistent:
             return
         store = await self.start()
-        await store.mark([Mark("a", "ana", 3, 10)])
+        await store.mark([ReadMark("a", "ana", 3, 10)])
         await store.close()
         store = await self.reopen(store, Retention())
         await store.start()
@@ -250,16 +250,16 @@ class StoreContract:
     async def test_marks_end_with_what_they_cover(self) -> None:
         """Retention by age forgets them when everything that was there when they were made is gone."""
         store = await self.start(Retention(age_s=10))
-        await store.mark([Mark("a", "ana", 3, 1000), Mark("a", "ben", 4, 9000)])
+        await store.mark([ReadMark("a", "ana", 3, 1000), ReadMark("a", "ben", 4, 9000)])
         await store.trim(12_000)
-        assert await store.marks("a", 10) == [Mark("a", "ben", 4, 9000)]
+        assert await store.marks("a", 10) == [ReadMark("a", "ben", 4, 9000)]
         await store.close()
 
     async def test_a_new_epoch_costs_whoever_has_lost_nothing_nothing(self) -> None:
         """Messages, the ids that the store made, idempotency and marks stay; positions of before stay good."""
         store = await self.start()
         first, second = await stored(store, [draft("r", "1"), draft("r", "2", id="k")])
-        await store.mark([Mark("r", "ana", 2, 10)])
+        await store.mark([ReadMark("r", "ana", 2, 10)])
         before = (await store.read("r", 0, 10, AMPLE)).messages
         for _ in range(3):
             await store.begin_epochs()
@@ -329,7 +329,7 @@ class StoreContract:
         """Forgotten rooms leave nothing behind; earlier readers are told, and a new one sees a room like any other."""
         store = await self.start(Retention(age_s=10.0))
         await stored(store, [draft("r", "1", id="k", at=1_000), draft("s", "2", at=90_000)])
-        await store.mark([Mark("r", "ana", 1, 1_500)])
+        await store.mark([ReadMark("r", "ana", 1, 1_500)])
         await store.trim(12_000)
         assert await store.empty_rooms(12_000, 10) == []  # for a while it keeps its place
         now = round(2_000 + EMPTY_AGES * 10_000)
@@ -380,6 +380,6 @@ class StoreContract:
         """The write that finds out whether anything can be stored changes nothing that readers see."""
         store = await self.start()
         before = await store.head("r")
-        await store.write_something()
+        await store.check_writable()
         assert await store.head("r") == before
         await store.close()
