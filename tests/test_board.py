@@ -2,7 +2,7 @@
 
 import os
 
-from trunkline.board import POSTED_S, Board, make_board
+from trunkline.server.board import POSTED_S, Board, make_board
 
 
 def boards(count: int) -> list[Board]:

@@ -23,11 +23,13 @@ from trunkline import (
     ShuttingDown,
     StoreUnavailable,
 )
-from trunkline import hub as module
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Start
+from trunkline.engine import availability, follower
+from trunkline.hub import context_of
 from trunkline.stores import MemoryStore
 from trunkline.stores.base import Page
+from trunkline.testing.clock import ManualClock
 from trunkline.transports.stream import Stream
 
 
@@ -52,7 +54,7 @@ async def test_publish_and_read(store: str, tmp_path: Path) -> None:
         assert (message.data, message.id, message.sender, message.room) == ({"n": 1}, "k", "ana", "r")
         following = asyncio.ensure_future(first(hub, "r", 3))
         await asyncio.sleep(0)
-        while not (room := hub.room("r")) or not room.waiters:
+        while not (room := hub._engine.rooms.get_current("r")) or not room.waiters:
             await asyncio.sleep(0)
         for n in range(3):
             await hub.publish("r", n)
@@ -196,14 +198,14 @@ async def test_many_who_come_at_once_share_a_read(tmp_path: Path, monkeypatch: p
     async with Hub(url) as one, Hub(url) as other:
         epoch = (await one.publish("r", 1)).epoch
         await one.page("r", since="start")
-        read, reads = one.store.read, 0
+        read, reads = one._engine.store.read, 0
 
         async def counted(*arguments: Any) -> Any:
             nonlocal reads
             reads += 1
             return await read(*arguments)
 
-        monkeypatch.setattr(one.store, "read", counted)
+        monkeypatch.setattr(one._engine.store, "read", counted)
         early = [asyncio.ensure_future(one.page("r", since="start")) for _ in range(500)]
         await asyncio.sleep(0)
         await other.publish("r", 2)
@@ -223,7 +225,7 @@ async def test_opening_among_others(turns: int, tmp_path: Path, monkeypatch: pyt
     url = f"sqlite:///{tmp_path}/log.db?shared=1"
     async with Hub(url) as one, Hub(url) as other:
         epoch = (await one.publish("r", 1)).epoch
-        read, going_on, there = one.store.read, asyncio.Event(), asyncio.Event()
+        read, going_on, there = one._engine.store.read, asyncio.Event(), asyncio.Event()
 
         async def slow_read(*arguments: Any) -> Any:
             page = await read(*arguments)
@@ -231,7 +233,7 @@ async def test_opening_among_others(turns: int, tmp_path: Path, monkeypatch: pyt
             await going_on.wait()
             return page
 
-        monkeypatch.setattr(one.store, "read", slow_read)
+        monkeypatch.setattr(one._engine.store, "read", slow_read)
         opening = asyncio.ensure_future(one.page("r", since="start"))
         await there.wait()
         if turns == 2:
@@ -270,8 +272,8 @@ async def test_closing_answers_everybody() -> None:
     hub = Hub(store)
     await hub.start()
     reading = asyncio.ensure_future(first(hub, "r", 1))
-    polling = asyncio.ensure_future(hub.page_at("r", Start("now"), wait_s=60))
-    while not (room := hub.room("r")) or len(room.waiters) < 2:
+    polling = asyncio.ensure_future(hub._engine.pages.read("r", Start("now"), wait_s=60))
+    while not (room := hub._engine.rooms.get_current("r")) or len(room.waiters) < 2:
         await asyncio.sleep(0)
     store.ready.clear()
     publishing = asyncio.ensure_future(hub.publish("other", 1))
@@ -293,7 +295,7 @@ async def test_idle_rooms_are_forgotten() -> None:
     """Asking for a million rooms does not keep a million rooms."""
     async with Hub("memory:") as hub:
         for n in range(3000):
-            await hub.page_at(f"room-{n}", Start("now"))
+            await hub._engine.pages.read(f"room-{n}", Start("now"))
         assert hub.statistics()["rooms"] <= 1000
 
 
@@ -317,10 +319,10 @@ def test_public_names() -> None:
 
 async def test_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not ready when the log does not answer: then clients of a shared log are sent elsewhere (R29)."""
-    monkeypatch.setattr(module, "LOOK_S", 0.01)
-    monkeypatch.setattr(module, "STALLED_S", 0.3)
+    monkeypatch.setattr(follower, "LOOK_S", 0.01)
+    monkeypatch.setattr(availability, "STALLED_S", 0.3)
     hub = Hub(f"sqlite:///{tmp_path}/log.db?shared=1")
-    assert hub.unready == "not started"
+    assert hub._engine.unready == "not started"
     transport = httpx.ASGITransport(app=hub.app)
     async with hub, httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
 
@@ -329,18 +331,18 @@ async def test_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
         assert (await status("/readyz"), await status("/livez")) == (200, 200)
         moved: list[int] = []
-        stream = Stream(hub)
+        stream = Stream(context_of(hub))
         monkeypatch.setattr(Stream, "drain", lambda _, ms: moved.append(ms))
         monkeypatch.setattr(Stream, "abort", lambda _: None)
         stream.opened()
         answers = asyncio.Event()
-        heads = hub.store.heads
+        heads = hub._engine.store.heads
 
         async def stalled(rooms: Sequence[str]) -> dict[str, int]:
             await answers.wait()
             return await heads(rooms)
 
-        monkeypatch.setattr(hub.store, "heads", stalled)
+        monkeypatch.setattr(hub._engine.store, "heads", stalled)
         async with asyncio.timeout(WAIT_S):
             while not moved:
                 await asyncio.sleep(0.01)
@@ -373,54 +375,42 @@ async def test_memory_ends_with_close() -> None:
     await hub.close()
 
 
-class Clock:
-    """A wall clock and a steady one, as the hub sees them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wall = self.steady = 1_800_000_000.0
-        monkeypatch.setattr(module, "_steady_s", lambda: self.steady)
-        monkeypatch.setattr(module.time, "time", lambda: self.wall)
-        monkeypatch.setattr(module, "now_ms", lambda: round(self.wall * 1000))
-
-    def go(self, seconds: float) -> None:
-        self.wall += seconds
-        self.steady += seconds
-
-
-async def test_a_clock_that_jumps_deletes_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_clock_that_jumps_deletes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Retention by age pauses until the new time has held for ten minutes; going back to where it was, at once."""
-    clock = Clock(monkeypatch)
-    async with Hub("memory:", retention=Retention(age_s=3600)) as hub:
+    clock = ManualClock()
+    async with Hub("memory:", retention=Retention(age_s=3600), clock=clock) as hub:
         await hub.publish("r", 1)
-        await hub._trim()
-        clock.wall += 10 * 365 * 86_400
-        await hub._trim()
+        await hub._engine.retention.trim()
+        clock.wall_s += 10 * 365 * 86_400
+        await hub._engine.retention.trim()
         assert "the clock has jumped by +315360000 s" in caplog.text
         assert "retention by age pauses until the new time has held for 10 minutes" in caplog.text
         assert (await hub.page("r", since=0)).gap is None
-        clock.wall -= 10 * 365 * 86_400
-        await hub._trim()
+        clock.wall_s -= 10 * 365 * 86_400
+        await hub._engine.retention.trim()
         assert "retention by age goes on" in caplog.text
         assert (await hub.page("r", since=0)).gap is None
-        clock.wall += 2 * 3600
+        clock.wall_s += 2 * 3600
         for _ in range(100):
-            clock.go(5)
-            await hub._trim()
+            clock.tick(5)
+            await hub._engine.retention.trim()
             assert (await hub.page("r", since=0)).gap is None
-        clock.go(600)
-        await hub._trim()
+        clock.tick(600)
+        await hub._engine.retention.trim()
         assert (await hub.page("r", since=0)).gap is not None
 
 
-async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def is_read(hub: Hub, name: str) -> bool:
+    room = hub._engine.rooms.get(name)
+    return room is not None and bool(room.waiters)
+
+
+async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path) -> None:
     """On whichever node: a reader that waits there has lost nothing, and is told nothing. The others go."""
-    clock = Clock(monkeypatch)
+    clock = ManualClock()
     url = f"sqlite:///{tmp_path}/log.db?shared=1"
-    retention = Retention(age_s=10)
-    async with Hub(url, retention=retention) as one, Hub(url, retention=retention) as other:
-        assert other.nodes is not None
+    settings = {"retention": Retention(age_s=10), "clock": clock}
+    async with Hub(url, **settings) as one, Hub(url, **settings) as other:
         epochs = {room: (await one.publish(room, 1)).epoch for room in ("here", "there", "nowhere")}
         gaps: list[Gap] = []
         readings = [
@@ -428,12 +418,13 @@ async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path, monkeypatch
             for hub, room in ((one, "here"), (other, "there"))
         ]
         async with asyncio.timeout(WAIT_S):
-            while not (one.nodes and len(one.nodes) and all(hub._rooms.get(room) and hub._rooms[room].waiters
-                       for hub, room in ((one, "here"), (other, "there")))):  # fmt: skip
+            while not (
+                one._engine.cluster and len(one._engine.cluster) and is_read(one, "here") and is_read(other, "there")
+            ):
                 await asyncio.sleep(0.01)
-        clock.go(60)
-        await one._trim()
-        assert await one.store.empty_rooms(round(clock.wall * 1000), 10) == ["here", "there"]
+        clock.tick(60)
+        await one._engine.retention.trim()
+        assert await one._engine.store.empty_rooms(clock.wall_ms(), 10) == ["here", "there"]
         receipts = {room: await one.publish(room, 2) for room in epochs}
         assert {room: (receipt.offset, receipt.epoch == epochs[room]) for room, receipt in receipts.items()} == {
             "here": (2, True), "there": (2, True), "nowhere": (1, False),
@@ -444,25 +435,25 @@ async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path, monkeypatch
 
 async def test_rooms_behind_those_that_are_read_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many of them are read."""
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr("trunkline.hub.EMPTY_ROOMS_AT_ONCE", 5)
-    async with Hub("memory:", retention=Retention(age_s=10)) as hub:
+    clock = ManualClock()
+    monkeypatch.setattr("trunkline.engine.retention.EMPTY_ROOMS_AT_ONCE", 5)
+    async with Hub("memory:", retention=Retention(age_s=10), clock=clock) as hub:
         for n in range(30):
             await hub.publish(f"r{n}", 1)
         readings = [asyncio.ensure_future(first(hub, f"r{n}", 1)) for n in range(12)]
         async with asyncio.timeout(WAIT_S):
-            while not all((room := hub._rooms.get(f"r{n}")) and room.waiters for n in range(12)):
+            while not all((room := hub._engine.rooms.get(f"r{n}")) and room.waiters for n in range(12)):
                 await asyncio.sleep(0.01)
-        clock.go(60)
-        await hub._trim()
-        left = await hub.store.empty_rooms(round(clock.wall * 1000), 100)
+        clock.tick(60)
+        await hub._engine.retention.trim()
+        left = await hub._engine.store.empty_rooms(clock.wall_ms(), 100)
         assert set(left) == {f"r{n}" for n in range(12)}
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)
-        clock.go(61)
-        await hub._trim()
-        assert await hub.store.empty_rooms(round(clock.wall * 1000), 100) == []
+        clock.tick(61)
+        await hub._engine.retention.trim()
+        assert await hub._engine.store.empty_rooms(clock.wall_ms(), 100) == []
 
 
 async def test_nothing_can_be_stored(tmp_path: Path) -> None:
@@ -472,14 +463,14 @@ async def test_nothing_can_be_stored(tmp_path: Path) -> None:
         await hub.publish("r", 1)
         path.rename(tmp_path / "away.db")
         async with asyncio.timeout(WAIT_S):
-            while hub.unready is None:
+            while hub._engine.unready is None:
                 await asyncio.sleep(0.05)
-        assert "deleted, moved or replaced" in hub.unready
+        assert "deleted, moved or replaced" in hub._engine.unready
         with pytest.raises(StoreUnavailable):
             await hub.publish("r", 2)
         assert [message.data for message in (await hub.page("r", since="start")).messages] == [1]
         (tmp_path / "away.db").rename(path)
         async with asyncio.timeout(WAIT_S):
-            while hub.unready is not None:
+            while hub._engine.unready is not None:
                 await asyncio.sleep(0.05)
         assert (await hub.publish("r", 2)).offset == 2

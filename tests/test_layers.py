@@ -1,6 +1,8 @@
-"""The house: who may import whom, and that the core is pure."""
+"""The house: who may import whom, that there is no circle, and that core and wire are pure."""
 
 import ast
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,61 +10,154 @@ import pytest
 import trunkline
 
 SOURCE = Path(trunkline.__file__).parent
-LAYERS = {
+# From the bottom to the top: a module may import modules of its own layer, and of those that its layer names.
+LAYERS: dict[str, set[str]] = {
     "errors": set(),
-    "core": {"errors"},
+    "observe": set(),
+    "core": {"errors", "observe"},
     "wire": {"errors", "core"},
     "stores": {"errors", "core"},
-    "auth": {"errors", "core", "wire"},
-    "access": {"errors", "core", "wire", "auth"},
-    "nodes": {"errors", "core", "stores"},
-    "live": {"errors", "core", "wire", "stores", "nodes"},
-    "background": set(),
-    "hub": {"errors", "core", "wire", "stores", "auth", "access", "live", "nodes", "background"},
-    "transports": {"errors", "core", "wire", "auth", "access", "live", "hub"},
-    "tls": {"errors"},
-    "board": set(),
-    "server": {"errors", "core", "wire", "stores", "auth", "hub", "transports", "config", "tls", "board"},
+    "testing": {"errors", "core", "stores"},
+    "engine": {"errors", "observe", "core", "wire", "stores"},
+    "access": {"errors", "observe", "core", "wire", "engine"},
+    "transports": {"errors", "core", "wire", "engine", "access"},
+    "hub": {"errors", "observe", "core", "stores", "engine", "access", "transports"},
+    "config": {"errors", "core", "wire", "access"},
+    "server": {"errors", "core", "wire", "stores", "access", "transports", "hub", "config"},
+    "client": {"errors", "core"},
+    "remote": {"client"},
+    "cli": {"errors", "core", "stores", "access", "server", "config", "remote"},
+    "__init__": {"errors", "core", "wire", "access", "hub"},
+    "__main__": {"cli"},
 }
 IMPURE = {
-    "asyncio",
-    "socket",
-    "time",
-    "random",
-    "secrets",
-    "threading",
-    "os",
-    "datetime",
-    "uuid",
-    "sqlite3",
-    "selectors",
+    "asyncio", "socket", "time", "random", "secrets", "threading", "os", "datetime", "uuid", "sqlite3", "selectors",
+}  # fmt: skip
+# Imports inside functions: what is not always installed, or costs a start that may not need it.
+LATE = {
+    ("trunkline.stores", "trunkline.stores.redis"),
+    ("trunkline.client", "trunkline.client.client"),
+    ("trunkline.cli", "trunkline.server.server"),
+    ("trunkline.cli", "trunkline.server.workers"),
+    ("trunkline.cli", "trunkline.access.jwt"),
+    ("trunkline.cli", "trunkline.remote"),
+    ("trunkline.cli", "trunkline.stores"),
 }
 
+Graph = dict[str, set[str]]
 
-def imports(path: Path) -> set[str]:
-    """Modules imported at the top of a file (not under TYPE_CHECKING, not inside functions)."""
-    found = set()
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of a package, by its name."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def files(layer: str) -> list[Path]:
-    folder = SOURCE / layer
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [SOURCE / f"{layer}.py"]
+def imports(tree: ast.AST, known: Iterable[str]) -> set[str]:
+    """The modules that are imported anywhere in it: at the top, in functions, and for type checking."""
+    names = set()
+    known = set(known)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            base = node.module or ""
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                names.add(inner if inner in known else base)
+    return names
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_point_one_way(layer: str) -> None:
-    for path in files(layer):
-        ours = {name.split(".")[1] for name in imports(path) if name.startswith("trunkline.")}
-        assert ours <= LAYERS[layer] | {layer}, f"{path} imports {ours - LAYERS[layer] - {layer}}"
+def graph_of(root: Path) -> Graph:
+    paths = modules(root)
+    package = root.name
+    return {
+        name: {
+            target
+            for target in imports(ast.parse(path.read_text("utf-8")), paths)
+            if target.partition(".")[0] == package and target != name
+        }
+        for name, path in paths.items()
+    }
+
+
+def find_circle(graph: Graph) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def layer_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+GRAPH = graph_of(SOURCE)
+
+
+def test_every_module_is_in_a_layer() -> None:
+    assert len(GRAPH) > 100
+    assert {layer_of(module) for module in GRAPH} == set(LAYERS)
+
+
+@pytest.mark.parametrize("module", GRAPH)
+def test_imports_point_down(module: str) -> None:
+    layer = layer_of(module)
+    wrong = {target for target in GRAPH[module] if layer_of(target) not in LAYERS[layer] | {layer}}
+    assert not wrong, f"{module} imports {wrong}"
+
+
+def test_there_is_no_circle() -> None:
+    assert find_circle(GRAPH) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from package.a import b",
+        "def later():\n    from package import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import package.a",
+    ],
+)
+def test_a_planted_circle_is_found(tmp_path: Path, planted: str) -> None:
+    root = tmp_path / "package"
+    root.mkdir()
+    (root / "__init__.py").touch()
+    (root / "a.py").write_text("from package.c import d\n")
+    (root / "c.py").write_text("import os\n")
+    assert find_circle(graph_of(root)) == []
+    (root / "c.py").write_text(planted + "\n")
+    assert {"package.a", "package.c"} <= set(find_circle(graph_of(root)))
+
+
+def test_no_import_is_hidden() -> None:
+    """An import inside a function has a reason that LATE names."""
+    late = set()
+    for name, path in modules(SOURCE).items():
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                late |= {(name, target) for target in imports(node, GRAPH) if target.startswith("trunkline")}
+    assert late == LATE
 
 
 @pytest.mark.parametrize("layer", ["core", "wire"])
 def test_core_and_wire_are_pure(layer: str) -> None:
-    for path in files(layer):
-        assert not {name.split(".")[0] for name in imports(path)} & IMPURE, path
+    for name, path in modules(SOURCE).items():
+        if layer_of(name) == layer:
+            found = {target.partition(".")[0] for target in imports(ast.parse(path.read_text("utf-8")), GRAPH)}
+            assert not found & IMPURE, name
+
+
+def test_the_api_is_what_the_docs_list() -> None:
+    """What `dir(Hub)` shows is what docs/python.md names."""
+    text = (SOURCE.parents[1] / "docs" / "python.md").read_text("utf-8")
+    for name in dir(trunkline.Hub):
+        if not name.startswith("_"):
+            assert f"{name}" in text, f"{name} is not documented"

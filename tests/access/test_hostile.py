@@ -21,7 +21,7 @@ from tests.access.test_hooks import serving
 from tests.access.test_tls import certify
 from tests.support import WAIT_S, Server
 from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth
-from trunkline.core.door import Door
+from trunkline.core.address_limits import AddressLimits
 from trunkline.core.limits import Limits
 from trunkline.core.rate import Bucket
 
@@ -241,8 +241,8 @@ async def test_what_is_not_there_counts_too(own: Server) -> None:
 
 
 def test_addresses() -> None:
-    door = Door(Limits(), ["127.0.0.1", "10.0.0.0/8", "::1"])
-    for peer, forwarded, client in (
+    limits = AddressLimits(Limits(), ["127.0.0.1", "10.0.0.0/8", "::1"])
+    for peer, forwarded, key in (
         ("127.0.0.1", "", None),
         ("127.0.0.1", "9.9.9.9", "9.9.9.9"),
         ("127.0.0.1", "9.9.9.9:4711", "9.9.9.9"),
@@ -257,9 +257,9 @@ def test_addresses() -> None:
         ("127.0.0.1", "unknown", "unknown"),
         ("127.0.0.1", " , ,", None),
     ):
-        assert door.client(peer, forwarded) == client, (peer, forwarded)
-    assert len(door.client("127.0.0.1", "x" * 9000) or "") == 64
-    assert Door(Limits(), ["*"]).client("8.8.8.8") is None
+        assert limits.key(peer, forwarded) == key, (peer, forwarded)
+    assert len(limits.key("127.0.0.1", "x" * 9000) or "") == 64
+    assert AddressLimits(Limits(), ["*"]).key("8.8.8.8") is None
 
 
 async def test_one_address_does_not_fill_the_server(own: Server, http: aiohttp.ClientSession) -> None:
@@ -372,7 +372,7 @@ async def test_a_grant_that_ends_while_a_hook_thinks(http: aiohttp.ClientSession
             assert (await posting).status == 401
             assert (await hub.page("a", since="start")).head == 0
             async with asyncio.timeout(WAIT_S):
-                while len(hub.access.guests):
+                while len(hub._access.registry):
                     await asyncio.sleep(0.01)
 
 
@@ -380,7 +380,7 @@ async def test_a_lesser_token_while_rooms_are_being_opened(tmp_path: Path, http:
     """A stream of rooms that the log is still asked about gets none that the newer token does not permit."""
     hub = Hub(f"sqlite:///{tmp_path}/log.db", auth=AUTH)
     await hub.start()
-    opening, read = asyncio.Event(), hub.store.head
+    opening, read = asyncio.Event(), hub._engine.store.head
     for n in range(3):
         await hub.publish(f"r{n}", "secret")
 
@@ -389,7 +389,7 @@ async def test_a_lesser_token_while_rooms_are_being_opened(tmp_path: Path, http:
         await asyncio.sleep(0.4)
         return await read(room)
 
-    hub.store.head = slowly  # type: ignore[method-assign]
+    hub._engine.store.head = slowly  # type: ignore[method-assign]
     full, lesser = token("ana"), token("ana", rooms={"read": ["other"]})
     async with serving(hub) as urls:
         for number, url in enumerate(urls):
@@ -408,8 +408,8 @@ async def test_a_lesser_token_while_rooms_are_being_opened(tmp_path: Path, http:
             )
             await opening.wait()
             response = await stream
-            [guest] = [guest for guest in hub.access.guests if guest.grant.user == "ana"]
-            async with http.post(f"{url}/sessions/{guest.session}/auth", headers=bearer(lesser)) as renewed:
+            [connection] = [connection for connection in hub._access.registry if connection.grant.user == "ana"]
+            async with http.post(f"{url}/sessions/{connection.session}/auth", headers=bearer(lesser)) as renewed:
                 assert renewed.status == 200
             async with asyncio.timeout(WAIT_S):
                 text = await response.text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from tests.access.support import SECRET, token
 from trunkline import ConfigError, Grant, Issuer, JwtAuth, Permissions, RequestError
-from trunkline import auth as auth_module
-from trunkline.auth import Tickets
+from trunkline.access import jwks as jwks_module
+from trunkline.core import tickets as tickets_module
+from trunkline.core.tickets import Tickets
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -162,7 +164,7 @@ def signed(name: str, algorithm: str, **claims: Any) -> str:
 async def test_published_keys(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetched once for all who wait, and asked for again when a new name comes, but not for every invented one."""
     clock = [1000.0]
-    monkeypatch.setattr(auth_module, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
+    monkeypatch.setattr(jwks_module, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
     keys.publish("one", "RS256")
     keys.publish("two", "ES256")
     keys.keys.append({"kty": "oct", "k": "AAAA", "kid": "shared"})
@@ -249,7 +251,7 @@ async def test_keys_of_two_issuers_with_one_name(keys: Keys) -> None:
 
 
 def test_tickets() -> None:
-    tickets = Tickets()
+    tickets = Tickets(lambda: secrets.token_urlsafe(32))
     grant = Grant(user="ana")
     ticket = tickets.issue(grant, 0)
     assert tickets.redeem(ticket, 29) is grant
@@ -260,14 +262,14 @@ def test_tickets() -> None:
     with pytest.raises(RequestError):
         tickets.redeem(late, 31)
     other = tickets.issue(Grant(user="ben"), 100)
-    mine = [tickets.issue(grant, 100) for _ in range(auth_module.TICKETS_PER_USER_MAX + 1)]
+    mine = [tickets.issue(grant, 100) for _ in range(tickets_module.TICKETS_PER_USER_MAX + 1)]
     with pytest.raises(RequestError):  # the oldest of one user goes, and nobody else's
         tickets.redeem(mine[0], 100)
     assert tickets.redeem(mine[1], 100) is grant
     assert tickets.redeem(other, 100).user == "ben"
     tickets.issue(grant, 131)
     assert len(tickets) == 1
-    for n in range(auth_module.TICKETS_MAX - 1):
+    for n in range(tickets_module.TICKETS_MAX - 1):
         tickets.issue(Grant(user=f"u{n}"), 131)
     with pytest.raises(RequestError):
         tickets.issue(Grant(user="late"), 131)

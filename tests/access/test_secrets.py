@@ -14,7 +14,7 @@ from tests.support import TRANSPORTS
 from trunkline import Credentials, Grant, Issuer
 from trunkline.config import Config
 from trunkline.core.session import Authenticate, Command
-from trunkline.wire.request import RequestHead
+from trunkline.wire.request_head import RequestHead
 
 
 async def test_nothing_is_written_down(http: aiohttp.ClientSession, tmp_path: Path) -> None:

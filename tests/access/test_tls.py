@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.support import WAIT_S, Server
 from trunkline import ConfigError
-from trunkline.tls import Certificate
+from trunkline.server.tls import Certificate
 
 
 def certify(folder: Path, name: str) -> tuple[Path, Path]:

@@ -2,16 +2,15 @@
 
 import pytest
 
-from trunkline.core.cursor import TRANSITIONS, Cursor, Event, State
-from trunkline.core.room import Room
+from trunkline.core.cursor import TRANSITIONS, Cursor, Event, Room, State
 
 
 class Nobody:
     full = False
 
     def deliver(self, *_: object) -> None: ...
-    def lose(self, *_: object) -> None: ...
-    def turn(self, *_: object) -> None: ...
+    def gap(self, *_: object) -> None: ...
+    def epoch_changed(self, *_: object) -> None: ...
 
 
 def test_every_state_can_be_reached_and_left() -> None:
@@ -27,5 +26,5 @@ def test_every_state_can_be_reached_and_left() -> None:
 def test_what_is_no_row_cannot_happen() -> None:
     cursor = Cursor(Nobody(), Room("r", "e", 1, 0), 0)
     with pytest.raises(KeyError):
-        cursor.apply(Event.DRAINED)
+        cursor.apply(Event.WRITABLE)
     assert cursor.state is State.QUEUED

@@ -2,12 +2,13 @@
 
 import msgspec
 
-from trunkline.core.cursor import Cursor, State
-from trunkline.core.fanout import Batch, Fanout
+from trunkline.core.batch import Batch
+from trunkline.core.cursor import Cursor, Room, State
+from trunkline.core.fanout import Fanout
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
-from trunkline.core.room import Room
+from trunkline.observe import Counters
 
 
 class Reader:
@@ -28,10 +29,10 @@ class Reader:
         self.batches.append(batch)
         self.full = len(self.offsets) >= self.capacity
 
-    def lose(self, cursor: Cursor, gap: Gap) -> None:
+    def gap(self, cursor: Cursor, gap: Gap) -> None:
         self.gaps.append(gap)
 
-    def turn(self, cursor: Cursor) -> None:
+    def epoch_changed(self, cursor: Cursor) -> None:
         self.turns.append(cursor.epoch)
 
 
@@ -54,7 +55,7 @@ def finish(fanout: Fanout) -> int:
 
 def test_live_readers_share_one_batch() -> None:
     """All readers of a room get the same object, so that it is encoded once (R42)."""
-    fanout, room = Fanout(Tuning()), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(), Counters()), Room("r", "e", 1, 0)
     readers = [Reader() for _ in range(10)]
     for reader in readers:
         joined(fanout, room, reader)
@@ -75,7 +76,7 @@ def test_live_readers_share_one_batch() -> None:
 
 def test_large_rooms_take_many_steps() -> None:
     """A step writes to one cohort, so other rooms have their turn in between."""
-    fanout = Fanout(Tuning(cohort_max=4))
+    fanout = Fanout(Tuning(cohort_max=4), Counters())
     large, small = Room("large", "e", 1, 0), Room("small", "e", 1, 0)
     crowd, one = [Reader() for _ in range(20)], Reader()
     for reader in crowd:
@@ -96,7 +97,7 @@ def test_large_rooms_take_many_steps() -> None:
 
 def test_a_full_reader_is_skipped_and_catches_up() -> None:
     """It costs nobody else anything, and misses nothing (R5, R14)."""
-    fanout, room = Fanout(Tuning()), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(), Counters()), Room("r", "e", 1, 0)
     slow, quick = Reader(capacity=2), Reader()
     cursor = joined(fanout, room, slow)
     joined(fanout, room, quick)
@@ -107,7 +108,7 @@ def test_a_full_reader_is_skipped_and_catches_up() -> None:
     assert slow.offsets == [1, 2]
     assert cursor.state is State.STALLED
     slow.full, slow.capacity = False, 1000
-    fanout.drained(cursor)
+    fanout.writable(cursor)
     finish(fanout)
     assert slow.offsets == list(range(1, 11))
     assert cursor.state is State.LIVE
@@ -118,7 +119,7 @@ def test_a_full_reader_is_skipped_and_catches_up() -> None:
 
 def test_a_reader_behind_the_tail_is_read_for() -> None:
     """What the tail no longer has comes from the store, piece by piece, until the tail takes over."""
-    fanout, room = Fanout(Tuning(tail_messages_max=4, piece_messages_max=3)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(tail_messages_max=4, piece_messages_max=3), Counters()), Room("r", "e", 1, 0)
     fanout.appended(room, messages(1, 20))
     reader = Reader()
     cursor = joined(fanout, room, reader, after=5)
@@ -134,25 +135,25 @@ def test_a_reader_behind_the_tail_is_read_for() -> None:
 
 
 def test_a_read_that_failed_is_tried_again() -> None:
-    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(tail_messages_max=4), Counters()), Room("r", "e", 1, 0)
     fanout.appended(room, messages(1, 20))
     cursor = joined(fanout, room, Reader(), after=0)
     finish(fanout)
-    fanout.unread(*fanout.take_reads())
+    fanout.read_failed(*fanout.take_reads())
     finish(fanout)
     assert fanout.take_reads() == [cursor]
 
 
 def test_overtaken_by_retention() -> None:
     """A connected reader whose messages were trimmed gets a gap `slow`, and goes on behind it."""
-    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(tail_messages_max=4), Counters()), Room("r", "e", 1, 0)
     reader = Reader(capacity=1)
     cursor = joined(fanout, room, reader)
     for n in range(1, 31):
         fanout.appended(room, messages(n, n))
         finish(fanout)
     reader.full, reader.capacity = False, 1000
-    fanout.drained(cursor)
+    fanout.writable(cursor)
     finish(fanout)
     fanout.fetched(*fanout.take_reads(), 11, messages(11, 30))
     finish(fanout)
@@ -162,7 +163,7 @@ def test_overtaken_by_retention() -> None:
 
 def test_a_store_that_is_ahead_of_us() -> None:
     """What another worker appended is not given before this worker was told: it would come twice."""
-    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(tail_messages_max=4), Counters()), Room("r", "e", 1, 0)
     fanout.appended(room, messages(1, 20))
     reader = Reader()
     cursor = joined(fanout, room, reader, after=0)
@@ -178,7 +179,7 @@ def test_a_store_that_is_ahead_of_us() -> None:
 
 def test_leaving_at_any_moment() -> None:
     """LIVE, QUEUED, READING or STALLED: nothing more is given, nothing is left behind (R13)."""
-    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(tail_messages_max=4), Counters()), Room("r", "e", 1, 0)
     fanout.appended(room, messages(1, 20))
     live, queued, reading = Reader(), Reader(), Reader()
     cursors = [joined(fanout, room, live), joined(fanout, room, reading, after=0)]
@@ -194,12 +195,12 @@ def test_leaving_at_any_moment() -> None:
     assert live.offsets == queued.offsets == reading.offsets == []
     assert room.readers == 0
     assert room.cohorts == []
-    assert room.idle
+    assert room.is_idle
 
 
 def test_thinned_out_cohorts_are_folded() -> None:
     """After most have left, the rest stands in few cohorts again."""
-    fanout, room = Fanout(Tuning(cohort_max=10)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(cohort_max=10), Counters()), Room("r", "e", 1, 0)
     cursors = [joined(fanout, room, Reader()) for _ in range(100)]
     for cursor in cursors[::2] + cursors[1::4]:
         fanout.detach(cursor)
@@ -215,21 +216,21 @@ def test_the_tail_is_bounded() -> None:
     """By messages and by bytes; what is left is always the newest, without holes."""
     room = Room("r", "e", 1, 0)
     for n in range(1, 500):
-        room.extend(messages(n, n), 50, 1 << 20)
-        assert len(room.tail) <= 50
-        assert [m.offset for m in room.tail] == list(range(room.head - len(room.tail) + 1, room.head + 1))
-    assert room.since(room.head - 10, 100, 1 << 20) == room.tail[-10:]
+        room.extend(messages(n, n), 50, 1 << 20, room.slowest)
+        assert len(room.messages) <= 50
+        assert [m.offset for m in room.messages] == list(range(room.head - len(room.messages) + 1, room.head + 1))
+    assert room.since(room.head - 10, 100, 1 << 20) == room.messages[-10:]
     assert room.since(0, 100, 1 << 20) is None
     for n in range(500, 520):
-        room.extend(messages(n, n), 50, 1000)
-    assert room.tail_bytes <= 1000
-    room.halve_tail()
-    assert room.tail_bytes <= 500
+        room.extend(messages(n, n), 50, 1000, room.slowest)
+    assert room.messages_bytes <= 1000
+    room.halve()
+    assert room.messages_bytes <= 500
 
 
 def test_a_burst_longer_than_the_tail() -> None:
     """LIVE readers get it from memory, not each from the store; then the tail is short again. There is an end to it."""
-    fanout = Fanout(Tuning(tail_messages_max=10, piece_messages_max=4))
+    fanout = Fanout(Tuning(tail_messages_max=10, piece_messages_max=4), Counters())
     room, reader = Room("r", "e", 1, 0), Reader()
     cursor = joined(fanout, room, reader)
     fanout.appended(room, messages(1, 60))
@@ -237,9 +238,9 @@ def test_a_burst_longer_than_the_tail() -> None:
     assert reader.offsets == list(range(1, 61))
     assert fanout.take_reads() == []
     fanout.appended(room, messages(61, 61))
-    assert len(room.tail) <= 10
+    assert len(room.messages) <= 10
     fanout.appended(room, messages(62, 200))
-    assert len(room.tail) <= 10
+    assert len(room.messages) <= 10
     finish(fanout)
     assert fanout.take_reads() == [cursor]
 
@@ -247,18 +248,20 @@ def test_a_burst_longer_than_the_tail() -> None:
 def test_a_hole_starts_a_new_tail() -> None:
     """If this worker missed something, the tail begins anew: readers get the hole from the store."""
     room = Room("r", "e", 1, 0)
-    room.extend(messages(1, 5), 50, 1 << 20)
-    room.extend(messages(8, 9), 50, 1 << 20)
-    assert [m.offset for m in room.tail] == [8, 9]
+    room.extend(messages(1, 5), 50, 1 << 20, room.slowest)
+    room.extend(messages(8, 9), 50, 1 << 20, room.slowest)
+    assert [m.offset for m in room.messages] == [8, 9]
     assert room.since(5, 10, 1 << 20) is None
-    room.extend([*messages(10, 11), *messages(13, 13), *messages(15, 16)], 50, 1 << 20)  # ours, among those of others
-    assert [m.offset for m in room.tail] == [15, 16]
+    room.extend(
+        [*messages(10, 11), *messages(13, 13), *messages(15, 16)], 50, 1 << 20, room.slowest
+    )  # ours, among those of others
+    assert [m.offset for m in room.messages] == [15, 16]
     assert room.head == 16
 
 
 def test_an_empty_answer_is_of_the_moment_it_was_read() -> None:
     """All was trimmed when the store was asked, and more has come since: that is not trimmed as well."""
-    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 11)
+    fanout, room = Fanout(Tuning(tail_messages_max=4), Counters()), Room("r", "e", 1, 11)
     reader = Reader()
     cursor = joined(fanout, room, reader, after=4)
     finish(fanout)

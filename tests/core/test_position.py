@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.core.position import Former, Gap, Position, Start, parse_positions, parse_start, resolve, trimmed
+from trunkline.core.joins import parse_positions
+from trunkline.core.position import Former, Gap, Position, Start, parse_start, resolve, trimmed
 from trunkline.errors import RequestError
 
 NOW = Start("now")

@@ -160,7 +160,7 @@ def test_polls_of_many_nodes(steps: list[tuple[str, int, int]]) -> None:
     on_the_way: dict[tuple[int, int], list[tuple[str, str, int]]] = {}
 
     def tell(sender: int, to: int) -> None:
-        told = nodes[sender].take_own().clients
+        told = nodes[sender].take_local().clients
         for other in {0, 1, 2} - {sender}:
             on_the_way.setdefault((sender, other), []).extend(told)
         for member, client, at in on_the_way.pop((sender, to), []):

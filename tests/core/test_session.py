@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from trunkline.core import session as of
-from trunkline.core.attendance import Attendance
 from trunkline.core.grant import ANYBODY
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
+from trunkline.core.presence_options import PresenceOptions
 from trunkline.core.session import Command, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
 
 decode = msgspec.json.Decoder(Command).decode
@@ -51,17 +51,17 @@ def test_messages() -> None:
 def test_what_is_true_only_now() -> None:
     """Presence, signals and read cursors; the room may be left out here, too."""
     made = session("a")
-    seen, watched = Attendance(watch=True, data=b'{"n":1}'), Attendance(watch=True)
+    seen, watched = PresenceOptions(watch=True, data=b'{"n":1}'), PresenceOptions(watch=True)
     assert ask(made, '{"type":"join","room":"b","presence":{"n":1}}') == Join("b", NOW, seen)
     assert ask(made, '{"type":"join","room":"b","presence":"watch"}') == Rejoin("b", watched)
     assert ask(made, '{"type":"join","room":"b","presence":true,"last":1}') == Join(
-        "b", Start("last", 1), Attendance(watch=True, data=b"{}")
+        "b", Start("last", 1), PresenceOptions(watch=True, data=b"{}")
     )
     assert ask(made, '{"type":"unread"}') == of.CountUnread(("a", "b"))
     assert ask(made, '{"type":"unread","rooms":["c","c"]}') == of.CountUnread(("c",))
     assert ask(made, '{"type":"leave","room":"b"}') == Leave("b")
-    assert ask(made, '{"type":"signal","name":"typing"}') == of.Signalling("a", "typing", b"null")
-    assert ask(made, '{"type":"signal","room":"z","name":"p","data":[1,2]}') == of.Signalling("z", "p", b"[1,2]")
+    assert ask(made, '{"type":"signal","name":"typing"}') == of.SendSignal("a", "typing", b"null")
+    assert ask(made, '{"type":"signal","room":"z","name":"p","data":[1,2]}') == of.SendSignal("z", "p", b"[1,2]")
     assert ask(made, '{"type":"seen","offset":3}') == of.MarkSeen("a", 3)
 
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from trunkline.core.cursor import Room
 from trunkline.core.fanout import Fanout
-from trunkline.core.room import Room
 
 from . import world
 
@@ -23,8 +23,8 @@ def test_thousands_of_schedules() -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the seed must be told
             pytest.fail(f"seed {seed}: {type(error).__name__}: {error}")
         seen += sum(reader.seen for reader in ended.readers)
-        gaps += ended.fanout.gaps
-        stalls += ended.fanout.stalls
+        gaps += ended.counters.gaps
+        stalls += ended.counters.stalls
     # The schedules must reach what they are for.
     assert seen > 20 * SCHEDULES
     assert gaps
@@ -51,7 +51,7 @@ def test_the_world_finds_what_is_broken(broken: str, monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(Fanout, "_skip_trimmed", skip)
     elif broken == "forgets a drained reader":
-        monkeypatch.setattr(Fanout, "drained", lambda self, cursor: None)
+        monkeypatch.setattr(Fanout, "writable", lambda self, cursor: None)
     elif broken == "repeats a piece":
 
         def repeat(self: Fanout, cursor: world.Cursor, messages: list[world.Message]) -> None:

@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from trunkline.core.cursor import Cursor
-from trunkline.core.fanout import Batch, Fanout
+from trunkline.core.batch import Batch
+from trunkline.core.cursor import Cursor, Room
+from trunkline.core.fanout import Fanout
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Former, Gap, Lineage, Start, overtaken, parse_since, resolve
-from trunkline.core.room import Room
+from trunkline.observe import Counters
 
 TUNING = Tuning(tail_messages_max=8, piece_messages_max=3, cohort_max=2)
 CAPACITY = 6  # messages that a link holds before its socket is full
@@ -78,10 +79,10 @@ class Reader:
         self.link += [(batch.epoch, message) for message in batch.messages]
         self.full = len(self.link) >= CAPACITY
 
-    def lose(self, cursor: Cursor, gap: Gap) -> None:
+    def gap(self, cursor: Cursor, gap: Gap) -> None:
         self.link.append(gap)
 
-    def turn(self, cursor: Cursor) -> None:
+    def epoch_changed(self, cursor: Cursor) -> None:
         """The next message says it."""
 
     # The client.
@@ -131,7 +132,8 @@ class World:
         self.waiting.clear()
         for reader in self.readers:
             self.cut(reader)
-        self.fanout = Fanout(TUNING)
+        self.counters = Counters()
+        self.fanout = Fanout(TUNING, self.counters)
         self.room = Room("r", self.log.epoch, self.log.first, self.log.head, self.log.lineage)
         self.reading: list[tuple[str, Cursor, int, list[Message]]] = []
 
@@ -147,7 +149,7 @@ class World:
         offset, gap = resolve(reader.start(), "r", room.epoch, room.first, room.head, room.lineage)
         reader.cursor = Cursor(reader, room, offset)
         if gap is not None:
-            reader.lose(reader.cursor, gap)
+            reader.gap(reader.cursor, gap)
         self.fanout.attach(reader.cursor)
 
     def poll(self, reader: Reader) -> None:
@@ -214,7 +216,7 @@ class World:
             (*lineage, Former(before.epoch, known)),
         )
         self.logs[self.log.epoch] = self.log
-        self.fanout.turned(self.room, self.log.epoch, self.log.first, self.log.head, self.log.lineage)
+        self.fanout.epoch_changed(self.room, self.log.epoch, self.log.first, self.log.head, self.log.lineage)
 
     def answer_read(self) -> None:
         # What was there when it was asked for: trimming and appending go on until the answer is here.
@@ -223,7 +225,7 @@ class World:
         if self.reading and self.rng.random() < 0.6:
             epoch, cursor, first, messages = self.reading.pop(self.rng.randrange(len(self.reading)))
             if self.rng.random() < 0.2 or epoch != self.room.epoch:
-                self.fanout.unread(cursor)
+                self.fanout.read_failed(cursor)
             else:
                 self.fanout.fetched(cursor, first, messages)
 
@@ -234,7 +236,7 @@ class World:
         if reader.full and not reader.link:
             reader.full = False
             if reader.cursor is not None:
-                self.fanout.drained(reader.cursor)
+                self.fanout.writable(reader.cursor)
 
     def turn(self) -> None:
         reader = self.rng.choice(self.readers)

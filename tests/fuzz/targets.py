@@ -12,10 +12,11 @@ import msgspec
 
 from trunkline import Issuer, JwtAuth
 from trunkline.core.grant import ANYBODY, PATTERN, matches
+from trunkline.core.joins import parse_positions
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_room
-from trunkline.core.position import NOW, parse_positions, parse_start
+from trunkline.core.position import NOW, parse_start
 from trunkline.core.session import Session
 from trunkline.errors import RequestError
 from trunkline.wire import envelope
@@ -23,7 +24,7 @@ from trunkline.wire import websocket as ws
 from trunkline.wire.credentials import cookies, credentials
 from trunkline.wire.deflate import Corrupt, Inflater, TooLarge, agree
 from trunkline.wire.origin import Origins, cors_headers
-from trunkline.wire.request import parse_head
+from trunkline.wire.request_head import parse_head
 
 SIZE_MAX = 2000
 LIMITS = Limits(message_bytes_max=1000)

@@ -22,7 +22,6 @@ from tests.access.support import ADMIN, SECRET, bearer, token
 from tests.support import ROOT, Server
 from trunkline import Hub
 from trunkline.errors import REQUEST_ERRORS
-from trunkline.transports.http_api import build_app
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 PAGE = ROOT / "src/trunkline/web/openapi.yaml"
@@ -63,7 +62,7 @@ def test_it_is_served_and_complete(server: Server) -> None:
     pages = {"/", "/lab", "/live", "/static"}
     routes = {
         (route.path, method)
-        for route in build_app(Hub("memory:")).routes
+        for route in Hub("memory:").app.routes
         for method in getattr(route, "methods", None) or ()
         if method != "HEAD" and route.path not in pages  # type: ignore[attr-defined]
     }

@@ -10,7 +10,7 @@ from tests.redis_servers import Cluster, RedisServer, needs_redis
 from tests.support import WAIT_S
 from trunkline.core.limits import Retention
 from trunkline.stores import MemoryStore, SqliteStore, Store
-from trunkline.stores.redis import RedisStore
+from trunkline.stores.redis.store import RedisStore
 from trunkline.testing.store_contract import StoreContract
 
 
@@ -51,7 +51,7 @@ class TestRedis(StoreContract):
         assert isinstance(store, RedisStore)
 
         async with asyncio.timeout(WAIT_S):
-            while await store._ask([["EXISTS", *store._keys("r", "room")]]) != [0]:
+            while await store._client.ask([["EXISTS", *store._keys("r", "room")]]) != [0]:
                 await asyncio.sleep(0.05)
 
     @pytest.fixture(autouse=True)

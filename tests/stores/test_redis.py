@@ -13,14 +13,15 @@ import pytest
 from tests.redis_servers import Cluster, RedisServer, SentinelServer, needs_redis
 from tests.support import WAIT_S
 from trunkline import Hub
-from trunkline import hub as hub_module
-from trunkline.core import peers
+from trunkline.core import membership as peers
 from trunkline.core.grant import Grant
 from trunkline.core.limits import Retention
 from trunkline.core.position import Former, Gap
+from trunkline.engine import availability as availability_module
 from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
-from trunkline.stores import redis as module
-from trunkline.stores.redis import RedisStore, parse_address
+from trunkline.stores.redis import RedisStore
+from trunkline.stores.redis import store as module
+from trunkline.stores.redis.address import parse_address
 from trunkline.testing.store_contract import draft
 
 pytestmark = needs_redis
@@ -34,8 +35,8 @@ async def until(fact: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def hears(hub: Hub) -> bool:
-    assert isinstance(hub.store, RedisStore)
-    return await hears_store(hub.store)
+    assert isinstance(hub._engine.store, RedisStore)
+    return await hears_store(hub._engine.store)
 
 
 async def publish(hub: Hub, n: int, room: str = "a") -> None:
@@ -267,7 +268,7 @@ async def test_only_those_who_follow_are_told(redis_server: RedisServer) -> None
     url = f"{redis_server.url}?prefix={prefix}"
     async with Hub(url) as one, Hub(url) as other:
         reading = Following(other)
-        await until(lambda: asyncio.sleep(0, "a" in other._rooms))
+        await until(lambda: asyncio.sleep(0, other._engine.rooms.get("a") is not None))
         channels = {name.decode() for name in redis_server.client.pubsub_channels(f"{prefix}:r:*")}
         assert channels == {f"{prefix}:r:a", f"{prefix}:r:$revocations"}
         for n in range(20):
@@ -295,14 +296,14 @@ class Client:
 
 async def test_who_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis is away for all: not ready, and clients stay. One node is deaf (R29): its clients move to another one."""
-    monkeypatch.setattr(hub_module, "STALLED_S", 2.5)
+    monkeypatch.setattr(availability_module, "STALLED_S", 2.5)
     with RedisServer(tmp_path) as server:
         async with Hub(server.url) as hub:
             client = Client()
-            bucket = hub.heartbeat.add(client)
+            bucket = hub._engine.connections.add(client)
 
             async def unready() -> bool:
-                return hub.unready is not None
+                return hub._engine.unready is not None
 
             server.kill()
             await until(unready)
@@ -310,9 +311,9 @@ async def test_who_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert client.sent_away == 0
             await asyncio.to_thread(server.start)
             await until(partial(hears, hub))
-            monkeypatch.setattr(hub.store.bus, "_hear", lambda message: None)
+            monkeypatch.setattr(hub._engine.store.bus, "_hear", lambda message: None)
             await until(lambda: asyncio.sleep(0, client.sent_away))
-            hub.heartbeat.remove(client, bucket)
+            hub._engine.connections.remove(client, bucket)
 
 
 async def test_wait_replicas(tmp_path: Path) -> None:
@@ -442,11 +443,11 @@ async def test_databases_know_nothing_of_each_other(redis_server: RedisServer) -
         Hub(f"{redis_server.url}/1?prefix={prefix}") as other,
         Hub(f"{redis_server.url}/1?prefix={prefix}") as third,
     ):
-        other.live.arrive("a", "ana", "", b"{}")
+        other._engine.presence.enter("a", "ana", "", b"{}")
         await until(lambda: asyncio.sleep(0, third.members("a")))
         assert one.members("a") == []
-        assert one.nodes is not None
-        assert len(one.nodes) == 0
+        assert one._engine.cluster is not None
+        assert len(one._engine.cluster) == 0
 
 
 async def test_presence_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,20 +455,20 @@ async def test_presence_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(peers, "LEASE_S", 4.0)
     with RedisServer(tmp_path) as server:
         async with Hub(server.url, presence_grace_s=0.1) as one, Hub(server.url) as other:
-            other.live.arrive("a", "ana", "", b"{}")
+            other._engine.presence.enter("a", "ana", "", b"{}")
             await until(lambda: asyncio.sleep(0, one.members("a")))
             server.kill()
-            assert one.nodes is not None
+            assert one._engine.cluster is not None
             ended = asyncio.get_running_loop().time() + 7
             while asyncio.get_running_loop().time() < ended:  # nothing is to happen, for so long
                 assert [member.member for member in one.members("a")] == ["ana"]
                 await asyncio.sleep(0.1)
-            assert other.nodes is not None
-            assert (await one.disconnect("ana")).missing_nodes == [other.nodes.name]
+            assert other._engine.cluster is not None
+            assert (await one.disconnect("ana")).missing_nodes == [other._engine.name]
             await asyncio.to_thread(server.start)
             await until(partial(hears, one))
             assert [member.member for member in one.members("a")] == ["ana"]
-            other.live.depart("a", "ana", "", at_once=True)
+            other._engine.presence.leave("a", "ana", "", at_once=True)
             await until(lambda: asyncio.sleep(0, not one.members("a")))
 
 
@@ -492,6 +493,6 @@ async def test_a_full_memory_can_be_read_and_emptied(tmp_path: Path) -> None:
 
 async def hears_store(store: RedisStore) -> bool:
     try:
-        return await store.certain()
+        return await store.is_current()
     except StoreUnavailable:
         return False

@@ -11,12 +11,12 @@ import pytest
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core.limits import Retention
-from trunkline.core.mark import Mark
 from trunkline.core.message import Draft
 from trunkline.core.position import Position
+from trunkline.core.read_mark import ReadMark
 from trunkline.errors import ConfigError
 from trunkline.stores import SqliteStore, open_store
-from trunkline.stores import sqlite as module
+from trunkline.stores.sqlite import writer as module
 
 
 def draft(room: str, n: int, message_id: str | None = None) -> Draft:
@@ -66,11 +66,11 @@ async def test_the_others_are_told(stores: list[SqliteStore]) -> None:
     told: list[dict[str, int]] = []
     arrived = asyncio.Event()
 
-    def moved(heads: Mapping[str, int] | None) -> None:
+    def on_append(heads: Mapping[str, int] | None) -> None:
         told.append(dict(heads or {}))
         arrived.set()
 
-    stores[1].moved = moved
+    stores[1].on_append = on_append
     await stores[0].append([draft("a", 1), draft("b", 2), draft("a", 3)])
     async with asyncio.timeout(WAIT_S):
         await arrived.wait()
@@ -84,7 +84,7 @@ async def test_the_others_are_told(stores: list[SqliteStore]) -> None:
 
 async def test_whoever_does_not_listen_is_no_trouble(stores: list[SqliteStore]) -> None:
     """A process that died left its socket behind; one that reads nothing is full."""
-    wake = stores[1]._wake
+    wake = stores[1]._bus
     assert wake is not None
     assert wake._socket is not None
     asyncio.get_running_loop().remove_reader(wake._socket)
@@ -98,8 +98,8 @@ async def test_whoever_does_not_listen_is_no_trouble(stores: list[SqliteStore]) 
 
 
 async def test_marks(stores: list[SqliteStore]) -> None:
-    await stores[0].mark([Mark("a", "ana", 5, 1)])
-    await stores[1].mark([Mark("a", "ana", 3, 2)])
+    await stores[0].mark([ReadMark("a", "ana", 5, 1)])
+    await stores[1].mark([ReadMark("a", "ana", 3, 2)])
     assert await stores[2].marks_of("ana", ["a"]) == {"a": 5}
 
 
@@ -137,6 +137,6 @@ async def test_hubs_read_what_others_publish(tmp_path: Path, monkeypatch: pytest
         for hub in hubs:
             assert (await hub.page("a", since=89)).messages[0].offset == 90  # at once, whoever was told what
         for hub in hubs:
-            monkeypatch.setattr(hub.store, "_wake", None)
+            monkeypatch.setattr(hub._engine.store, "_bus", None)
         await hubs[0].publish("a", "the last")
         assert await asyncio.gather(*reading) == [list(range(1, 92))] * 6

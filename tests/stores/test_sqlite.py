@@ -13,7 +13,8 @@ import pytest
 from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores import SqliteStore, sqlite
+from trunkline.stores import SqliteStore
+from trunkline.stores.sqlite import writer as sqlite
 from trunkline.testing.store_contract import AMPLE, draft
 
 
@@ -97,7 +98,7 @@ async def test_file_reaches_a_flat_size(tmp_path: Path) -> None:
     sizes = []
     for n in range(40):
         await store.append([draft("r", "x" * 500, id=f"{n}-{i}") for i in range(200)])
-        store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store._file.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         sizes.append((tmp_path / "log.db").stat().st_size)
     await store.close()
     assert sizes[-1] <= max(sizes[:10]) * 1.2
@@ -107,10 +108,10 @@ async def test_a_failed_commit_stores_nothing_and_the_next_one_works(tmp_path: P
     """When the disk is full, publishers are told, nothing is half stored, and offsets have no hole afterwards."""
     store = await opened(tmp_path / "log.db")
     await store.append([draft("r", "before")])
-    store._writer.execute("PRAGMA max_page_count = 12")
+    store._file.writer.execute("PRAGMA max_page_count = 12")
     with pytest.raises(StoreUnavailable, match="full"):
         await store.append([Draft("r", f"big-{n}", None, 1, b'"' + b"x" * 60_000 + b'"') for n in range(5)])
-    store._writer.execute("PRAGMA max_page_count = 1000000")
+    store._file.writer.execute("PRAGMA max_page_count = 1000000")
     [receipt] = await store.append([draft("r", "after", id="big-0")])
     assert (receipt.offset, receipt.duplicate) == (2, False)
     assert [m.offset for m in (await store.read("r", 0, 10, AMPLE)).messages] == [1, 2]

@@ -16,9 +16,11 @@ import pytest
 from trunkline.core.limits import Retention
 from trunkline.core.position import Gap, Start, resolve
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores import SqliteStore, sqlite_file, sqlite_place
-from trunkline.stores.base import Unwritable
-from trunkline.stores.sqlite_place import Beside, Place, Recorded, went_back
+from trunkline.stores import SqliteStore
+from trunkline.stores.base import WritesUnavailable
+from trunkline.stores.sqlite import file as sqlite_file
+from trunkline.stores.sqlite import place as sqlite_place
+from trunkline.stores.sqlite.place import Beside, Place, Recorded, went_back
 from trunkline.testing.store_contract import AMPLE, draft
 
 
@@ -392,13 +394,13 @@ async def test_nothing_is_acknowledged_into_a_file_that_is_gone(tmp_path: Path, 
         (tmp_path / "other.db").rename(path)
     else:
         (tmp_path / what).unlink()
-    with pytest.raises(Unwritable, match="deleted or replaced"):
+    with pytest.raises(WritesUnavailable, match="deleted or replaced"):
         await publish(store, 1)
     assert [m.data for m in (await store.read("r", 0, 10, AMPLE)).messages] == ["0"]  # who reads does not see it either
-    with pytest.raises(Unwritable, match="put it back, or restart"):
-        await store.certain()
-    with pytest.raises(Unwritable):
-        await store.write_something()
+    with pytest.raises(WritesUnavailable, match="put it back, or restart"):
+        await store.is_current()
+    with pytest.raises(WritesUnavailable):
+        await store.check_writable()
     await store.close()
 
 
@@ -408,12 +410,12 @@ async def test_a_file_that_was_moved_and_comes_back(tmp_path: Path) -> None:
     store = await opened(path)
     await publish(store, 1)
     path.rename(tmp_path / "elsewhere.db")
-    with pytest.raises(Unwritable):
-        await store.certain()
-    with pytest.raises(Unwritable):
+    with pytest.raises(WritesUnavailable):
+        await store.is_current()
+    with pytest.raises(WritesUnavailable):
         await publish(store, 1)
     (tmp_path / "elsewhere.db").rename(path)
-    await store.certain()
+    await store.is_current()
     await publish(store, 1)
     assert (await store.head("r")).head == 2
     await store.close()
@@ -425,10 +427,10 @@ async def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     fields = list(disk)
     fields[8] |= os.ST_RDONLY
     monkeypatch.setattr(sqlite_file.os, "fstatvfs", lambda _: os.statvfs_result(fields))
-    with pytest.raises(Unwritable, match="read-only"):
-        await store.certain()
+    with pytest.raises(WritesUnavailable, match="read-only"):
+        await store.is_current()
     monkeypatch.undo()
-    await store.certain()
+    await store.is_current()
     await store.close()
 
 
@@ -513,8 +515,8 @@ async def test_a_stopped_sibling_that_has_the_turn_is_ended(tmp_path: Path, monk
         while store._file._waits_since is None:
             await asyncio.sleep(0.01)
         store._file._waits_since -= 1.0
-        with pytest.raises(Unwritable, match=f"process {holder.pid} has had the turn"):
-            await store.certain()
+        with pytest.raises(WritesUnavailable, match=f"process {holder.pid} has had the turn"):
+            await store.is_current()
         if not siblings:
             assert not writing.done()
             holder.kill()

@@ -13,13 +13,14 @@ import pytest
 from tests.support import Server, publish
 from tests.transports.test_edge import UPGRADE, Raw
 from trunkline import Hub, Retention, Tuning
-from trunkline.core.cursor import Cursor
-from trunkline.core.fanout import Batch, Fanout
+from trunkline.core.batch import Batch
+from trunkline.core.cursor import Cursor, Room
+from trunkline.core.fanout import Fanout
 from trunkline.core.message import Message
 from trunkline.core.position import Gap, Start
-from trunkline.core.room import Room
+from trunkline.observe import Counters
 from trunkline.wire import websocket as ws
-from trunkline.wire.request import parse_head
+from trunkline.wire.request_head import parse_head
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ async def test_rooms_are_not_forgotten_under_a_stream() -> None:
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             self.rooms.add(cursor.room.name)
 
-        def lose(self, cursor: Cursor, gap: Gap) -> None: ...
+        def gap(self, cursor: Cursor, gap: Gap) -> None: ...
 
     async with Hub("memory:", tuning=Tuning(idle_rooms_max=3)) as hub:
         names = [f"mine-{n}" for n in range(20)]
@@ -139,13 +140,13 @@ async def test_rooms_are_not_forgotten_under_a_stream() -> None:
 
         async def others() -> None:
             for n in range(300):
-                await hub.page_at(f"other-{n}", Start("now"))
+                await hub._engine.pages.read(f"other-{n}", Start("now"))
 
         crowd = asyncio.ensure_future(others())
-        async with hub.opened(names) as rooms:
+        async with hub._engine.follower.opened(names) as rooms:
             for room in rooms:
-                cursor, _ = hub.join(reader, room, Start("now"))
-                hub.attach(cursor)
+                cursor, _ = hub._engine.delivery.join(reader, room, Start("now"))
+                hub._engine.delivery.attach(cursor)
         await crowd
         for name in names:
             await hub.publish(name, 1)
@@ -163,13 +164,13 @@ def test_trimmed_while_the_store_was_being_read() -> None:
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             seen.extend(m.offset for m in batch.messages)
 
-        def lose(self, cursor: Cursor, gap: Gap) -> None:
+        def gap(self, cursor: Cursor, gap: Gap) -> None:
             seen.append((gap.first, gap.last))
 
     def messages(first: int, last: int) -> list[Message]:
         return [Message("r", n, str(n), None, 0, msgspec.Raw(b"0")) for n in range(first, last + 1)]
 
-    fanout, room = Fanout(Tuning(tail_messages_max=4)), Room("r", "e", 1, 0)
+    fanout, room = Fanout(Tuning(tail_messages_max=4), Counters()), Room("r", "e", 1, 0)
     fanout.appended(room, messages(1, 20))
     fanout.attach(Cursor(Reader(), room, 0))
     while fanout.step():
@@ -189,10 +190,10 @@ def test_trimmed_while_the_store_was_being_read() -> None:
 async def test_the_earliest_is_never_a_gap(tmp_path: Path) -> None:
     """`start` and `last` mean what there is, also right after a burst that trimmed what there was."""
     async with Hub(f"sqlite:///{tmp_path}/log.db", retention=Retention(messages_max=100)) as hub:
-        await hub.page_at("r", Start("now"))
+        await hub._engine.pages.read("r", Start("now"))
         await asyncio.gather(*[hub.publish("r", n) for n in range(3000)])
         for start in (Start("start"), Start("last", 5000)):
-            page = await hub.page_at("r", start, limit=1000)
+            page = await hub._engine.pages.read("r", start, limit=1000)
             assert page.gap is None
             assert page.messages[-1].offset == 3000
 
@@ -207,16 +208,16 @@ async def test_a_reader_that_raises_is_cut_alone() -> None:
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             raise RuntimeError("a bug")
 
-        def lose(self, cursor: Cursor, gap: Gap) -> None: ...
+        def gap(self, cursor: Cursor, gap: Gap) -> None: ...
 
     async with Hub("memory:") as hub:
-        room = await hub.open("r")
-        cursor, _ = hub.join(Broken(), room, Start("now"))
-        hub.attach(cursor)
+        room = await hub._engine.follower.open("r")
+        cursor, _ = hub._engine.delivery.join(Broken(), room, Start("now"))
+        hub._engine.delivery.attach(cursor)
         for n in range(3):
             await hub.publish("r", n)
         assert room.readers == 0
-        assert (await hub.page_at("r", Start("start"))).head == 3
+        assert (await hub._engine.pages.read("r", Start("start"))).head == 3
 
 
 async def test_after_close_there_is_no_after(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ async def test_after_close_there_is_no_after(tmp_path: Path) -> None:
     reading = hub.read("r", since="start")
     await anext(reading)
     await hub.close()
-    for late in (anext(reading), hub.publish("r", 2), hub.page_at("r", Start("now"))):
+    for late in (anext(reading), hub.publish("r", 2), hub._engine.pages.read("r", Start("now"))):
         with pytest.raises(Exception, match="closed"):
             await late
     async with Hub(f"sqlite:///{tmp_path}/log.db") as other:

@@ -5,11 +5,12 @@ import json
 import msgspec
 import pytest
 
-from trunkline.core.fanout import Batch
+from trunkline.core.batch import Batch
 from trunkline.core.message import Message, Receipt
 from trunkline.core.position import Gap
 from trunkline.errors import RequestError, StoreUnavailable
 from trunkline.wire import envelope, poll, sse
+from trunkline.wire.batches import sse_chunk, sse_events
 from trunkline.wire.poll import Page
 
 MESSAGE = Message("r", 7, "k", "ana", 5, msgspec.Raw(b'{"text":"hi"}'))
@@ -64,11 +65,11 @@ def test_event_streams() -> None:
     """One event: id, one data line, an empty line; the whole of a batch in one chunk."""
     batch = Batch("e", [MESSAGE])
     body = envelope.message_body(MESSAGE)
-    assert sse.events(batch) == b"id: e.7\ndata: " + body + b"\n\n"
-    chunk = sse.chunked_events(batch)
+    assert sse_events(batch) == b"id: e.7\ndata: " + body + b"\n\n"
+    chunk = sse_chunk(batch)
     size, _, rest = chunk.partition(b"\r\n")
     assert int(size, 16) == len(rest) - 2
-    assert rest == sse.events(batch) + b"\r\n"
+    assert rest == sse_events(batch) + b"\r\n"
     assert sse.gap_event(GAP, b"e.6").startswith(b"event: gap\nid: e.6\ndata: {")
 
 

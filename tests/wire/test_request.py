@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.errors import RequestError
-from trunkline.wire.request import parse_head, wants_events
+from trunkline.wire.query import refuse_repeats
+from trunkline.wire.request_head import parse_head, wants_events
 
 
 def test_a_plain_head() -> None:
@@ -112,10 +113,10 @@ def test_a_parameter_that_is_given_twice_is_nobodys_guess() -> None:
     assert head is not None
     assert (head.one("last"), head.one("empty")) == ("2", "")
     with pytest.raises(RequestError, match="since stands in the address more than once"):
-        head.refuse_repeats()
+        refuse_repeats(head)
     rooms = parse_head(b"GET /x?since=1&last=2&room=a&room=b HTTP/1.1\r\nHost: h")
     assert rooms is not None
-    rooms.refuse_repeats()
+    refuse_repeats(rooms)
 
 
 def test_http_1_0() -> None:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.core.fanout import Batch
+from trunkline.core.batch import Batch
 from trunkline.errors import CloseCode
 from trunkline.wire import websocket as ws
-from trunkline.wire.request import parse_head
+from trunkline.wire.batches import text_frames
+from trunkline.wire.request_head import parse_head
 
 MASK = bytes.fromhex("37fa213d")
 SIZE_MAX = 70_000
@@ -255,4 +256,4 @@ def test_bad_handshakes(changes: dict[str, str], status: int) -> None:
 
 
 def test_a_batch_is_frames() -> None:
-    assert ws.text_frames(Batch("e", [])) == b""
+    assert text_frames(Batch("e", [])) == b""

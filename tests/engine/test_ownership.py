@@ -16,12 +16,11 @@ from fastapi import FastAPI
 
 from tests.support import WAIT_S
 from trunkline import Hub, StoreUnavailable, WrongLoop
-from trunkline.background import BackgroundLoop
+from trunkline.engine.background import BackgroundLoop
 
 CALLS: dict[str, Callable[[Hub], Awaitable[Any]]] = {
     "start": lambda hub: hub.start(),
     "publish": lambda hub: hub.publish("r", 1),
-    "append": lambda hub: hub.append("r", None, None, b"1"),
     "page": lambda hub: hub.page("r"),
     "read": lambda hub: anext(aiter(hub.read("r", since="start"))),
     "signal": lambda hub: hub.signal("r", "typing"),
@@ -89,7 +88,7 @@ async def test_publish_sync_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) ->
             await asyncio.Event().wait()
             raise StoreUnavailable("never")
 
-        monkeypatch.setattr(hub.store, "append", never)
+        monkeypatch.setattr(hub._engine.store, "append", never)
         with pytest.raises(TimeoutError):
             await asyncio.to_thread(hub.publish_sync, "r", 1, timeout_s=0.05)
 
@@ -151,7 +150,7 @@ def test_two_loops_that_start_a_hub_at_the_same_moment(tmp_path: Path, delay_s: 
             except WrongLoop as error:
                 assert "publish_sync has started this hub" in str(error)
             await asyncio.to_thread(thread.join)
-            if hub.started and hub._owner is asyncio.get_running_loop():
+            if hub._engine.is_running and hub._ownership._loop is asyncio.get_running_loop():
                 await hub.close()
 
         asyncio.run(main())
