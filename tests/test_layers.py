@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "client": {"errors", "core"},
     "remote": {"client"},
     "cli": {"errors", "core", "stores", "access", "server", "config", "remote"},
-    "__init__": {"errors", "core", "wire", "access", "hub"},
+    "__init__": {"errors", "core", "wire", "stores", "engine", "access", "hub"},
     "__main__": {"cli"},
 }
 IMPURE = {

@@ -3,12 +3,18 @@
 Every room is one append-only log, every client is a cursor over it. Start with `Hub`.
 """
 
+from trunkline.access.administration import Reached
 from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import JwtAuth
+from trunkline.access.policy import AuthenticateHook, AuthorizeHook
 from trunkline.core.grant import Grant, Permissions
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.message import Message, Receipt
+from trunkline.core.page import Page
 from trunkline.core.position import Gap, GapError
+from trunkline.core.presence import Member
+from trunkline.core.read_mark import Unread
+from trunkline.engine.presence import PresenceHook
 from trunkline.errors import (
     ConfigError,
     HookFailed,
@@ -20,9 +26,12 @@ from trunkline.errors import (
     WrongLoop,
 )
 from trunkline.hub import Hub
+from trunkline.stores import Store, open_store
 from trunkline.wire.credentials import Credentials
 
 __all__ = [
+    "AuthenticateHook",
+    "AuthorizeHook",
     "ConfigError",
     "Credentials",
     "Gap",
@@ -33,15 +42,22 @@ __all__ = [
     "Issuer",
     "JwtAuth",
     "Limits",
+    "Member",
     "Message",
     "Overloaded",
+    "Page",
     "Permissions",
+    "PresenceHook",
+    "Reached",
     "Receipt",
     "RequestError",
     "Retention",
     "ShuttingDown",
+    "Store",
     "StoreUnavailable",
     "TrunklineError",
     "Tuning",
+    "Unread",
     "WrongLoop",
+    "open_store",
 ]

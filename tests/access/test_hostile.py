@@ -18,7 +18,7 @@ import pytest
 from tests.access.conftest import ours
 from tests.access.support import ADMIN, SECRET, bearer, closed, knock, stream_of, token
 from tests.access.test_hooks import serving
-from tests.access.test_tls import certify
+from tests.server.test_tls import certify
 from tests.support import WAIT_S, Server
 from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth
 from trunkline.core.address_limits import AddressLimits
@@ -37,8 +37,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config.write_text(
         f'auth = "jwt"\nforwarded_allow_ips = ["127.0.0.1"]\n[jwt]\nsecret = "{SECRET}"\n'
         "[limits]\nhandshake_s = 1.0\nconnections_max = 60\n"
-        "connections_per_address_max = 10\nrequests_per_address_s = 0.5\nrequests_per_address_burst = 30\n"
-        "publishes_per_user_burst = 20\npublishes_per_user_s = 0.05\n"
+        "connections_per_address_max = 10\nrequests_per_address_per_s = 0.5\nrequests_per_address_burst = 30\n"
+        "publishes_per_user_burst = 20\npublishes_per_user_per_s = 0.05\n"
     )
     with Server("--config", str(config), store=f"sqlite:///{folder}/log.db") as running:
         yield running

@@ -25,11 +25,11 @@ connections_max = 30
 connections_per_address_max = 8
 connections_per_user_max = 3
 connects_per_address_burst = 1000
-requests_per_address_s = 0.5
+requests_per_address_per_s = 0.5
 requests_per_address_burst = 20
-commands_per_connection_s = 5
+commands_per_connection_per_s = 5
 commands_per_connection_burst = 10
-publishes_per_user_s = 0.05
+publishes_per_user_per_s = 0.05
 publishes_per_user_burst = 15
 """
 

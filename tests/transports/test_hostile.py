@@ -10,8 +10,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from tests.server.test_edge import UPGRADE, Raw
 from tests.support import Server, publish
-from tests.transports.test_edge import UPGRADE, Raw
 from trunkline import Hub, Retention, Tuning
 from trunkline.core.batch import Batch
 from trunkline.core.cursor import Cursor, Room

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 
+from tests.server.test_edge import SSE, UPGRADE, Raw
 from tests.support import WAIT_S, Server
-from tests.transports.test_edge import SSE, UPGRADE, Raw
 
 WEBSOCKET, EVENTS, POLL = "websocket", "events", "poll"
 

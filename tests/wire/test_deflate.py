@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.errors import CloseCode
+from trunkline.core.close_codes import CloseCode
 from trunkline.wire import websocket as ws
 from trunkline.wire.deflate import RATIO_FROM_BYTES, Corrupt, Inflater, TooLarge, agree, deflate
 

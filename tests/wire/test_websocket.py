@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.core.batch import Batch
-from trunkline.errors import CloseCode
+from trunkline.core.close_codes import CloseCode
 from trunkline.wire import websocket as ws
 from trunkline.wire.batches import text_frames
 from trunkline.wire.request_head import parse_head

@@ -105,7 +105,7 @@ class Access:
         self._auth = auth
         self._redeem: Callable[[str, bytes], Awaitable[Grant | None]] | None = None
         self._deadlines: OrderedDict[Unauthenticated, float] = OrderedDict()
-        self._publishes = Rate(limits.publishes_per_user_s, limits.publishes_per_user_burst)
+        self._publishes = Rate(limits.publishes_per_user_per_s, limits.publishes_per_user_burst)
 
     @property
     def is_required(self) -> bool:

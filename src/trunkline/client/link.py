@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from trunkline.client.json_text import Json
 from trunkline.client.outbox import rounded
 from trunkline.client.readings import Emit
-from trunkline.errors import Then, after_close
+from trunkline.core.close_codes import Then, after_close
 
 # Each state's ways out. What is not here cannot happen.
 TRANSITIONS: dict[str, dict[str, str]] = {

@@ -85,8 +85,8 @@ class AddressLimits:
         self._keys: dict[str, str | None] = {}
         self._connections = 0
         self._by_key: Counter[str] = Counter()
-        self._connects = Rate(limits.connects_per_address_s, limits.connects_per_address_burst)
-        self._requests = Rate(limits.requests_per_address_s, limits.requests_per_address_burst)
+        self._connects = Rate(limits.connects_per_address_per_s, limits.connects_per_address_burst)
+        self._requests = Rate(limits.requests_per_address_per_s, limits.requests_per_address_burst)
 
     @property
     def connections(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+RENAMED = ("connects_per_address_s", "requests_per_address_s", "commands_per_connection_s", "publishes_per_user_s")
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one peer may ask of us. All are settings; sizes are bytes, times are seconds."""
@@ -45,15 +47,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connections_per_address_max: int = 1000
     connections_per_user_max: int = 100
     # A page opens one connection and a few polls; a reconnect storm of an office is a few hundred at once.
-    connects_per_address_s: float = 50.0
+    connects_per_address_per_s: float = 50.0
     connects_per_address_burst: int = 500
-    requests_per_address_s: float = 100.0
+    requests_per_address_per_s: float = 100.0
     requests_per_address_burst: int = 1000
     # Nobody types 50 messages a second; a dragged pointer makes 60 signals, which a client thins out.
-    commands_per_connection_s: float = 50.0
+    commands_per_connection_per_s: float = 50.0
     commands_per_connection_burst: int = 200
-    publishes_per_user_s: float = 100.0
+    publishes_per_user_per_s: float = 100.0
     publishes_per_user_burst: int = 500
+    # The names of 0.1 for `…_per_s`, until 0.2.
+    connects_per_address_s: float | None = None
+    requests_per_address_s: float | None = None
+    commands_per_connection_s: float | None = None
+    publishes_per_user_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in RENAMED:
+            value = getattr(self, name)
+            if value is not None:
+                msgspec.structs.force_setattr(self, name.removesuffix("_s") + "_per_s", value)
+                msgspec.structs.force_setattr(self, name, None)
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

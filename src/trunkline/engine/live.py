@@ -74,7 +74,7 @@ class LiveState:
 
 
 class LiveWatch:
-    """What one poll waits for beside messages (`pages.Watch`).
+    """What one poll waits for beside messages (`long_poll.Watch`).
 
     Args:
         version: What the poll knows (`Notifier.parse_version`).

@@ -1,10 +1,8 @@
-"""Pages: what rooms have after a position, and the one wait of a poll until there is something."""
+"""Pages: what rooms have after a position, at once or as soon as there is something (`long_poll.py`)."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
 
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Limits
@@ -13,25 +11,13 @@ from trunkline.core.page import Page
 from trunkline.core.position import Gap, GapError, Start, overtaken, parse_since, resolve
 from trunkline.engine.availability import Availability
 from trunkline.engine.follower import Follower
+from trunkline.engine.long_poll import Watch, wait_for_news
 from trunkline.errors import ShuttingDown
 from trunkline.stores.base import LogStore
 
 READ_WAIT_S = 3600.0
 
 Join = tuple[str, Start]
-
-
-class Watch(Protocol):
-    """What a poll waits for beside messages."""
-
-    def has_news(self) -> bool:
-        """Return whether there is something to tell now."""
-
-    def add_waiter(self, wake: Callable[[], None]) -> None:
-        """Call *wake*, once, when there is."""
-
-    def remove_waiter(self, wake: Callable[[], None]) -> None:
-        """Call it no more. Harmless if it was called."""
 
 
 class Pages:
@@ -80,7 +66,7 @@ class Pages:
         async with self._follower.opened([page.room for page in pages]) as rooms:
             is_at_head = all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True))
             if is_at_head and (watch is None or not watch.has_news()):
-                await self._wait(rooms, wait_s, watch)
+                await wait_for_news(rooms, wait_s, watch, lambda: self._is_stopping)
         joins = [(page.room, parse_since(page.next)) for page in pages]
         return await self._read_all(joins, limit, bytes_max)
 
@@ -109,26 +95,6 @@ class Pages:
             if self._is_stopping and not page.messages:
                 raise ShuttingDown("the hub is stopping")
             start = parse_since(page.next)
-
-    async def _wait(self, rooms: Sequence[Room], wait_s: float, watch: Watch | None) -> None:
-        """Wait until a room moves, *watch* has news, the time is over, or the server stops."""
-        moved = asyncio.Event()
-        wake = moved.set
-        for room in rooms:
-            room.waiters.add(wake)
-        if watch is not None:
-            watch.add_waiter(wake)
-        try:
-            if not self._is_stopping:
-                async with asyncio.timeout(wait_s):
-                    await moved.wait()
-        except TimeoutError:
-            pass
-        finally:
-            for room in rooms:
-                room.waiters.discard(wake)
-            if watch is not None:
-                watch.remove_waiter(wake)
 
     async def _read_all(self, joins: Sequence[Join], limit: int, bytes_max: Callable[[], int] | None) -> list[Page]:
         left = self._limits.poll_bytes_max if bytes_max is None else bytes_max()

@@ -15,9 +15,10 @@ from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trunkline.core.batch import Batch, Notification
+from trunkline.core.close_codes import CloseCode
 from trunkline.core.cursor import Cursor
 from trunkline.engine.tasks import cancelled
-from trunkline.errors import CloseCode, TrunklineError
+from trunkline.errors import TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import Context
 from trunkline.transports.duplex import Duplex

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from trunkline.access.policy import forbidden
+from trunkline.core.close_codes import DISMISSALS, CloseCode
 from trunkline.core.cursor import Cursor, Room
 from trunkline.core.grant import ANYBODY, Grant
 from trunkline.core.json_text import check_json
@@ -34,7 +35,7 @@ from trunkline.core.session import (
     SendSignal,
     Session,
 )
-from trunkline.errors import DISMISSALS, CloseCode, Overloaded, RequestError, StoreUnavailable, TrunklineError
+from trunkline.errors import Overloaded, RequestError, StoreUnavailable, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import Context
 from trunkline.transports.publish_order import PublishOrder
@@ -233,7 +234,7 @@ class Duplex(Stream):
         if self._rate is None:
             return 0.0
         limits, now = self.context.limits, self.context.engine.clock.monotonic()
-        return self._rate.take(limits.commands_per_connection_s, limits.commands_per_connection_burst, now, cost)
+        return self._rate.take(limits.commands_per_connection_per_s, limits.commands_per_connection_burst, now, cost)
 
     def _rejoin(self, decision: Rejoin, _: Command) -> None:
         room = next(cursor.room for cursor in self.cursors if cursor.room.name == decision.room)

@@ -13,8 +13,8 @@ from enum import Enum
 
 from trunkline.core.address_limits import Admission
 from trunkline.core.batch import Batch, Notification
+from trunkline.core.close_codes import CloseCode
 from trunkline.core.cursor import Cursor
-from trunkline.errors import CloseCode
 from trunkline.transports.context import Context
 from trunkline.transports.duplex import Duplex
 from trunkline.transports.stream import LINGER_S

@@ -28,7 +28,7 @@ from enum import IntEnum
 
 import msgspec
 
-from trunkline.errors import CloseCode
+from trunkline.core.close_codes import CloseCode
 from trunkline.wire.deflate import Agreement, Corrupt, Inflater, TooLarge, deflate
 from trunkline.wire.envelope import VERSION
 from trunkline.wire.request_head import RequestHead

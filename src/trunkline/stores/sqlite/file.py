@@ -35,7 +35,7 @@ log = logging.getLogger("trunkline")
 
 SCHEMA_VERSION = 3
 # A new log is made by all of them, so that there is one description of each table.
-_SCRIPTS = ["schema.sql", "seen.sql", "lives.sql"]
+_SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql"]
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
