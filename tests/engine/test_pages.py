@@ -95,3 +95,40 @@ async def test_following_ends_with_the_engine() -> None:
         await asyncio.sleep(1)
     with pytest.raises(ShuttingDown):
         await waiting
+
+
+@virtual
+async def test_a_poll_that_waits_needs_no_log() -> None:
+    """What it is answered with is in the tail."""
+    store = FaultyStore()
+    store.shared = True
+    async with running(store) as engine:
+        await publish(engine, "r", 1)
+        asyncio.get_running_loop().call_later(1, setattr, store, "is_away", True)
+        page = await engine.pages.read("r", Start("now"), wait_s=5.0)
+        assert (page.messages, page.head) == ([], 1)
+        store.is_away = False
+
+
+@virtual
+async def test_following_a_shared_log_reads_it_once_a_page_and_survives_it() -> None:
+    store = FaultyStore()
+    store.shared = True
+    async with running(store) as engine:
+        following = engine.pages.follow("r", Start("now"), None)
+        offsets = []
+        for value in range(10):
+            news = asyncio.ensure_future(anext(following))
+            await asyncio.sleep(0.5)
+            before = store.reads
+            store.is_away = value == 5
+            publishing = asyncio.ensure_future(publish(engine, "r", value))
+            await asyncio.sleep(0.5)
+            store.is_away = False
+            if value == 5:
+                with pytest.raises(StoreUnavailable):
+                    await publishing
+                await publish(engine, "r", value)
+            offsets.append((await news).offset)
+            assert store.reads - before <= 2
+        assert offsets == list(range(1, 11))

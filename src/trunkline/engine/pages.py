@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import TypeVar
 
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Limits
@@ -12,8 +14,10 @@ from trunkline.core.position import Gap, GapError, Start, overtaken, parse_since
 from trunkline.engine.availability import Availability
 from trunkline.engine.follower import Follower
 from trunkline.engine.long_poll import Watch, wait_for_news
-from trunkline.errors import ShuttingDown
+from trunkline.errors import ShuttingDown, StoreUnavailable
 from trunkline.stores.base import LogStore
+
+T = TypeVar("T")
 
 READ_WAIT_S = 3600.0
 
@@ -58,17 +62,22 @@ class Pages:
             RequestError: `bad_room`.
             StoreUnavailable: The log could not be read.
         """
-        pages, wait_s = await self._availability.patiently(
-            lambda: self._read_all(joins, limit, bytes_max), wait_s, lambda: self._is_stopping
-        )
-        if wait_s <= 0 or any(page.messages or page.gap for page in pages):
-            return pages
-        async with self._follower.opened([page.room for page in pages]) as rooms:
+        async with AsyncExitStack() as stack:
+            names = [check_room(name) for name, _ in joins]
+            rooms, wait_s = await self._patiently(
+                lambda: stack.enter_async_context(self._follower.opened(names)), wait_s
+            )
+            starts = [start for _, start in joins]
+            pages, wait_s = await self._patiently(lambda: self._read_all(rooms, starts, limit, bytes_max), wait_s)
+            if wait_s <= 0 or any(page.messages or page.gap for page in pages):
+                return pages
             is_at_head = all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True))
             if is_at_head and (watch is None or not watch.has_news()):
                 await wait_for_news(rooms, wait_s, watch, lambda: self._is_stopping)
-        joins = [(page.room, parse_since(page.next)) for page in pages]
-        return await self._read_all(joins, limit, bytes_max)
+            try:
+                return await self._read_all(rooms, [parse_since(page.next) for page in pages], limit, bytes_max)
+            except StoreUnavailable:  # what came is too much for the tail: the next poll waits for the log
+                return pages
 
     async def read(
         self, name: str, start: Start, *, limit: int = 100, bytes_max: int | None = None, wait_s: float = 0.0
@@ -96,18 +105,23 @@ class Pages:
                 raise ShuttingDown("the hub is stopping")
             start = parse_since(page.next)
 
-    async def _read_all(self, joins: Sequence[Join], limit: int, bytes_max: Callable[[], int] | None) -> list[Page]:
+    async def _patiently(self, read: Callable[[], Awaitable[T]], wait_s: float) -> tuple[T, float]:
+        return await self._availability.patiently(read, wait_s, lambda: self._is_stopping)
+
+    async def _read_all(
+        self, rooms: Sequence[Room], starts: Sequence[Start], limit: int, bytes_max: Callable[[], int] | None
+    ) -> list[Page]:
         left = self._limits.poll_bytes_max if bytes_max is None else bytes_max()
         pages = []
-        for name, start in joins:
-            page = await self._read(name, start, limit if left > 0 else 0, left)
+        for room, start in zip(rooms, starts, strict=True):
+            page = await self._read(room, start, limit if left > 0 else 0, left)
             limit -= len(page.messages)
             left -= sum(len(memoryview(message.json)) for message in page.messages)
             pages.append(page)
         return pages
 
-    async def _read(self, name: str, start: Start, limit: int, bytes_max: int) -> Page:
-        room = await self._follower.open(check_room(name))
+    async def _read(self, room: Room, start: Start, limit: int, bytes_max: int) -> Page:
+        name = room.name
         while True:
             after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
             messages: list[Message] = []
@@ -116,7 +130,6 @@ class Pages:
                 found = await self._messages(room, after, head, limit, bytes_max)
                 if found is None:
                     await self._follower.change_epoch(room)
-                    room = await self._follower.open(name)
                     continue
                 messages = found
                 earliest = messages[0].offset if messages else head + 1
