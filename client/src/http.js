@@ -36,6 +36,10 @@ export class HttpLink {
       for (let next = this.inputs.shift(); next; next = this.inputs.shift()) {
         for (const effect of this.driver.step(next)) this.carryOut(effect);
       }
+    } catch (error) {
+      this.inputs.length = 0;
+      for (const effect of this.driver.step({ type: "close" })) this.carryOut(effect);
+      this.carryOut({ do: "down", down: { reason: "internal", text: String(error) } });
     } finally {
       this.isStepping = false;
     }

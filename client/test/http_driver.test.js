@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
+import { HttpLink } from "../src/http.js";
 import { driverOf } from "./driver_of.js";
 
 const folder = new URL("../../conformance/http/", import.meta.url);
@@ -14,3 +15,31 @@ for (const name of names) {
     for (const { input, effects } of steps) assert.deepEqual(JSON.parse(JSON.stringify(driver.step(input))), effects, JSON.stringify(input));
   });
 }
+
+for (const body of [{}, null, 5, { next: "a=e.0", messages: null }]) {
+  test(`an answer that makes no sense ends the connection: ${JSON.stringify(body)}`, () => {
+    const driver = driverOf({ transport: "longpoll", joins: [{ room: "a", start: { since: "e.0" }, presence: false }] });
+    const request = driver.step({ type: "start" }).find((effect) => effect.do === "request");
+    const effects = driver.step({ type: "answer", id: request.id, body });
+    assert.equal(effects.at(-1).down.reason, "internal");
+  });
+}
+
+test("a session that cannot take an event gets a new connection", () => {
+  const downs = [];
+  const given = [];
+  const driver = {
+    step: ({ type }) => {
+      given.push(type);
+      return type === "close" ? [{ do: "cancel" }] : [{ do: "event", event: { type: "welcome" } }];
+    },
+  };
+  const wire = {
+    event() {
+      throw new Error("cannot take it");
+    },
+    down: (down) => downs.push(down.reason),
+  };
+  new HttpLink(wire, driver).step({ type: "start" });
+  assert.deepEqual([given, downs], [["start", "close"], ["internal"]]);
+});

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from trunkline.client import Client, ClientError, Message, Room, connect, session
+from trunkline.client import Client, ClientError, Message, Room, connect, link
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -29,8 +29,8 @@ async def publish(say: Say, room: Room, name: str, n: int) -> None:
 
 def hurry(times: float) -> None:
     """Doubt a silent connection so much sooner."""
-    session.PING_MS = round(session.PING_MS / times)
-    session.PONG_MS = round(session.PONG_MS / times)
+    link.PING_MS = round(link.PING_MS / times)
+    link.PONG_MS = round(link.PONG_MS / times)
 
 
 async def take_part(

@@ -10,7 +10,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
 from tests.support import ROOT, WAIT_S, Proxy
@@ -78,7 +78,8 @@ class Agent:
 
     async def errors(self) -> str:
         """What it wrote to standard error, after it was ended."""
-        self._process.kill()
+        with suppress(ProcessLookupError):  # it has ended by itself
+            self._process.kill()
         assert self._process.stderr is not None
         return (await self._process.stderr.read()).decode()
 

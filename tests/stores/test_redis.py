@@ -389,7 +389,7 @@ async def test_a_log_that_is_older_than_its_readers(tmp_path: Path) -> None:
             assert [message.data for message in page.messages] == list(range(100, 107))
             await one.revoke(token_id="stolen")
             grant = Grant(user="ana", token_id="stolen")
-            await until(lambda: asyncio.sleep(0, other.access.revocations.refuses(grant)))
+            await until(lambda: asyncio.sleep(0, other._access.revocations.refuses(grant)))
 
 
 async def test_a_master_that_is_one_again(tmp_path: Path) -> None:

@@ -253,6 +253,8 @@ class Access:
             RequestError: `forbidden`, `revoked` or `token_expired`.
             HookFailed: The application could not decide.
         """
+        if grant is not ANYBODY:
+            self.current(grant)
         for action, room in needs:
             await self.check(grant, action, room)
         if grant is not ANYBODY:

@@ -62,6 +62,12 @@ class HttpLink:
             while self._inputs:
                 for effect in self._driver.step(self._inputs.popleft()):
                     self._carry_out(effect)
+        except Exception as error:
+            log.exception("the connection failed")
+            self._inputs.clear()
+            for effect in self._driver.step({"type": "close"}):
+                self._carry_out(effect)
+            self._carry_out({"do": "down", "down": {"reason": "internal", "text": f"{type(error).__name__}: {error}"}})
         finally:
             self._is_stepping = False
 

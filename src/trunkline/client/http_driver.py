@@ -115,6 +115,8 @@ class HttpDriver:
             self._take(given)
         except _Failed as error:
             self._fail(error.down)
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be understood must not leave the session deaf
+            self._fail({"reason": "internal", "text": f"{type(error).__name__}: {error}"})
         return self._effects
 
     def _take(self, given: Json) -> None:

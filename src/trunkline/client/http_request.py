@@ -92,5 +92,7 @@ def _refused(error: urllib.error.HTTPError) -> Refused:
         problem = json.load(error)["error"]
         after_s = (problem.get("retry_after_ms") or 0) / 1000
         return Refused(error.code, str(problem["code"]), str(problem["message"]), after_s)
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, http.client.HTTPException) as broken:
+        raise Unreachable(str(broken) or type(broken).__name__) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Refused(error.code, f"http {error.code}", str(error.reason), 0.0)

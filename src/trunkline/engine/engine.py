@@ -152,18 +152,20 @@ class Engine:
 
     async def close(self) -> None:
         """Stop, and close the store."""
-        self.connections.stop()
-        await self.tasks.cancel()
-        self.appender.close()
-        self.rooms.close()
-        await self.presence.close()
-        await self.read_marks.close()
-        self.signals.close()
-        self.notifier.close()
-        if self.cluster is not None:
-            self.cluster.leave()
-        await self.store.close()
-        self.is_running = False
+        try:
+            self.connections.stop()
+            await self.tasks.cancel()
+            self.appender.close()
+            self.rooms.close()
+            await self.presence.close()
+            await self.read_marks.close()
+            self.signals.close()
+            self.notifier.close()
+            if self.cluster is not None:
+                self.cluster.leave()
+        finally:
+            await self.store.close()
+            self.is_running = False
 
     @property
     def unready(self) -> str | None:

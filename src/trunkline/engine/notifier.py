@@ -266,9 +266,10 @@ class Notifier:
                     subject.waiters[wake] = watches
             yield
             yield from self._tell_readers(name, [event for source in for_readers for event in source.flush(name)])
-            yield from self._tell_watchers(
-                name, subject, [event for source in for_watchers for event in source.flush(name)]
-            )
+            if self._subjects.get(name) is subject:  # else it was forgotten meanwhile; news of another are told next
+                yield from self._tell_watchers(
+                    name, subject, [event for source in for_watchers for event in source.flush(name)]
+                )
 
     def _tell_readers(self, name: str, events: list[Event]) -> Iterator[None]:
         room = self._find_room(name)

@@ -120,7 +120,7 @@ class ReadMarkService:
     async def close(self) -> None:
         """Finish what is being stored, and forget everything."""
         if self._storing is not None:
-            await self._storing
+            await asyncio.gather(self._storing, return_exceptions=True)
         self._rooms.clear()
 
     async def _store_all(self) -> None:

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from trunkline.core.address_limits import Admission
 from trunkline.core.grant import Grant
-from trunkline.core.message import check_room
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
@@ -111,7 +110,9 @@ class Gate:
         try:
             self._count_client(transport, head, admission)
             kind: Kind = "websocket" if head.is_websocket else "sse"
-            query = admit_reading(self.context, head, admission.key, None if is_echo else _room_of(head.path), kind)
+            self.context.access.check_request_rate(admission.key)
+            room = None if is_echo else _room_of(head.path)
+            query = admit_reading(self.context, head, admission.key, room, kind, is_counted=True)
             if not head.is_websocket:
                 return self._begin_sse(transport, head, query, admission)
             return self._begin_websocket(transport, head, query, admission, data[end + 4 :])
@@ -205,14 +206,14 @@ def _room_of(path: str) -> str | None:
     """Return the room that the path of a stream names; None on `/connect`.
 
     Raises:
-        RequestError: `bad_room` or `not_found`.
+        RequestError: `not_found`.
     """
     if path == CONNECT:
         return None
     room = path.removeprefix(ROOMS)
     if "/" in room:
         raise RequestError("not_found", "there is nothing at that path")
-    return check_room(room)
+    return room
 
 
 class Refused(asyncio.Protocol):

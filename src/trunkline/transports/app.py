@@ -21,7 +21,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from trunkline.core.message import check_room
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
@@ -158,7 +157,9 @@ def serve(
             await context.ensure_started()
         parameters = request.path_params if room is None else {"room": room}
         exchange = _StarletteExchange(context, request, parameters)
-        endpoint = endpoints["GET" if request.method == "HEAD" else request.method]
+        endpoint = endpoints.get("GET" if request.method == "HEAD" else request.method)
+        if endpoint is None:  # the route of another application lets more in than is served here
+            raise RequestError("method_not_allowed", f"send {' or '.join(endpoints)}, not {request.method}")
         answer = await endpoint(context, exchange)
         if isinstance(answer, StreamAnswer):
             stream = AsgiEventStream(context, answer.caller.key)
@@ -228,11 +229,17 @@ class _Events(Response):
         await self._stream.respond(Request(scope, receive), send, self._query)
 
 
+_SINGLE = frozenset((b"content-type", b"idempotency-key"))  # are no lists: of several, the first counts
+
+
 def head_of(request: Request | WebSocket) -> RequestHead:
     """Return a request's head."""
     headers: dict[bytes, bytes] = {}
     for name, value in request.scope["headers"]:
-        headers[name] = headers[name] + b", " + value if name in headers else value
+        if name not in headers:
+            headers[name] = value
+        elif name not in _SINGLE:
+            headers[name] += b", " + value
     query = request.scope["query_string"].decode("latin-1")
     version = request.scope.get("http_version", "1.1")
     return RequestHead(request.scope["path"], parse_qsl(query, keep_blank_values=True), headers, version)
@@ -256,8 +263,7 @@ def serve_websocket(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
         await context.ensure_started()
         head, key = head_of(socket), key_of(context, socket)
         try:
-            room = check_room(socket.path_params["room"]) if "room" in socket.path_params else None
-            query = admit_reading(context, head, key, room, "websocket")
+            query = admit_reading(context, head, key, socket.path_params.get("room"), "websocket")
             brought = context.access.credentials(head, key)
         except RequestError as error:
             await _deny(context, socket, error)

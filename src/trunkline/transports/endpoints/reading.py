@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trunkline.core.message import check_room
 from trunkline.transports.admission import Caller, admit_reading, authenticate
 from trunkline.transports.context import Context
 from trunkline.transports.exchange import Answer, Exchange
@@ -22,7 +21,7 @@ class StreamAnswer(NamedTuple):
 
 async def read_room(context: Context, request: Exchange) -> Answer | StreamAnswer:
     """`GET /rooms/{room}`: one room."""
-    return await _read(context, request, check_room(request.path_parameters["room"]))
+    return await _read(context, request, request.path_parameters["room"])
 
 
 async def connect(context: Context, request: Exchange) -> Answer | StreamAnswer:
