@@ -18,6 +18,7 @@ check: $(VENV)/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests
 	tools/types
 
 fmt: $(VENV)/developing

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 import redis
@@ -53,6 +53,12 @@ def until(fact: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {wait_s:.0f} s")
         time.sleep(0.02)
+
+
+class Serving(Protocol):
+    """A server, or a proxy in front of some."""
+
+    url: str
 
 
 class Server:

@@ -100,7 +100,8 @@ async def test_a_reader_that_never_reads(http: aiohttp.ClientSession) -> None:
         async with http.get(f"{server.url}/healthz") as response:
             assert (await response.json())["stalls"] >= 1
         await quick.stop()
-        seen, rest = [], b""
+        seen: list[int] = []
+        rest = b""
         stuck.settimeout(20)
         while len(seen) < 10_001:
             *lines, rest = (rest + stuck.recv(1 << 20)).split(b"\n")

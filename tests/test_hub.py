@@ -24,7 +24,7 @@ from trunkline import (
     StoreUnavailable,
 )
 from trunkline.core.message import Draft, Receipt
-from trunkline.core.position import Start
+from trunkline.core.position import Position, Start
 from trunkline.engine import availability, follower
 from trunkline.hub import context_of
 from trunkline.stores import MemoryStore
@@ -128,7 +128,7 @@ class Sick(MemoryStore):
         self.ready = asyncio.Event()
         self.ready.set()
 
-    async def append(self, drafts: list[Draft]) -> list[Receipt]:  # type: ignore[override]
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
         await self.ready.wait()
         if self.failure:
             failure, self.failure = self.failure, self.failure if self.lasts else None
@@ -338,7 +338,7 @@ async def test_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         answers = asyncio.Event()
         heads = hub._engine.store.heads
 
-        async def stalled(rooms: Sequence[str]) -> dict[str, int]:
+        async def stalled(rooms: Sequence[str]) -> dict[str, Position]:
             await answers.wait()
             return await heads(rooms)
 
@@ -359,9 +359,10 @@ async def test_readiness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_what_a_store_of_your_own_has_already(tmp_path: Path) -> None:
     """Settings that would be ignored are refused."""
     store = MemoryStore(Retention())
-    for settings in ({"retention": Retention()}, {"durable": True}):
-        with pytest.raises(ConfigError, match="a Store of your own has its own"):
-            Hub(store, **settings)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a Store of your own has its own"):
+        Hub(store, retention=Retention())
+    with pytest.raises(ConfigError, match="a Store of your own has its own"):
+        Hub(store, durable=True)
 
 
 async def test_memory_ends_with_close() -> None:
@@ -409,7 +410,7 @@ async def test_rooms_that_are_read_are_not_forgotten(tmp_path: Path) -> None:
     """On whichever node: a reader that waits there has lost nothing, and is told nothing. The others go."""
     clock = ManualClock()
     url = f"sqlite:///{tmp_path}/log.db?shared=1"
-    settings = {"retention": Retention(age_s=10), "clock": clock}
+    settings: dict[str, Any] = {"retention": Retention(age_s=10), "clock": clock}
     async with Hub(url, **settings) as one, Hub(url, **settings) as other:
         epochs = {room: (await one.publish(room, 1)).epoch for room in ("here", "there", "nowhere")}
         gaps: list[Gap] = []

@@ -24,6 +24,7 @@ from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth
 from trunkline.core.address_limits import AddressLimits
 from trunkline.core.limits import Limits
 from trunkline.core.rate import Bucket
+from trunkline.stores.base import Head
 
 AUTH = JwtAuth([Issuer(secret=SECRET)])
 STRANGER = "127.0.0.2"
@@ -384,7 +385,7 @@ async def test_a_lesser_token_while_rooms_are_being_opened(tmp_path: Path, http:
     for n in range(3):
         await hub.publish(f"r{n}", "secret")
 
-    async def slowly(room: str) -> tuple[str, int, int]:
+    async def slowly(room: str) -> Head:
         opening.set()
         await asyncio.sleep(0.4)
         return await read(room)
@@ -408,8 +409,8 @@ async def test_a_lesser_token_while_rooms_are_being_opened(tmp_path: Path, http:
             )
             await opening.wait()
             response = await stream
-            [connection] = [connection for connection in hub._access.registry if connection.grant.user == "ana"]
-            async with http.post(f"{url}/sessions/{connection.session}/auth", headers=bearer(lesser)) as renewed:
+            [registered] = [registered for registered in hub._access.registry if registered.grant.user == "ana"]
+            async with http.post(f"{url}/sessions/{registered.session}/auth", headers=bearer(lesser)) as renewed:
                 assert renewed.status == 200
             async with asyncio.timeout(WAIT_S):
                 text = await response.text()
@@ -475,7 +476,7 @@ async def test_a_hook_that_never_answers(http: aiohttp.ClientSession) -> None:
 
     @hub.authenticate
     async def who(_: Credentials) -> Grant | None:
-        await asyncio.Future()
+        return await asyncio.Future[Grant | None]()
 
     async with serving(hub) as urls:
         for url in urls:

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +19,7 @@ from tests.access.support import (
 )
 from tests.support import WAIT_S, Server, publish
 
-PLACES = {
+PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
     "header": lambda text: {"headers": bearer(text)},
     "query": lambda text: {"params": {"token": text}},
     "cookie": lambda text: {"headers": {"Cookie": f"other=1; {COOKIE}={text}"}},

@@ -42,7 +42,7 @@ async def test_nothing_is_written_down(http: aiohttp.ClientSession, tmp_path: Pa
                     {"headers": bearer(text) | {"Origin": f"https://{text[:20]}"}},
                 ):
                     if transport == "websocket" or not {"protocols", "say"} & set(place):
-                        await knock(http, transport, room, **place)  # type: ignore[arg-type]
+                        await knock(http, transport, room, **place)
             for path in ("tickets", "sessions/x/auth", "disconnect", "revoke", "publish", "rooms/a", "nothing"):
                 async with http.post(f"{server.url}/{path}?token={text}", data=b"{") as response:
                     answers.append(await response.text())

@@ -2,19 +2,20 @@
 
 import json
 import re
+from typing import Any
 
 import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support import Server, publish, publish_many
+from tests.support import Server, Serving, publish, publish_many
 
 pytestmark = pytest.mark.browser
 
 WAIT_MS = 15_000
 
 
-async def enter(browser: Browser, server: Server, name: str, room: str = "general", **options: object) -> Page:
+async def enter(browser: Browser, server: Serving, name: str, room: str = "general", **options: object) -> Page:
     context = await browser.new_context(**options)  # type: ignore[arg-type]
     page = await context.new_page()
     page.set_default_timeout(WAIT_MS)
@@ -325,11 +326,12 @@ async def test_an_address_that_names_no_room(browser: Browser, server: Server, a
 
 async def test_data_of_any_kind(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
     """What somebody else publishes into a room breaks no page."""
-    values = [None, 0, "", [], {}, {"name": None, "text": None}, {"home": 1, "away": [], "score": None}, [[None]]]
+    values: list[Any] = [None, 0, "", [], {}, [[None]]]
+    values += [{"name": None, "text": None}, {"home": 1, "away": [], "score": None}]
     for path, room in (("/#general", "general"), ("/live", "scores"), ("/live", "notifications"), ("/lab", "")):
         page = await browser.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+        errors: list[object] = []
+        page.on("pageerror", errors.append)
         await page.add_init_script("sessionStorage.setItem('trunkline.name', 'ana')")
         await page.goto(f"{server.url}{path}")
         if path == "/lab":

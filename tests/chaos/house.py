@@ -118,9 +118,7 @@ class House:
             "--store", f"redis+sentinel://{sentinels}/house?wait_replicas=1",
             "--ping-interval", "5", "--ping-timeout", "3", "--forwarded-allow-ips", self.addresses[HERE],
         ]  # fmt: skip
-        return self._program(
-            name, command, lambda: socket.create_connection((self.addresses[name], 8000), 1).close() is None
-        )
+        return self._program(name, command, lambda: _accepts(self.addresses[name], 8000))
 
     def _front(self) -> None:
         text = (ROOT / "deploy/haproxy.cfg").read_text("utf-8")
@@ -136,8 +134,7 @@ class House:
         )
         path = self._folder / "haproxy.cfg"
         path.write_text(text)
-        there = lambda: socket.create_connection(("127.0.0.1", FRONT_PORT), 1).close() is None  # noqa: E731
-        self._program(HERE, ["haproxy", "-db", "-f", str(path)], there)
+        self._program(HERE, ["haproxy", "-db", "-f", str(path)], lambda: _accepts("127.0.0.1", FRONT_PORT))
 
     def client(self, host: str, port: int = 6379) -> Any:
         """For commands to a Redis or a sentinel."""
@@ -172,3 +169,9 @@ class House:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def _accepts(host: str, port: int) -> bool:
+    """Whether something listens there; raises OSError if not."""
+    socket.create_connection((host, port), 1).close()
+    return True

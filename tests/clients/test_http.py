@@ -36,7 +36,7 @@ class Driver:
 
 async def test_a_session_that_cannot_take_an_event_gets_a_new_connection() -> None:
     session, driver = Session(), Driver()
-    link = HttpLink(cast(Wire, session), cast(HttpDriver, driver))
+    link = HttpLink(cast("Wire", session), cast("HttpDriver", driver))
     await asyncio.sleep(0)
     assert driver.given == ["start", "close"]
     assert [down["reason"] for down in session.downs] == ["internal"]

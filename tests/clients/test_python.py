@@ -12,7 +12,7 @@ import pytest
 
 from tests.access.support import SECRET, token
 from tests.support import WAIT_S, Server, free_port, publish, publish_many
-from trunkline.client import ClientError, RoomError, connect
+from trunkline.client import Client, ClientError, RoomError, connect
 from trunkline.client import client as module
 from trunkline.client import publish as publish_blocking
 
@@ -22,6 +22,10 @@ TRANSPORTS = ["websocket", "sse", "longpoll", "shortpoll"]
 async def until(fact: Callable[[], object]) -> None:
     while not fact():
         await asyncio.sleep(0.01)
+
+
+async def until_online(client: Client) -> None:
+    await until(lambda: client.state == "online")
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ async def test_publishing_before_looping(server: Server) -> None:
     """What came before the loop began is not missed."""
     async with asyncio.timeout(WAIT_S), connect(server.url) as client:
         room = client.room("a")
-        offsets = await asyncio.gather(*[room.publish(n) for n in range(5)])
+        offsets = list(await asyncio.gather(*[room.publish(n) for n in range(5)]))
         assert offsets == [1, 2, 3, 4, 5]
         assert [(await anext(room)).data for _ in range(5)] == [0, 1, 2, 3, 4]
 
@@ -69,7 +73,8 @@ async def test_the_same_twice(server: Server) -> None:
     """One id at the same moment in one room is one message, and both are told; in two rooms it is two."""
     async with asyncio.timeout(WAIT_S), connect(server.url) as client:
         a, b = client.room("a"), client.room("b")
-        assert await asyncio.gather(a.publish(1, id="k"), a.publish(2, id="k"), b.publish(3, id="k")) == [1, 1, 1]
+        offsets = await asyncio.gather(a.publish(1, id="k"), a.publish(2, id="k"), b.publish(3, id="k"))
+        assert list(offsets) == [1, 1, 1]
         assert await a.publish(4) == 2
 
 
@@ -118,7 +123,7 @@ async def test_rooms_in_handlers(server: Server, http: aiohttp.ClientSession, tr
         room = client.room("a", since="start")
         stop = room.on("message", again)
         await until(lambda: got == list(range(1, 21)))
-        client._session._heard_at = 0.0  # for long nothing was heard
+        client._session._link.heard_at = 0.0  # for long nothing was heard
         client.wake()
         client.room("a").close()
         client.room("b").close()
@@ -212,8 +217,9 @@ async def test_a_mistake_is_no_silence(
     for transport in TRANSPORTS:
         async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
             room = client.room("a", since="start")
-            await until(lambda client=client: client.state == "online")
-            receive, failed = room.receive, []
+            await until_online(client)
+            receive = room.receive
+            failed: list[Any] = []
 
             def fail(event: Any, receive: Any = receive, failed: Any = failed) -> None:
                 if event["type"] == "message" and not failed:
@@ -223,8 +229,8 @@ async def test_a_mistake_is_no_silence(
 
             monkeypatch.setattr(room, "receive", fail)
             await publish_many(http, server.url, "a", [1])
-            await until(lambda failed=failed: failed)
-            await until(lambda client=client: client.state == "online")
+            await until(failed.copy)
+            await until_online(client)
             offset = await room.publish(2)
             while (await anext(room)).offset != offset:
                 pass

@@ -2,15 +2,8 @@
 
 import pytest
 
+from tests.readers import SilentReader
 from trunkline.core.cursor import TRANSITIONS, Cursor, Event, Room, State
-
-
-class Nobody:
-    full = False
-
-    def deliver(self, *_: object) -> None: ...
-    def gap(self, *_: object) -> None: ...
-    def epoch_changed(self, *_: object) -> None: ...
 
 
 def test_every_state_can_be_reached_and_left() -> None:
@@ -24,7 +17,7 @@ def test_every_state_can_be_reached_and_left() -> None:
 
 
 def test_what_is_no_row_cannot_happen() -> None:
-    cursor = Cursor(Nobody(), Room("r", "e", 1, 0), 0)
+    cursor = Cursor(SilentReader(), Room("r", "e", 1, 0), 0)
     with pytest.raises(KeyError):
         cursor.apply(Event.WRITABLE)
     assert cursor.state is State.QUEUED

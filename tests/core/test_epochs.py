@@ -23,7 +23,8 @@ def test_lives_in_which_nothing_was_written_keep_their_epochs() -> None:
 
 def test_fifty_lives_cost_a_reader_at_the_head_nothing() -> None:
     """However the lives are distributed over writes."""
-    epoch, lineage, told = "e0", (), ["e0"]
+    epoch, told = "e0", ["e0"]
+    lineage: tuple[Former, ...] = ()
     for n in range(50):
         epoch, lineage = go_on(epoch, lineage, 7, "e0", [f"life{n}"])
         told.append(epoch)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from tests.readers import SilentReader
 from trunkline.core.batch import Batch
 from trunkline.core.cursor import Cursor, Room, State
 from trunkline.core.fanout import Fanout
@@ -11,10 +12,8 @@ from trunkline.core.position import Gap
 from trunkline.observe import Counters
 
 
-class Reader:
+class Reader(SilentReader):
     """Remembers what it was given; *capacity* messages make it full."""
-
-    messages_max = 1 << 30
 
     def __init__(self, capacity: int = 1000) -> None:
         self.capacity, self.full = capacity, False
@@ -111,7 +110,7 @@ def test_a_full_reader_is_skipped_and_catches_up() -> None:
     fanout.writable(cursor)
     finish(fanout)
     assert slow.offsets == list(range(1, 11))
-    assert cursor.state is State.LIVE
+    assert cursor.state.value == "live"
     fanout.appended(room, messages(11, 11))
     finish(fanout)
     assert slow.offsets[-1] == quick.offsets[-1] == 11
@@ -155,7 +154,8 @@ def test_overtaken_by_retention() -> None:
     reader.full, reader.capacity = False, 1000
     fanout.writable(cursor)
     finish(fanout)
-    fanout.fetched(*fanout.take_reads(), 11, messages(11, 30))
+    [reading] = fanout.take_reads()
+    fanout.fetched(reading, 11, messages(11, 30))
     finish(fanout)
     assert reader.gaps == [Gap("r", "e", 2, 10, "slow", "e.10")]
     assert reader.offsets == [1, *range(11, 31)]
@@ -168,7 +168,8 @@ def test_a_store_that_is_ahead_of_us() -> None:
     reader = Reader()
     cursor = joined(fanout, room, reader, after=0)
     finish(fanout)
-    fanout.fetched(*fanout.take_reads(), 1, messages(1, 25))
+    [reading] = fanout.take_reads()
+    fanout.fetched(reading, 1, messages(1, 25))
     finish(fanout)
     assert reader.offsets == list(range(1, 21))
     fanout.appended(room, messages(21, 25))
@@ -272,6 +273,7 @@ def test_an_empty_answer_is_of_the_moment_it_was_read() -> None:
     assert room.first == 12
     assert [(gap.first, gap.last) for gap in reader.gaps] == [(5, 11)]
     if cursor.state is State.READING:
-        fanout.fetched(*fanout.take_reads(), 12, messages(12, 17))
+        [reading] = fanout.take_reads()
+        fanout.fetched(reading, 12, messages(12, 17))
         finish(fanout)
     assert reader.offsets == [12, 13, 14, 15, 16, 17]

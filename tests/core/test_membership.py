@@ -1,5 +1,7 @@
 """What one node knows of the others, whatever is lost between them."""
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +56,8 @@ EVENTS = st.lists(
 @settings(max_examples=500, deadline=None)
 def test_whatever_is_lost_is_asked_for(events: list[tuple[str, str, str, bool, bool]]) -> None:
     """Changes, heartbeats and pieces of an answer, any of them lost: once all is calm, everybody is known."""
-    nodes, teller, known = Membership(), Teller(), {}
+    nodes, teller = Membership(), Teller()
+    known: dict[Any, Any] = {}
     nodes.heard("n", 0.0)
     next_piece, now = None, 0.0
 
@@ -71,11 +74,12 @@ def test_whatever_is_lost_is_asked_for(events: list[tuple[str, str, str, bool, b
         now += 0.5
         if next_piece is None and nodes.to_ask(now):
             next_piece = 0
+        word: PresenceChanged | Heartbeat | PresenceSnapshot
         if kind == "change":
             word = teller.change(room, name, came)
         elif kind == "piece" and next_piece is not None:
-            word = teller.piece(next_piece)
-            next_piece = None if word.last else next_piece + 1
+            word = piece = teller.piece(next_piece)
+            next_piece = None if piece.last else next_piece + 1
         else:
             word = teller.beat()
         if arrives:

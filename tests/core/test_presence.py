@@ -134,7 +134,8 @@ STEPS = st.lists(
 @given(STEPS)
 def test_whoever_follows_the_changes_knows_who_is_there(steps: list[tuple[str, str, str]]) -> None:
     """A reader who adds `joined` and removes `left` has the same members as the room, after every telling."""
-    presence, known, now = Presence(), set(), 0.0
+    presence, now = Presence(), 0.0
+    known: set[str] = set()
     for step, member, by in steps:
         if step == "arrive":
             presence.arrive(member, b"{}", 1, by)

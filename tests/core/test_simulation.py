@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from trunkline.core.cursor import Room
+from trunkline.core.cursor import Cursor, Room
 from trunkline.core.fanout import Fanout
+from trunkline.core.message import Message
 
 from . import world
 
@@ -46,7 +47,7 @@ def test_the_world_finds_what_is_broken(broken: str, monkeypatch: pytest.MonkeyP
     give, appended = Fanout._give, Fanout.appended
     if broken == "skips a gap":
 
-        def skip(self: Fanout, cursor: world.Cursor) -> None:
+        def skip(self: Fanout, cursor: Cursor) -> None:
             cursor.offset = max(cursor.offset, cursor.room.first - 1)
 
         monkeypatch.setattr(Fanout, "_skip_trimmed", skip)
@@ -54,7 +55,7 @@ def test_the_world_finds_what_is_broken(broken: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Fanout, "writable", lambda self, cursor: None)
     elif broken == "repeats a piece":
 
-        def repeat(self: Fanout, cursor: world.Cursor, messages: list[world.Message]) -> None:
+        def repeat(self: Fanout, cursor: Cursor, messages: list[Message]) -> None:
             give(self, cursor, messages)
             cursor.offset -= 1
 
@@ -63,7 +64,7 @@ def test_the_world_finds_what_is_broken(broken: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Fanout, "_follow", lambda self, cursor: setattr(cursor, "epoch", cursor.room.epoch))
     else:
 
-        def lose(self: Fanout, room: Room, messages: list[world.Message]) -> None:
+        def lose(self: Fanout, room: Room, messages: list[Message]) -> None:
             appended(self, room, messages)
             for cohort in room.cohorts[:1]:
                 cohort.offset = room.head

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.readers import SilentReader
 from trunkline.core.batch import Batch
 from trunkline.core.cursor import Cursor, Room
 from trunkline.core.fanout import Fanout
@@ -58,10 +59,8 @@ class Log:
         return self.messages[after : after + limit]
 
 
-class Reader:
+class Reader(SilentReader):
     """A client and its link, and the server's end of it (a core Reader)."""
-
-    messages_max = 1 << 30
 
     def __init__(self, world: World, name: str, polls: bool) -> None:
         self.world, self.name, self.polls = world, name, polls

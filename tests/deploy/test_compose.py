@@ -62,7 +62,8 @@ async def test_compose_serves_a_chat(browser: Browser, tmp_path: Path) -> None:
         wait_for(f"{front.url}/readyz")
         ana, ben = await enter(browser, front, "ana"), await enter(browser, front, "ben")
         texts: list[str] = []
-        for n, victim in enumerate([*nodes, redis]):
+        victims: list[Server | RedisServer] = [*nodes, redis]
+        for n, victim in enumerate(victims):
             victim.kill()
             for page, name in ((ana, "ana"), (ben, "ben")):
                 texts.append(f"{name} {n}")

@@ -75,7 +75,11 @@ async def test_a_publisher_that_raises_stops_nobody() -> None:
     async with running() as engine:
         listener = Listener(engine)
         await listener.join("r", Start("now"))
-        engine.appender.submit(Draft("r", None, None, 1, b"1"), lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+
+        def publisher(*_: object) -> None:
+            raise RuntimeError("a mistake")
+
+        engine.appender.submit(Draft("r", None, None, 1, b"1"), publisher)
         assert (await publish(engine, "r", 2))[0].offset == 2
         assert listener.offsets == [1, 2]
 

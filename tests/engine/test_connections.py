@@ -14,7 +14,7 @@ from trunkline.testing.clock import ManualClock
 async def test_connections_are_pinged_and_silent_ones_expire() -> None:
     async with running(ping_interval_s=30.0, ping_timeout_s=10.0) as engine:
         silent, alive = Listener(engine), Listener(engine)
-        buckets = [engine.connections.add(one) for one in (silent, alive)]  # type: ignore[arg-type]
+        buckets = [engine.connections.add(one) for one in (silent, alive)]
         for _ in range(400):
             await asyncio.sleep(0.1)
             alive.heard = True
@@ -22,7 +22,7 @@ async def test_connections_are_pinged_and_silent_ones_expire() -> None:
         assert "ping" in alive.events
         assert "expire" not in alive.events
         for one, bucket in zip((silent, alive), buckets, strict=True):
-            engine.connections.remove(one, bucket)  # type: ignore[arg-type]
+            engine.connections.remove(one, bucket)
         assert len(engine.connections) == 0
 
 
@@ -30,24 +30,24 @@ async def test_connections_are_pinged_and_silent_ones_expire() -> None:
 async def test_a_drain_cuts_those_that_stay() -> None:
     async with running() as engine:
         stays = Listener(engine)
-        bucket = engine.connections.add(stays)  # type: ignore[arg-type]
+        bucket = engine.connections.add(stays)
         await engine.connections.drain(1000, 2.0)
         assert stays.events == ["drain", "abort"]
         assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
-        engine.connections.remove(stays, bucket)  # type: ignore[arg-type]
+        engine.connections.remove(stays, bucket)
 
 
 @virtual
 async def test_a_client_has_one_stream() -> None:
     async with running() as engine:
         first, second = Listener(engine, client_id="client-1"), Listener(engine, client_id="client-1")
-        assert engine.connections.replace_others(first)  # type: ignore[arg-type]
-        assert engine.connections.replace_others(second)  # type: ignore[arg-type]
+        assert engine.connections.replace_others(first)
+        assert engine.connections.replace_others(second)
         assert (first.events, second.events) == (["dismiss replaced"], [])
         assert engine.connections.find(None, "client-1") is second
-        engine.connections.closed(first)  # type: ignore[arg-type]
+        engine.connections.closed(first)
         assert engine.connections.find(None, "client-1") is second
-        engine.connections.closed(second)  # type: ignore[arg-type]
+        engine.connections.closed(second)
         assert engine.connections.find(None, "client-1") is None
 
 
@@ -57,8 +57,8 @@ async def test_a_stream_that_comes_late_is_the_one_that_ends() -> None:
         newer, older = Listener(engine), Listener(engine)
         newer.presence = PresenceOptions("client-1", attempt=Attempt("life-1234", 2))
         older.presence = PresenceOptions("client-1", attempt=Attempt("life-1234", 1))
-        engine.connections.replace_others(newer)  # type: ignore[arg-type]
-        assert not engine.connections.replace_others(older)  # type: ignore[arg-type]
+        engine.connections.replace_others(newer)
+        assert not engine.connections.replace_others(older)
         assert (newer.events, older.events) == ([], ["dismiss replaced"])
 
 

@@ -1,4 +1,6 @@
 from tests.engine.support import FaultyStore, Listener, publish, running, settled, virtual
+from trunkline.core.batch import Batch
+from trunkline.core.cursor import Cursor
 from trunkline.core.limits import Tuning
 from trunkline.core.position import Start
 
@@ -50,11 +52,15 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
         assert listener.offsets == list(range(1, 21))
 
 
+class BrokenListener(Listener):
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        raise RuntimeError("a mistake")
+
+
 @virtual
 async def test_a_reader_that_raises_is_cut_alone() -> None:
     async with running() as engine:
-        broken, other = Listener(engine), Listener(engine)
-        broken.deliver = lambda cursor, batch: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+        broken, other = BrokenListener(engine), Listener(engine)
         await broken.join("r", Start("now"))
         await other.join("r", Start("now"))
         await publish(engine, "r", 1)

@@ -46,13 +46,13 @@ async def test_clients_are_sent_where_the_log_can_be_read() -> None:
 
     async with running(Deaf()) as engine:
         client = Listener(engine)
-        bucket = engine.connections.add(client)  # type: ignore[arg-type]
+        bucket = engine.connections.add(client)
         await settled(5)
         assert client.events == []
         await settled(10)
         assert "drain" in client.events
         assert MOVE_AFTER_MS > 0
-        engine.connections.remove(client, bucket)  # type: ignore[arg-type]
+        engine.connections.remove(client, bucket)
 
 
 @virtual
@@ -63,13 +63,13 @@ async def test_when_the_log_is_away_for_all_clients_stay() -> None:
     store = Away()
     async with running(store) as engine:
         client = Listener(engine)
-        bucket = engine.connections.add(client)  # type: ignore[arg-type]
+        bucket = engine.connections.add(client)
         store.is_away = True
         await settled(60)
         assert "drain" not in client.events
         assert engine.unready is not None
         store.is_away = False
-        engine.connections.remove(client, bucket)  # type: ignore[arg-type]
+        engine.connections.remove(client, bucket)
 
 
 @virtual

@@ -68,7 +68,7 @@ async def test_the_origin_is_not_told() -> None:
         sender, other = Listener(engine), Listener(engine)
         for listener in (sender, other):
             await listener.join("r", Start("now"))
-        source.news["r"] = [Event("signal", b"1", sender), Event("signal", b"2")]  # type: ignore[arg-type]
+        source.news["r"] = [Event("signal", b"1", sender), Event("signal", b"2")]
         engine.notifier.changed("r", for_readers=True)
         await settled()
         assert sender.notifications == [("signal", b"2")]

@@ -23,7 +23,7 @@ async def test_watchers_are_told_of_changes() -> None:
 async def test_a_member_that_comes_back_within_the_grace_never_left() -> None:
     told: list[tuple[str, str, bool]] = []
     async with running(presence_grace_s=5.0) as engine:
-        engine.presence.hook = lambda room, member, joined: told.append((room, member, joined))  # type: ignore[assignment]
+        engine.presence.hook = lambda room, member, joined: told.append((room, member, joined))
         engine.presence.enter("r", "ana", "phone", b"{}")
         await settled()
         engine.presence.leave("r", "ana", "phone")

@@ -8,7 +8,7 @@ async def test_readers_are_told_and_the_sender_is_not() -> None:
         sender, other = Listener(engine), Listener(engine)
         for listener in (sender, other):
             await listener.join("r", Start("now"))
-        engine.signals.send("r", "typing", "ana", "ana", b"true", sender)  # type: ignore[arg-type]
+        engine.signals.send("r", "typing", "ana", "ana", b"true", sender)
         await settled()
         assert sender.notifications == []
         [(kind, body)] = other.notifications

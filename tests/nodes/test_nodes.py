@@ -13,6 +13,8 @@ from trunkline import Hub
 from trunkline.core.grant import EVERYTHING, Grant
 from trunkline.core.presence_options import PresenceOptions
 from trunkline.core.revocation import Revocations
+from trunkline.errors import RequestError
+from trunkline.stores.base import Bus
 
 
 async def until(fact: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
@@ -37,20 +39,22 @@ def names(hub: Hub, room: str = "a") -> list[str]:
     return sorted(member.member for member in hub.members(room))
 
 
+async def all_know(hubs: list[Hub], *members: str) -> None:
+    """Wait until these, and no others, are the members on each node."""
+    await until(lambda: all(names(hub) == list(members) for hub in hubs))
+
+
 async def test_presence(hubs: list[Hub]) -> None:
     """Who comes to one node is known to all, and gone when the last of their connections is, wherever that was."""
     for hub in hubs[:2]:
         hub._engine.presence.enter("a", "ana", "phone" if hub is hubs[0] else "laptop", b'{"name":"Ana"}')
     hubs[1]._engine.presence.enter("a", "ben", "b", b"{}")
-    for hub in hubs:
-        await until(lambda hub=hub: names(hub) == ["ana", "ben"])
+    await all_know(hubs, "ana", "ben")
     hubs[0]._engine.presence.leave("a", "ana", "phone", at_once=True)
     hubs[2]._engine.presence.enter("a", "cat", "c", b"{}")
-    for hub in hubs:
-        await until(lambda hub=hub: names(hub) == ["ana", "ben", "cat"])
+    await all_know(hubs, "ana", "ben", "cat")
     hubs[1]._engine.presence.leave("a", "ana", "laptop")
-    for hub in hubs:
-        await until(lambda hub=hub: names(hub) == ["ben", "cat"])
+    await all_know(hubs, "ben", "cat")
 
 
 async def test_a_client_that_moves_says_nothing(hubs: list[Hub]) -> None:
@@ -64,8 +68,7 @@ async def test_a_client_that_moves_says_nothing(hubs: list[Hub]) -> None:
     hubs[1]._engine.presence.enter("a", "ana", "phone-12345", b"{}")
     await until(lambda: not hubs[0]._engine.presence.local_of("a"))
     hubs[1]._engine.presence.leave("a", "ana", "phone-12345", at_once=True)
-    for hub in hubs:
-        await until(lambda hub=hub: names(hub) == ["cat"])
+    await all_know(hubs, "cat")
     assert told == [("cat", True)]
 
 
@@ -78,8 +81,7 @@ async def test_polls_of_one_client_on_two_nodes(hubs: list[Hub]) -> None:
             hub._engine.presence.leave("a", "ana", "phone-12345", grace_s=60)
             await asyncio.sleep(0.002)
         await until(lambda: not hubs[0]._engine.presence._rooms["a"].presence.is_local("ana"))
-        for hub in hubs:
-            await until(lambda hub=hub: names(hub) == ["ana", "cat"])
+        await all_know(hubs, "ana", "cat")
 
 
 class Held:
@@ -118,8 +120,7 @@ async def test_a_node_that_ends_takes_its_members_along(hubs: list[Hub]) -> None
     await until(lambda: len(names(hubs[1])) == len(names(hubs[2])) == 3)
     hubs[2]._engine.presence.enter("a", "ana1", "", b"{}")
     await hubs[0].close()
-    for hub in hubs[1:]:
-        await until(lambda hub=hub: names(hub) == ["ana1"])
+    await all_know(hubs[1:], "ana1")
     await until(lambda: len(told) == 2)
     assert sorted(told) == [("ana0", False), ("ana2", False)]
 
@@ -173,7 +174,7 @@ async def test_administration(hubs: list[Hub]) -> None:
             self.said: list[str] = []
             hub._access.registry.add(self)
 
-        def dismiss(self, error: Exception) -> None:
+        def dismiss(self, error: RequestError) -> None:
             self.said.append(error.code)
 
         def recheck(self) -> None:
@@ -211,14 +212,19 @@ async def test_tickets(hubs: list[Hub]) -> None:
     assert await hubs[1]._administration._redeem_elsewhere("nowhere", key) is None
 
 
+def bus_of(hub: Hub) -> Bus:
+    assert hub._engine.store.bus is not None
+    return hub._engine.store.bus
+
+
 async def test_a_node_that_does_not_answer_is_missing(hubs: list[Hub]) -> None:
-    hubs[2]._engine.store.bus.on_message = lambda _: None
+    bus_of(hubs[2]).on_message = lambda _: None
     reached = await hubs[0].disconnect("ana")
     assert reached == (0, [hubs[2]._engine.name])
 
 
 async def test_nonsense_is_survived(hubs: list[Hub]) -> None:
-    bus = hubs[0]._engine.store.bus
+    bus = bus_of(hubs[0])
     for nonsense in (b"", b"x", b"\xff" * 1000, b"\x93\xa4Beat\x01"):
         bus.send(nonsense)
     hubs[0]._engine.presence.enter("a", "ana", "", b"{}")

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -401,7 +402,7 @@ async def test_acks_come_in_order_and_once(server: Server, http: aiohttp.ClientS
                 await connection.send_json({"type": "message", "room": "acks", "id": f"a{n}", "data": n})
 
         sending = asyncio.ensure_future(send())
-        acks = []
+        acks: list[Any] = []
         async with asyncio.timeout(WAIT_S):
             while len(acks) < 2000:
                 event = await connection.receive_json()

@@ -74,7 +74,7 @@ async def test_presence_of_all_workers(server: Server, http: aiohttp.ClientSessi
 
         async def count() -> int:
             async with aiohttp.ClientSession() as other, other.get(f"{server.url}/rooms/a/presence") as response:
-                return (await response.json())["count"]
+                return int((await response.json())["count"])
 
         async with asyncio.timeout(WAIT_S):
             while [await count() for _ in range(6)] != [12] * 6:

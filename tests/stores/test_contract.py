@@ -68,5 +68,5 @@ class TestRedis(StoreContract):
 
 class TestRedisCluster(TestRedis):
     @pytest.fixture(autouse=True)
-    def _server(self, redis_cluster: Cluster) -> None:  # type: ignore[override]
+    def _server(self, redis_cluster: Cluster) -> None:
         self.url = redis_cluster.url

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.readers import SilentConnection
 from tests.redis_servers import Cluster, RedisServer, SentinelServer, needs_redis
+from tests.stores.support import stored
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core import membership as peers
@@ -134,7 +136,7 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
     ):
 
         async def linked() -> bool:
-            return replica.client.info("replication")["master_link_status"] == "up"
+            return bool(replica.client.info("replication")["master_link_status"] == "up")
 
         await until(linked)
         with SentinelServer(tmp_path, master, 1) as sentinel:
@@ -151,7 +153,7 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
                 written = master.client.info("replication")["master_repl_offset"]
 
                 async def has_it() -> bool:
-                    return replica.client.info("replication")["slave_repl_offset"] >= written
+                    return bool(replica.client.info("replication")["slave_repl_offset"] >= written)
 
                 await until(has_it)
                 master.kill()
@@ -215,7 +217,7 @@ async def test_a_server_that_lacks_the_end(tmp_path: Path) -> None:
         before = await store.head("a")
         for key in server.client.keys("*"):  # what has come to the replica
             other.client.restore(key, 0, server.client.dump(key))
-        lost = await store.append([draft("a", "11"), draft("a", "12")])
+        lost = stored(await store.append([draft("a", "11"), draft("a", "12")]))
         assert [receipt.offset for receipt in lost] == [11, 12]
         await store.close()
         store = RedisStore(other.url, Retention())
@@ -278,17 +280,11 @@ async def test_only_those_who_follow_are_told(redis_server: RedisServer) -> None
         assert f"{prefix}:r:b" not in {name.decode() for name in redis_server.client.pubsub_channels("*")}
 
 
-class Client:
-    """A connection, as the hub sees it."""
-
-    heard = True
+class Client(SilentConnection):
+    """Counts how often it is sent away."""
 
     def __init__(self) -> None:
         self.sent_away = 0
-
-    def ping(self) -> None: ...
-    def expire(self) -> None: ...
-    def abort(self) -> None: ...
 
     def drain(self, retry_after_ms: int) -> None:
         self.sent_away += 1
@@ -406,7 +402,7 @@ async def test_a_master_that_is_one_again(tmp_path: Path) -> None:
         await store.append([draft("quiet", n) for n in "123"])
         first.client.wait(1, 5000)
         second.client.replicaof("NO", "ONE")
-        lost = await store.append([draft("quiet", n) for n in "45"])
+        lost = stored(await store.append([draft("quiet", n) for n in "45"]))
         await follows(first, second)
         first.client.replicaof("NO", "ONE")
         head = await store.head("quiet")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.support import stored
 from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core.limits import Retention
@@ -35,13 +36,14 @@ async def stores(tmp_path: Path) -> AsyncIterator[list[SqliteStore]]:
 
 async def test_each_offset_once(stores: list[SqliteStore]) -> None:
     """Appends from everywhere at once: no offset twice, none left out, and each reads what all have written."""
-    receipts = await asyncio.gather(
+    answers = await asyncio.gather(
         *[store.append([draft("a", n, f"{n % 3}-{n}")]) for n in range(40) for store in stores[n % 3 : n % 3 + 1]]
     )
-    assert sorted(receipt.offset for [receipt] in receipts) == list(range(1, 41))
+    receipts = [receipt for answer in answers for receipt in stored(answer)]
+    assert sorted(receipt.offset for receipt in receipts) == list(range(1, 41))
     for store in stores:
         assert [message.offset for message in (await store.read("a", 0, 100, 1 << 20)).messages] == list(range(1, 41))
-        assert (await store.heads(["a", "b"])) == {"a": Position(receipts[0][0].epoch, 40)}
+        assert (await store.heads(["a", "b"])) == {"a": Position(receipts[0].epoch, 40)}
 
 
 @pytest.mark.parametrize("merge_ids", [2, 16_384])
@@ -54,12 +56,12 @@ async def test_an_id_is_stored_once_by_whomever(
     known: dict[str, int] = {}
     for n in range(120):
         message_id = f"id-{rng.randrange(40)}"
-        [receipt] = await rng.choice(stores).append([draft("a", n, message_id)])
+        [receipt] = stored(await rng.choice(stores).append([draft("a", n, message_id)]))
         assert receipt.duplicate == (message_id in known)
         assert known.setdefault(message_id, receipt.offset) == receipt.offset
     for n in range(300):  # trimmed by one, forgotten by all
         await stores[n % 2].append([draft("a", n)])
-    assert not (await stores[2].append([draft("a", 1, "id-1")]))[0].duplicate
+    assert not stored(await stores[2].append([draft("a", 1, "id-1")]))[0].duplicate
 
 
 async def test_the_others_are_told(stores: list[SqliteStore]) -> None:

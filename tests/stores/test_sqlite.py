@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.support import stored
 from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
 from trunkline.errors import ConfigError, StoreUnavailable
@@ -63,12 +64,13 @@ async def test_ids_that_were_merged_and_ids_that_were_not(tmp_path: Path, monkey
     """Duplicates are found in the tree, in memory, after a restart, and after a room was forgotten and opened again."""
     monkeypatch.setattr(sqlite, "MERGE_IDS", 50)
     monkeypatch.setattr(sqlite, "ROOMS_CACHED", 3)
-    rng, known = random.Random(7), {}
+    rng = random.Random(7)
+    known: dict[tuple[str, str], int] = {}
     store = await opened(tmp_path / "log.db")
     for _ in range(120):
         names = [(rng.choice("abcde"), str(rng.randrange(400))) for _ in range(rng.randrange(1, 30))]
         for (room, key), receipt in zip(
-            names, await store.append([draft(room, "x", id=key) for room, key in names]), strict=True
+            names, stored(await store.append([draft(room, "x", id=key) for room, key in names])), strict=True
         ):
             assert receipt.duplicate is ((room, key) in known)
             assert known.setdefault((room, key), receipt.offset) == receipt.offset
@@ -112,7 +114,7 @@ async def test_a_failed_commit_stores_nothing_and_the_next_one_works(tmp_path: P
     with pytest.raises(StoreUnavailable, match="full"):
         await store.append([Draft("r", f"big-{n}", None, 1, b'"' + b"x" * 60_000 + b'"') for n in range(5)])
     store._file.writer.execute("PRAGMA max_page_count = 1000000")
-    [receipt] = await store.append([draft("r", "after", id="big-0")])
+    [receipt] = stored(await store.append([draft("r", "after", id="big-0")]))
     assert (receipt.offset, receipt.duplicate) == (2, False)
     assert [m.offset for m in (await store.read("r", 0, 10, AMPLE)).messages] == [1, 2]
     await store.close()
@@ -162,7 +164,7 @@ async def test_nothing_acknowledged_is_lost_on_kill_9(tmp_path: Path) -> None:
         _, first, head, _ = await store.head("r")
         assert first == 1
         assert head >= acked
-        offsets = []
+        offsets: list[int] = []
         while len(offsets) < head:
             offsets += [m.offset for m in (await store.read("r", len(offsets), 5000, AMPLE)).messages]
         assert offsets == list(range(1, head + 1))

@@ -426,7 +426,7 @@ async def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     disk = os.statvfs(tmp_path)
     fields = list(disk)
     fields[8] |= os.ST_RDONLY
-    monkeypatch.setattr(sqlite_file.os, "fstatvfs", lambda _: os.statvfs_result(fields))
+    monkeypatch.setattr(os, "fstatvfs", lambda _: os.statvfs_result(fields))
     with pytest.raises(WritesUnavailable, match="read-only"):
         await store.is_current()
     monkeypatch.undo()
@@ -503,7 +503,7 @@ async def test_a_stopped_sibling_that_has_the_turn_is_ended(tmp_path: Path, monk
         "print('locked', flush=True)\n"
         "os.kill(os.getpid(), signal.SIGSTOP)\n"
     )
-    monkeypatch.setattr(sqlite_file.os, "getppid", os.getpid)  # its parent is the one that we have, too
+    monkeypatch.setattr(os, "getppid", os.getpid)  # its parent is the one that we have, too
     for siblings in (False, True):
         path = tmp_path / f"{siblings}.db"
         store = await opened(path, shared=True, siblings=siblings)

@@ -5,6 +5,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -92,7 +93,8 @@ async def test_now(server: Server, http: aiohttp.ClientSession, room: str, trans
 async def test_resume(server: Server, http: aiohttp.ClientSession, room: str, transport: str) -> None:
     """Ten connections, each reading a few: together they have everything once."""
     await publish_many(http, server.url, room, list(range(60)))
-    start, seen = {"since": "start"}, []
+    start = {"since": "start"}
+    seen: list[Any] = []
     while len(seen) < 60:
         count = 0
         async for _, body, position in stream(transport, http, server.url, room, start):
@@ -184,7 +186,8 @@ async def test_two_readers_see_one_order(
 
 async def test_odd_data(server: Server, http: aiohttp.ClientSession, room: str, transport: str) -> None:
     """Empty, null, deep, with line breaks and with every kind of character: it arrives as it was."""
-    odd = ["", None, 0, [], {}, "a\nb\r\nc", "data: x\n\nid: 1", "\u2028\u0000é😀", [[[[1.5e-9]]]], "x" * 60_000]
+    odd: list[Any] = ["", None, 0, [], {}, "a\nb\r\nc", "data: x\n\nid: 1", "\u2028\u0000é😀", [[[[1.5e-9]]]]]
+    odd.append("x" * 60_000)
     await publish_many(http, server.url, room, odd[:-1])
     await publish(http, server.url, room, odd[-1])
     follower = Follower(transport, http, server.url, room)

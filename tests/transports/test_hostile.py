@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from tests.readers import SilentReader
 from tests.server.test_edge import UPGRADE, Raw
 from tests.support import Server, publish
 from trunkline import Hub, Retention, Tuning
@@ -122,17 +123,12 @@ async def test_a_flood_of_tiny_frames_holds_nobody_up(
 async def test_rooms_are_not_forgotten_under_a_stream() -> None:
     """While the rooms of one stream are being opened, others come and go by the hundred."""
 
-    class Reader:
-        full = False
-        messages_max = 1 << 30
-
+    class Reader(SilentReader):
         def __init__(self) -> None:
             self.rooms: set[str] = set()
 
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             self.rooms.add(cursor.room.name)
-
-        def gap(self, cursor: Cursor, gap: Gap) -> None: ...
 
     async with Hub("memory:", tuning=Tuning(idle_rooms_max=3)) as hub:
         names = [f"mine-{n}" for n in range(20)]
@@ -157,10 +153,7 @@ def test_trimmed_while_the_store_was_being_read() -> None:
     """The answer is older than what retention says now: it is given, and the gap comes behind it."""
     seen: list[object] = []
 
-    class Reader:
-        full = False
-        messages_max = 1 << 30
-
+    class Reader(SilentReader):
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             seen.extend(m.offset for m in batch.messages)
 
@@ -201,14 +194,9 @@ async def test_the_earliest_is_never_a_gap(tmp_path: Path) -> None:
 async def test_a_reader_that_raises_is_cut_alone() -> None:
     """A bug in one connection's code ends that connection; publishing and the other readers go on."""
 
-    class Broken:
-        full = False
-        messages_max = 1 << 30
-
+    class Broken(SilentReader):
         def deliver(self, cursor: Cursor, batch: Batch) -> None:
             raise RuntimeError("a bug")
-
-        def gap(self, cursor: Cursor, gap: Gap) -> None: ...
 
     async with Hub("memory:") as hub:
         room = await hub._engine.follower.open("r")

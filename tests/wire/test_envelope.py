@@ -7,11 +7,11 @@ import pytest
 
 from trunkline.core.batch import Batch
 from trunkline.core.message import Message, Receipt
+from trunkline.core.page import Page
 from trunkline.core.position import Gap
 from trunkline.errors import RequestError, StoreUnavailable
 from trunkline.wire import envelope, poll, sse
 from trunkline.wire.batches import sse_chunk, sse_events
-from trunkline.wire.poll import Page
 
 MESSAGE = Message("r", 7, "k", "ana", 5, msgspec.Raw(b'{"text":"hi"}'))
 BODY = {"room": "r", "offset": 7, "id": "k", "from": "ana", "at": 5, "data": {"text": "hi"}}

@@ -71,7 +71,8 @@ MESSAGES = st.lists(
 @given(MESSAGES, st.binary(min_size=4, max_size=4), st.data())
 def test_fragments_pings_and_cuts(messages: list[tuple[ws.Opcode, str, int]], mask: bytes, data: st.DataObject) -> None:
     """However a message is fragmented, whatever stands between its fragments, and however the bytes are cut."""
-    stream, expected = b"", []
+    stream = b""
+    expected: list[object] = []
     for opcode, text, fragments in messages:
         payload = text.encode()
         step = len(payload) // fragments + 1
