@@ -332,6 +332,16 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield http
 
 
+async def parked(http: aiohttp.ClientSession, url: str, count: int = 1, **options: Any) -> None:
+    """Wait until a server has so many polls that wait."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            async with http.get(f"{url}/healthz", **options) as response:
+                if (await response.json())["polls"] >= count:
+                    return
+            await asyncio.sleep(0.02)
+
+
 async def publish(http: aiohttp.ClientSession, url: str, room: str, data: object, **fields: str) -> dict[str, Any]:
     """Publish by POST; the receipt."""
     async with http.post(f"{url}/rooms/{room}", json={"data": data, **fields}) as response:

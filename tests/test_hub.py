@@ -1,7 +1,7 @@
 """The Python API."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,12 @@ async def test_what_cannot_be_published(room: str, data: object, options: dict[s
         assert caught.value.code == code
 
 
+async def until(fact: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not fact():
+            await asyncio.sleep(0)
+
+
 class Sick(MemoryStore):
     """Fails as long as it is told to, and appends only when it is let."""
 
@@ -127,8 +133,10 @@ class Sick(MemoryStore):
         self.lasts = True
         self.ready = asyncio.Event()
         self.ready.set()
+        self.asked = asyncio.Event()
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
+        self.asked.set()
         await self.ready.wait()
         if self.failure:
             failure, self.failure = self.failure, self.failure if self.lasts else None
@@ -162,9 +170,9 @@ async def test_what_was_not_stored_is_not_overtaken() -> None:
     async with Hub(store) as hub:
         store.ready.clear()
         before = asyncio.ensure_future(hub.publish("r", 1))
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(store.asked.wait(), WAIT_S)
         behind = [asyncio.ensure_future(hub.publish(room, 2)) for room in ("r", "other")]
-        await asyncio.sleep(0.01)
+        await until(lambda: hub._engine.appender.in_flight == 3)
         store.failure, store.lasts = StoreUnavailable("disk full"), False
         store.ready.set()
         with pytest.raises(StoreUnavailable):
@@ -257,9 +265,8 @@ async def test_no_unbounded_queue() -> None:
     store.ready.clear()
     async with Hub(store, limits=Limits(in_flight_max=10)) as hub:
         waiting = [asyncio.ensure_future(hub.publish("r", n)) for n in range(20)]
-        await asyncio.sleep(0.05)
+        await until(lambda: sum(task.done() for task in waiting) == 10)
         refused = [task for task in waiting if task.done()]
-        assert len(refused) == 10
         assert all(isinstance(task.exception(), Overloaded) for task in refused)
         store.ready.set()
         receipts = [await task for task in waiting if task not in refused]
@@ -277,9 +284,9 @@ async def test_closing_answers_everybody() -> None:
         await asyncio.sleep(0)
     store.ready.clear()
     publishing = asyncio.ensure_future(hub.publish("other", 1))
-    await asyncio.sleep(0.01)
+    await until(lambda: hub._engine.appender.in_flight == 1)
     closing = asyncio.ensure_future(hub.drain())
-    await asyncio.sleep(0.01)
+    await until(lambda: hub._engine.is_draining)
     with pytest.raises(ShuttingDown):
         await hub.publish("r", 1)
     store.ready.set()

@@ -162,7 +162,7 @@ class Hub:
             return
         self._ownership.check()
         if self._drained is None:
-            self._engine.is_draining = True  # at once: no message is taken while the task waits for its turn
+            self._engine.stop_taking()  # before the task has its turn
             self._drained = asyncio.ensure_future(self._engine.drain(retry_after_ms, timeout_s))
         await asyncio.shield(self._drained)
 

@@ -17,7 +17,7 @@ from tests.access.support import (
     stream_of,
     token,
 )
-from tests.support import WAIT_S, Server, publish
+from tests.support import WAIT_S, Server, parked, publish
 
 PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
     "header": lambda text: {"headers": bearer(text)},
@@ -218,7 +218,7 @@ async def test_disconnect_and_revoke(server: Server, http: aiohttp.ClientSession
         poll = asyncio.ensure_future(http.get(f"{room}?since=now&wait=30", headers=bearer(text)))
         async with stream_of(http, room, text) as stream:
             await anext(stream)
-            await asyncio.sleep(0.2)  # the poll is parked
+            await parked(http, server.url, headers=bearer(token("admin", rooms=ADMIN)))
             began = time.monotonic()
             order = {"user": f"leaver-{path}"}
             async with http.post(f"{server.url}/{path}", json=order, headers=bearer(text)) as response:

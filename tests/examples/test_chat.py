@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,7 +126,8 @@ async def test_polling_by_time(server: Server, http: aiohttp.ClientSession) -> N
     await publish_text(http, server, "one")
     async with http.get(f"{server.url}/api/messages?since=1000000000000") as response:
         [one] = await response.json()
-    await asyncio.sleep(0.005)
+    while time.time() * 1000 < one["at"] + 2:
+        await asyncio.sleep(0.001)
     await publish_text(http, server, "two")
     async with http.get(f"{server.url}/api/messages?since={one['at']}") as response:
         assert [message["data"] for message in await response.json()] == ["two"]

@@ -150,13 +150,14 @@ def tokens(data: bytes) -> None:
     """Tokens: nothing but a signature lets anybody in, and no answer quotes what was brought."""
     text = data.decode("utf-8", "surrogateescape")
     for candidate in (text, f"eyJhbGciOiJIUzI1NiJ9.{text}", f"eyJhbGciOiJIUzI1NiJ9.e30.{text}"):
+        grant, said = None, ""
         try:
             grant = AUTH.verify_now(candidate)
         except RequestError as error:
-            quoted = len(text) >= 20 and text in str(error)
-            grant = None
-        assert not quoted
+            said = str(error)
+        assert said
         assert grant is None
+        assert len(text) < 20 or text not in said
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -1,6 +1,7 @@
 """The edge: who takes a connection, what is refused, and how a connection ends."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support import WAIT_S, Server, publish, stream
+from tests.support import WAIT_S, Server, parked, publish, stream
 from trunkline.wire import websocket as ws
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -62,9 +63,13 @@ class Raw:
         return value
 
     async def end(self) -> bytes:
-        """What comes until the other side ends the connection."""
+        """What comes until the other side ends the connection, or cuts it."""
+        got = b""
         async with asyncio.timeout(WAIT_S):
-            return await self.reader.read(-1)
+            with contextlib.suppress(ConnectionError):
+                while piece := await self.reader.read(1 << 16):
+                    got += piece
+        return got
 
 
 @pytest.fixture
@@ -182,9 +187,8 @@ async def test_who_does_not_finish_the_head_is_cut(server: Server, raw: Raw, sen
     """Slowloris: within the handshake time (here 1 s) and a tenth."""
     raw.send(sent)
     began = time.monotonic()
-    with pytest.raises((ConnectionError, AssertionError)):
-        assert await raw.end()
-    assert time.monotonic() - began < 5
+    assert await raw.end() == b""
+    assert 0.5 < time.monotonic() - began < 5
 
 
 # ── How a WebSocket ends ──
@@ -245,8 +249,7 @@ async def test_who_does_not_answer_pings_is_dropped(server: Server, socket_: Raw
     """Interval 3 s and timeout 1 s here: within both and a tick. One that sends anything stays (R17, R19)."""
     async with http.ws_connect(f"{server.url}/rooms/edge", autoping=True) as alive:
         assert await socket_.event() == ws.Ping(b"")
-        with pytest.raises((ConnectionError, AssertionError)):
-            assert await socket_.end()
+        await socket_.end()
         await alive.send_json({"type": "ping"})
         async with asyncio.timeout(WAIT_S):
             while (await alive.receive_json())["type"] != "pong":
@@ -261,7 +264,7 @@ async def test_any_byte_counts_as_life(server: Server, socket_: Raw) -> None:
     frame = ws.masked_frame(ws.Opcode.TEXT, text, b"abcd")
     for byte in frame:
         socket_.send(bytes([byte]))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # longer in all than the interval and the timeout
     pings = 0
     while isinstance(event := await socket_.event(), ws.Ping):
         pings += 1
@@ -352,7 +355,7 @@ async def test_connect_waits_for_any_room(server: Server, http: aiohttp.ClientSe
     async with http.get(f"{url}&since=now") as response:
         position = (await response.json())["next"]
     waiting = asyncio.ensure_future(http.get(f"{url}&since={position}&wait=30"))
-    await asyncio.sleep(0.1)
+    await parked(http, server.url)
     await publish(http, server.url, "wait-b", "x")
     async with asyncio.timeout(WAIT_S):
         page = await (await waiting).json()

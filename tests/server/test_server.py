@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support import WAIT_S, Follower, Server, free_port, publish, publish_surely, stream
+from tests.support import WAIT_S, Follower, Server, free_port, parked, publish, publish_surely, stream
 
 
 def trunkline(*arguments: str, timeout: float = WAIT_S, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ async def test_stopping_with_a_full_house(sig: int, http: aiohttp.ClientSession,
             position = (await response.json())["next"]
         polls = [asyncio.ensure_future(http.get(f"{url}?since={position}&wait=60")) for _ in range(300)]
         probe = await http.ws_connect(f"{server.url}/connect")
-        await asyncio.sleep(0.3)
+        await parked(http, server.url, 300)
         for n in range(100):
             await probe.send_json({"type": "message", "room": "other", "id": str(n), "data": n})
         stopping = asyncio.ensure_future(asyncio.to_thread(server.stop, sig))
@@ -91,7 +91,7 @@ async def test_a_plain_uvicorn_stops_too(http: aiohttp.ClientSession) -> None:
         socket = await http.ws_connect(url)
         events = await http.get(url, headers={"Accept": "text/event-stream"})
         poll = asyncio.ensure_future(http.get(f"{url}?since=now&wait=60"))
-        await asyncio.sleep(0.3)
+        await parked(http, server.url)
         _, _, errors = await asyncio.to_thread(server.stop)
         assert "Traceback" not in errors
         async for _ in socket:
@@ -278,11 +278,11 @@ async def test_a_second_signal_waits_for_nobody(tmp_path: Path, number: int) -> 
                 await http.get(f"{server.url}/rooms/a", headers={"Accept": "text/event-stream"})
                 await http.ws_connect(f"{server.url}/rooms/a")
             poll = asyncio.ensure_future(http.get(f"{server.url}/rooms/a?wait=30"))
-            await asyncio.sleep(0)
+            await parked(http, server.url)
             began = time.monotonic()
             for _ in range(3):
                 server.process.send_signal(number)
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # as a person does
             code, _, errors = await asyncio.to_thread(server.stop)
             assert time.monotonic() - began < 2
             assert (code, errors) == (0, "")

@@ -106,9 +106,13 @@ class Appender:
                 self._arrived.set()
             self._waiting.append(_Waiting(draft, answer))
 
+    def stop(self) -> None:
+        """Take no more drafts."""
+        self._is_stopping = True
+
     async def drain(self, timeout_s: float) -> None:
         """Take no more drafts, and wait until the log has those that are here, or the time is over."""
-        self._is_stopping = True
+        self.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.in_flight:

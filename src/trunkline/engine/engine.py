@@ -136,6 +136,12 @@ class Engine:
             self.cluster.start()
         self.is_running = True
 
+    def stop_taking(self) -> None:
+        """Take no more messages, and let no poll wait: what `drain` does first, at once."""
+        self.is_draining = True
+        self.pages.stop()
+        self.appender.stop()
+
     async def drain(self, retry_after_ms: int, timeout_s: float) -> None:
         """Take no more messages, finish the acks, wake the polls, and send all streaming clients away.
 
@@ -143,8 +149,7 @@ class Engine:
             retry_after_ms: Clients are told to come back at different times of up to this one.
             timeout_s: How long to wait for the acks, and then for the clients, in seconds.
         """
-        self.is_draining = True
-        self.pages.stop()
+        self.stop_taking()
         await self.appender.drain(timeout_s)
         self.availability.end_waiting()
         self.rooms.wake_all()

@@ -24,6 +24,7 @@ class Context:
 
     Attributes:
         unsent_bytes: Of answers to polls that are on their way.
+        waiting_polls: How many polls wait for something new.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Context:
         self.ensure_started = ensure_started
         self.limits = engine.limits
         self.unsent_bytes = 0
+        self.waiting_polls = 0
 
     @property
     def retry_max_ms(self) -> int:
@@ -72,7 +74,9 @@ class Context:
         engine, counters = self.engine, self.engine.counters
         return {
             "sockets": self.access.addresses.connections,
-            "guests": len(self.access.registry),
+            "authenticated": len(self.access.registry),
+            "guests": len(self.access.registry),  # an earlier name
+            "polls": self.waiting_polls,
             "refusals": dict(counters.refusals),
             "connections": len(engine.connections),
             "rooms": len(engine.rooms),

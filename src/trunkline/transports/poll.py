@@ -61,6 +61,7 @@ class WaitingPoll:
 
     def __init__(self, context: Context, caller: Caller) -> None:
         self._access = context.access
+        self._context = context
         self._ended: asyncio.Future[Any]
         self.grant = caller.grant
         self.session = caller.session
@@ -74,6 +75,7 @@ class WaitingPoll:
         self._ended = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(ask(wait_s))
         gone = asyncio.ensure_future(request.ended())
+        self._context.waiting_polls += 1
         try:
             self._access.register(self)
             await asyncio.wait((task, gone, self._ended), return_when=asyncio.FIRST_COMPLETED)
@@ -81,6 +83,7 @@ class WaitingPoll:
                 self._ended.result()
             return task.result() if task.done() else await ask(0)
         finally:
+            self._context.waiting_polls -= 1
             self._access.registry.remove(self)
             await cancelled(task, gone)
 
