@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.position import Gap
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions
 
@@ -26,7 +26,7 @@ class SilentConnection(SilentReader):
     """A connection (`engine/connections.py`) that is always heard from."""
 
     heard = True
-    grant: Grant = ANYBODY
+    grant: Grant = UNAUTHENTICATED
     presence: PresenceOptions = NO_PRESENCE
 
     def ping(self) -> None: ...

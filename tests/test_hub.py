@@ -177,7 +177,7 @@ async def test_what_was_not_stored_is_not_overtaken() -> None:
         store.ready.set()
         with pytest.raises(StoreUnavailable):
             await before
-        with pytest.raises(StoreUnavailable, match="what came before it"):
+        with pytest.raises(StoreUnavailable, match="an earlier message was not stored"):
             await behind[0]
         assert (await behind[1]).offset == 1
 

@@ -1,4 +1,4 @@
-/** An id that is nobody else's, and no secret: 32 hexadecimal digits. */
+/** A unique id, and no secret: 32 hexadecimal digits. */
 export function randomId() {
   const bytes = new Uint8Array(16);
   // React Native has no crypto of its own.

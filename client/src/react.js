@@ -46,7 +46,7 @@ export function useRoom(client, name, options = {}) {
     ];
     return () => {
       stops.forEach((stop) => stop());
-      // Not at once: whoever mounts again in the same breath reads on.
+      // Not at once: a component that mounts again in the same breath reads on.
       setTimeout(() => {
         const left = (users.get(room) ?? 1) - 1;
         users.set(room, left);

@@ -34,7 +34,7 @@ const UNPAIRED = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/; // a surrogate in JSON text:
  * @property {number} [pollMs] Between two short polls, 2000 by default.
  * @property {number} [retryMaxMs] The longest pause before the next attempt to connect. By default 5000, or what the
  *   server has said that it needs for all its clients to come back.
- * @property {string} [clientId] 8 to 64 of A-Z a-z 0-9 _ -: on servers that ask nobody who they are, whoever comes back
+ * @property {string} [clientId] 8 to 64 of A-Z a-z 0-9 _ -: on servers without authentication, a client that comes back
  *   with it is the same member. One connection may have it at a time. By default random.
  * @property {(change: Change) => void} [debug] Told of every change of state, with its reason.
  * @property {typeof globalThis.WebSocket} [WebSocket] Where there is none of the platform: the one of `ws`.
@@ -128,7 +128,7 @@ export class Room extends Emitter {
     });
   }
 
-  /** Tell whoever is connected something that matters only now; nothing if we are not.
+  /** Send a signal: something that matters only now. Nothing is sent without a connection.
    * @param {string} name of each only the newest counts @param {any} [data] */
   signal(name, data = null) {
     this.client.step({ type: "signal", room: this.name, name, data });
@@ -146,7 +146,7 @@ export class Room extends Emitter {
     this.client.step({ type: "join", room: this.name, options: { presence } });
   }
 
-  /** What came before an offset, for whoever scrolls back.
+  /** What came before an offset, for scrolling back.
    * @param {number} offset @param {number} [count] at most 1000 @returns {Promise<Message[]>} oldest first; none if there are none */
   async before(offset, count = 50) {
     const since = Math.max(0, offset - 1 - count);

@@ -39,7 +39,7 @@
  * `unreachable` means that no other transport would have come further.
  * @typedef {{code?: number, status?: number, reason: string, text?: string, retryAfterMs?: number, unreachable?: boolean}} Down
  *
- * What somebody wants of a room. `presence`: be seen (true, or an object that others are shown), or only be told.
+ * What a client wants of a room. `presence`: be seen (true, or an object that others are shown), or only be told.
  * @typedef {{since?: string | number, last?: number, presence?: boolean | "watch" | Record<string, any>}} JoinOptions
  * @typedef {{room: string, start: {since?: string | number, last?: number}, presence: JoinOptions["presence"]}} Join
  *

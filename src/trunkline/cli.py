@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
-# No flag: what stands on a command line can be seen by everybody on the machine.
+# No flag: what stands on a command line can be seen by every user of the machine.
 TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
 OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -90,14 +90,14 @@ def _announce_all(url: str, data: str, workers: int) -> None:
 def publish(
     room: str,
     data: Annotated[str, typer.Argument(help="JSON; anything else is sent as a text.")],
-    id: Annotated[str | None, typer.Option(help="Publishing it again with this id changes nothing.")] = None,  # noqa: A002
+    id: Annotated[str | None, typer.Option(help="Idempotency key: stored once under this id.")] = None,  # noqa: A002
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Publish one message; prints its position once it is stored. A token is taken from TRUNKLINE_TOKEN."""
+    """Publish one message and print its position once it is stored. The token is read from TRUNKLINE_TOKEN."""
     from trunkline.remote import publish as send  # noqa: PLC0415
 
     if data.lstrip()[:1] in ("{", "[") and not _is_json(data):
-        _warn("trunkline: that is no JSON; it is sent as a text")
+        _warn("trunkline: the data is not JSON; it is sent as text")
     receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE))
     repeated = " (it was there already)" if receipt["duplicate"] else ""
     typer.echo(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
@@ -123,7 +123,7 @@ def tail(
     count: Annotated[int | None, typer.Option(help="Stop after this many messages.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Follow a room: one message a line, as JSON. Reconnects by itself; ends with Ctrl-C. A token: TRUNKLINE_TOKEN."""
+    """Print each message of a room as a line of JSON, until Ctrl-C. The token is read from TRUNKLINE_TOKEN."""
     from trunkline.remote import follow  # noqa: PLC0415
 
     token = os.environ.get(TOKEN_VARIABLE)
@@ -136,11 +136,11 @@ def tail(
 def token(
     user: str,
     read: Annotated[
-        list[str] | None, typer.Option(help="Rooms to read, and to see who is there: 'chat:*'. Repeatable.")
+        list[str] | None, typer.Option(help="Rooms to read, and whose members to see: 'chat:*'. Repeatable.")
     ] = None,
     write: Annotated[list[str] | None, typer.Option(help="Rooms to write to, and to signal in.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="May disconnect users and revoke tokens.")] = False,
-    hours: Annotated[float, typer.Option(help="How long it is good.")] = 1.0,
+    hours: Annotated[float, typer.Option(help="Hours until the token expires.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
 ) -> None:
     """Sign a token with the server's own secret (jwt.secret), for trying things out and for scripts."""
@@ -168,10 +168,10 @@ def _epoch() -> None:
 
 @epoch_app.command()
 def new(
-    store: Annotated[str | None, typer.Option(help="As for serve. [default: sqlite:///trunkline.db]")] = None,
+    store: Annotated[str | None, typer.Option(help="URL of the store. [default: sqlite:///trunkline.db]")] = None,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
 ) -> None:
-    """Let each room go on in a new epoch: say it when the log was put back to an earlier state and cannot know of it.
+    """Begin a new epoch in every room, after the log was restored to an earlier state that it cannot detect.
 
     Readers that have read further than what is left are then told with a gap; the others notice nothing. The server
     must not run meanwhile, unless the log is in Redis.

@@ -48,8 +48,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: Annotated[int, _flag("number of processes behind one address, with one log between them")] = 1
     ping_interval: Annotated[float, _flag("seconds between two pings of a connection")] = 30.0
     ping_timeout: Annotated[float, _flag("seconds to wait for any byte after a ping")] = 10.0
-    presence_grace: Annotated[float, _flag("seconds after a member's last connection, until others are told")] = 5.0
-    drain_window: Annotated[float, _flag("seconds over which clients come back after the server has stopped")] = 1.0
+    presence_grace: Annotated[float, _flag("seconds after a member's last connection ends until others are told")] = 5.0
+    drain_window: Annotated[float, _flag("seconds over which clients are told to reconnect at a stop")] = 1.0
     allow_anonymous: Annotated[bool, _flag("listen beyond loopback without authentication")] = False
     auth: Annotated[
         Literal["none", "jwt"], _flag("jwt: clients must send a token of an issuer; none: no authentication")
@@ -62,7 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...], _flag("pages of other origins that may use the rooms: https://a.example.com,https://b.example")
     ] = ()
     forwarded_allow_ips: Annotated[
-        tuple[str, ...], _flag("proxies whose X-Forwarded-For is believed, and back ends without limits")
+        tuple[str, ...], _flag("trusted addresses: proxies that set X-Forwarded-For, and back ends without limits")
     ] = LOOPBACK
     tls_cert: Annotated[str | None, _flag("certificate chain in a PEM file: serve https and wss")] = None
     tls_key: Annotated[str | None, _flag("the certificate's key in a PEM file")] = None
@@ -150,7 +150,7 @@ def _convert(settings: dict[str, Any], where: str) -> Config:
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:
-    """Whether it tells of a Service called `trunkline`, as every pod beside one is told in its environment."""
+    """Return whether Kubernetes has set this variable for a Service called `trunkline`."""
     return re.fullmatch(r"TRUNKLINE_(SERVICE_.+|PORT_\d+_.+)", name) is not None or (
         name == "TRUNKLINE_PORT" and "://" in value
     )
@@ -186,7 +186,7 @@ def _check(config: Config) -> None:
             if value is not None and not 0 < value < 2**53:
                 raise ConfigError(f"{name}.{key} must be more than 0 and less than 2**53, not {value}")
     if (config.tls_cert is None) is not (config.tls_key is None):
-        raise ConfigError("tls_cert and tls_key go together")
+        raise ConfigError("tls_cert and tls_key must be set together: one of them is missing")
     if config.http2 and config.tls_cert is None:
         raise ConfigError("http2 needs tls_cert and tls_key: browsers speak it over TLS only")
     if config.auth == "none" and (config.jwt != Issuer() or config.issuers):

@@ -6,7 +6,7 @@
     ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
     ├── HookFailed          the application erred: its authenticate or authorize raised
     ├── WrongLoop           the application erred: it used a hub from where the hub does not run
-    ├── ConfigError         whoever starts the server erred: one line, exit code 2
+    ├── ConfigError         the operator erred: one line, exit code 2
     └── GapError            a reader's messages are gone: carries the gap (core/position.py)
 
 A code is part of the protocol (PROTOCOL.md lists them all); a message is for people and may change.
@@ -58,7 +58,7 @@ REQUEST_ERRORS = {
 
 
 class RequestError(TrunklineError):
-    """The peer sent something that cannot be done; nothing was stored.
+    """The client sent a request that cannot be carried out; nothing was stored.
 
     Args:
         code: One of REQUEST_ERRORS.
@@ -90,7 +90,7 @@ class Overloaded(TrunklineError):
 
 
 class ShuttingDown(TrunklineError):
-    """This worker is about to stop and takes no new messages. Nothing was stored; retry with the same id."""
+    """This node is about to stop and takes no new messages. Nothing was stored; retry with the same id."""
 
     code = "shutting_down"
     status = 503
@@ -98,7 +98,7 @@ class ShuttingDown(TrunklineError):
 
 
 class HookFailed(TrunklineError):
-    """The application's own code, which was to decide, failed. Nobody is let in by it."""
+    """A hook of the application (`authenticate` or `authorize`) failed; the client is refused."""
 
 
 class WrongLoop(TrunklineError, RuntimeError):
@@ -113,7 +113,7 @@ class ConfigError(TrunklineError):
 
 
 def error_headers(error: TrunklineError) -> list[tuple[str, str]]:
-    """The headers of an error's HTTP response (RFC 9110 sections 10.2.3 and 11.6.1)."""
+    """Return the headers of an error's HTTP response (RFC 9110 sections 10.2.3 and 11.6.1)."""
     headers = []
     if error.retry_after_ms is not None:
         headers.append(("Retry-After", str(-(-error.retry_after_ms // 1000))))

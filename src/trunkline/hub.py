@@ -63,8 +63,8 @@ class Hub:
         origins: Pages of other origins that may use the rooms, such as `https://app.example.com`.
         loopback_only: The server is for this machine alone: requests by any other host name are refused.
         trusted: Addresses of your own proxies and back ends: what they say of their clients' addresses is believed,
-            and what they do in their own name is not limited.
-        presence_grace_s: Seconds after a member's last connection is gone, until the others are told.
+            and their own requests are not limited.
+        presence_grace_s: Seconds after a member's last connection ends, until the others are told that it left.
         pages: Serve the chat and the other pages, too.
         clock: Time and chance, for tests; the machine's by default.
 
@@ -188,7 +188,7 @@ class Hub:
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[None]:
-        """The hub's life within an ASGI application's: `Starlette(lifespan=hub.lifespan)`, or `async with` it in yours.
+        """Run the hub in an ASGI application's lifespan: `Starlette(lifespan=hub.lifespan)`, or inside yours.
 
         It starts the hub, drains it on SIGTERM and Ctrl-C (before the server waits for streams that would not end by
         themselves), and closes it.
@@ -258,7 +258,7 @@ class Hub:
         return await self._administration.recheck(user)
 
     async def disconnect(self, user: str) -> Reached:
-        """End all connections of a user, on all transports and nodes. Their tokens stay good."""
+        """End all connections of a user, on all transports and nodes. Their tokens stay valid."""
         await self._ensure_started()
         return await self._administration.disconnect(user)
 
@@ -273,7 +273,7 @@ class Hub:
             token_id: The `jti` of the token that is refused.
 
         Raises:
-            StoreUnavailable, ShuttingDown: It is not revoked; try again.
+            StoreUnavailable, ShuttingDown: The revocation is not stored; try again.
         """
         await self._ensure_started()
         return await self._administration.revoke(user=user, token_id=token_id)
@@ -340,7 +340,7 @@ class Hub:
         return self._ownership.run_sync(lambda: self.publish(room, data, id=id, sender=sender), timeout_s)
 
     async def signal(self, room: str, name: str, data: Any = None, *, sender: str | None = None) -> None:
-        """Tell a room's readers something that is not logged, and that the next signal of the same name replaces.
+        """Send a signal to a room's readers: it is not logged, and the next one of the same name replaces it.
 
         Args:
             room: Name of the room.
@@ -423,7 +423,7 @@ class Hub:
         return hook
 
     async def mark(self, room: str, user: str, offset: int) -> Unread:
-        """Note that a user has seen a room up to *offset*; return, once that is stored, what they have not seen.
+        """Move a user's read mark forward to *offset*; return the unread count once the mark is stored.
 
         Raises:
             RequestError: `bad_room`.
@@ -433,7 +433,7 @@ class Hub:
         return await self._engine.read_marks.mark(check_room(room), user, offset)
 
     async def unread(self, user: str, rooms: Sequence[str]) -> list[Unread]:
-        """Count what a user has not seen of these rooms.
+        """Return a user's unread counts in these rooms.
 
         Raises:
             RequestError: `bad_room`.

@@ -1,6 +1,6 @@
 import pytest
 
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.presence_options import (
     NO_PRESENCE,
     PresenceOptions,
@@ -51,9 +51,9 @@ def test_what_a_join_asks() -> None:
 
 def test_members() -> None:
     assert member_of(Grant(user="ana"), "client-1") == "ana"
-    name = member_of(ANYBODY, "client-1")
+    name = member_of(UNAUTHENTICATED, "client-1")
     assert name.startswith("~")
     assert "client-1" not in name
-    assert lasting_member(ANYBODY, "client-1") == name
+    assert lasting_member(UNAUTHENTICATED, "client-1") == name
     with pytest.raises(RequestError):
-        lasting_member(ANYBODY, None)
+        lasting_member(UNAUTHENTICATED, None)

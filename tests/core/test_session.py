@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from trunkline.core import session as of
-from trunkline.core.grant import ANYBODY
+from trunkline.core.grant import UNAUTHENTICATED
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
 from trunkline.core.presence_options import PresenceOptions
@@ -14,7 +14,7 @@ decode = msgspec.json.Decoder(Command).decode
 
 
 def session(*rooms: str, limits: Limits | None = None) -> Session:
-    made = Session("s", ANYBODY, limits or Limits())
+    made = Session("s", UNAUTHENTICATED, limits or Limits())
     for room in rooms:
         made.receive(Command("join", room))
     return made

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.limits import Limits, Retention, Tuning
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
@@ -101,7 +101,7 @@ class Listener:
         self.engine = engine
         self.full = False
         self.heard = True
-        self.grant: Grant = ANYBODY
+        self.grant: Grant = UNAUTHENTICATED
         self.presence = NO_PRESENCE if client_id is None else PresenceOptions(client_id)
         self.offsets: list[int] = []
         self.gaps: list[Gap] = []

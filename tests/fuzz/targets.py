@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from trunkline import Issuer, JwtAuth
-from trunkline.core.grant import ANYBODY, PATTERN, matches
+from trunkline.core.grant import UNAUTHENTICATED, PATTERN, matches
 from trunkline.core.joins import parse_positions
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits
@@ -98,7 +98,7 @@ def handshake(data: bytes) -> None:
 
 def commands(data: bytes) -> None:
     """What a WebSocket client says, before and after it is known."""
-    for grant in (None, ANYBODY):
+    for grant in (None, UNAUTHENTICATED):
         session = Session("s", grant, LIMITS)
         for line in data.split(b"\0"):
             try:

@@ -1,4 +1,4 @@
-"""Administration: what is done to clients wherever they are connected, on this node and on all others."""
+"""Administration: disconnect users, recheck permissions and revoke tokens, on this node and all others."""
 
 from __future__ import annotations
 

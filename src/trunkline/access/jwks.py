@@ -68,7 +68,7 @@ class Jwks:
                 self._keys = await asyncio.to_thread(_fetch, self._url)
             self._fetched_at = time.monotonic()
         except Exception as error:  # noqa: BLE001 - whatever an issuer answers, callers that wait must be answered
-            log.warning("the keys at %s could not be had: %s", self._url, error or type(error).__name__)
+            log.warning("cannot fetch the issuer's keys from %s: %s", self._url, error or type(error).__name__)
         finally:
             self._asked_at = time.monotonic()
             self._asking = None

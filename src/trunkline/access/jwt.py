@@ -59,7 +59,7 @@ class JwtAuth:
         self._verifiers = [(issuer, keys_of(issuer)) for issuer in issuers]
 
     def verify_now(self, token: str) -> Grant | None:
-        """The token's grant; None if a key must be fetched first.
+        """Return the token's grant; None if a key must be fetched first.
 
         Raises:
             RequestError: `unauthorized` or `token_expired`.
@@ -82,7 +82,7 @@ class JwtAuth:
         raise refusal or RequestError("unauthorized", "the token is of no issuer, key or algorithm that counts here")
 
     async def verify(self, token: str) -> Grant:
-        """The token's grant, fetching keys if need be.
+        """Return the token's grant, fetching keys if need be.
 
         Raises:
             RequestError: `unauthorized` or `token_expired`.
@@ -93,7 +93,7 @@ class JwtAuth:
             await asyncio.gather(*[keys.refresh() for _, keys in self._verifiers if keys.stale(key_id)])
             grant = self.verify_now(token)
         if grant is None:
-            raise RequestError("unauthorized", "the keys of the token's issuer cannot be had now", 5000)
+            raise RequestError("unauthorized", "the keys of the token's issuer cannot be fetched now", 5000)
         return grant
 
     def _grant(self, issuer: Issuer, claims: dict[str, Any]) -> Grant:
@@ -103,7 +103,7 @@ class JwtAuth:
         user = issuer.user_prefix + user
         expires_at = _time(claims["exp"])
         if expires_at is None:
-            raise RequestError("unauthorized", "the token's exp is no time that anybody will see")
+            raise RequestError("unauthorized", "the token's exp must be seconds since 1970, before the year 10000")
         if "rooms" in claims:
             try:
                 permissions = check_permissions(msgspec.convert(claims["rooms"], Permissions))
@@ -166,7 +166,7 @@ def _decode(token: str, key: Any, algorithm: str, issuer: Issuer) -> dict[str, A
 
 
 def _immature(token: str, issuer: Issuer) -> RequestError:
-    """The answer to a token whose `nbf` is of the future, once its signature is known to be good."""
+    """Return the answer to a token whose `nbf` is of the future, once its signature is known to be good."""
     claims = jwt.decode(token, options={"verify_signature": False})
     ahead_s = (_time(claims.get("nbf")) or FOREVER) - time.time() - issuer.leeway_s
     if ahead_s > MOMENT_S:
@@ -176,7 +176,7 @@ def _immature(token: str, issuer: Issuer) -> RequestError:
 
 
 def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions | None = None) -> str:
-    """A token as an application would sign it, with a shared secret (HS256).
+    """Sign a token as an application would, with a shared secret (HS256).
 
     Args:
         permissions: The `rooms` claim; None leaves it to the server's settings.

@@ -1,4 +1,4 @@
-"""The policy of one hub: who a client is, what it may do, and the clients that were let in.
+"""The access policy of one hub: rate limits, authentication, authorization, and the authenticated connections.
 
 Three questions in this order, and each has its own answer. From where, and how often (core/address_limits.py,
 wire/origin.py): before authentication. Who is it (`authenticate`): a token, a ticket, or what the application says.
@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 from trunkline.access.jwt import JwtAuth
 from trunkline.core.address_limits import LOOPBACK, AddressLimits
 from trunkline.core.connections import ConnectionRegistry, Registered
-from trunkline.core.grant import ANYBODY, Action, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Action, Grant
 from trunkline.core.limits import Limits
 from trunkline.core.rate import Rate, too_fast
 from trunkline.core.revocation import Revocations
@@ -35,7 +35,7 @@ log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
 AuthenticateHook = Callable[[Credentials], Awaitable[Grant | None] | Grant | None]
-"""The application's own authentication: gets what a request brings; returns a grant, or None if it does not know."""
+"""The application's own authentication: gets a request's Credentials; returns a Grant, or None for no user."""
 AuthorizeHook = Callable[[Grant, Action, str], Awaitable[bool] | bool]
 """The application's own decision: gets the grant, the action and the room; returns whether that is permitted."""
 
@@ -158,7 +158,7 @@ class Access:
             RequestError: `unauthorized`, `token_expired` or `revoked`.
         """
         if not self.is_required:
-            return ANYBODY
+            return UNAUTHENTICATED
         if brought.ticket is not None:
             if self._redeem is not None and not self.tickets.is_ours(brought.ticket):
                 return None
@@ -174,7 +174,7 @@ class Access:
         return None if grant is None else self.current(grant)
 
     async def authenticate(self, brought: Credentials) -> Grant:
-        """Return the grant, whatever must be asked for it. Raises like `grant_now`, and HookFailed."""
+        """Return the grant, after asking the issuer or the hook if needed. Raises like `grant_now`, and HookFailed."""
         grant = self.grant_now(brought)
         if grant is not None:
             return grant
@@ -189,7 +189,7 @@ class Access:
             if answer is not None:
                 return self.current(answer)
             if self._auth is None or brought.token is None:
-                raise RequestError("unauthorized", "the application does not know who you are")
+                raise RequestError("unauthorized", "the application did not accept your credentials: log in again")
         assert self._auth is not None
         assert brought.token is not None
         return self.current(await self._auth.verify(brought.token))
@@ -232,7 +232,7 @@ class Access:
         return answer
 
     async def check(self, grant: Grant, action: Action, room: str) -> None:
-        """Let the grant do that.
+        """Check that the grant permits *action* in *room*.
 
         Raises:
             RequestError: `forbidden`, which does not tell whether the room exists.
@@ -247,17 +247,17 @@ class Access:
             raise forbidden(action, room)
 
     async def check_all(self, grant: Grant, needs: Iterable[Need]) -> None:
-        """Let the grant do all of *needs*, while it is good.
+        """Check that the grant permits all of *needs*, and has not ended meanwhile.
 
         Raises:
             RequestError: `forbidden`, `revoked` or `token_expired`.
             HookFailed: The application could not decide.
         """
-        if grant is not ANYBODY:
+        if grant is not UNAUTHENTICATED:
             self.current(grant)
         for action, room in needs:
             await self.check(grant, action, room)
-        if grant is not ANYBODY:
+        if grant is not UNAUTHENTICATED:
             self.current(grant)
 
     async def _ask(self, hook: Callable[..., Awaitable[T] | T], *arguments: object) -> T:
@@ -294,7 +294,7 @@ class Access:
         Raises:
             RequestError: `too_many_connections` of this user, or the grant has ended meanwhile.
         """
-        if connection.grant is ANYBODY:
+        if connection.grant is UNAUTHENTICATED:
             return
         self.current(connection.grant)
         most = self.limits.connections_per_user_max

@@ -125,11 +125,11 @@ class Room(_Emitter):
         self._client.step({"type": "signal", "room": self.name, "name": name, "data": data})
 
     def seen(self, offset: int) -> None:
-        """Note that everything up to this offset was seen."""
+        """Move this member's read mark forward to *offset*."""
         self._client.step({"type": "seen", "room": self.name, "offset": offset})
 
     def present(self, presence: bool | str | Json) -> None:
-        """Change what members are shown of this client, or show it no longer.
+        """Change the presence that members see of this client, or stop showing it.
 
         Raises:
             ClientError: It is too large (1 KiB), or no object.
@@ -257,7 +257,7 @@ class Client(_Emitter):
     Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
 
     Attributes:
-        user: The user that the server takes this client for, or None.
+        user: The authenticated user of this client, or None.
         member: This client's name in `members` and `marks`.
     """
 
@@ -343,7 +343,7 @@ class Client(_Emitter):
         last: int | None = None,
         presence: bool | str | Json = False,
     ) -> Room:
-        """Read a room; asking again for one that is read returns the same.
+        """Read a room; return its Room, the same object each time it is asked for.
 
         Args:
             since: `start`, `now`, an offset or a position such as `k3f9x2.42`.
@@ -385,7 +385,7 @@ class Client(_Emitter):
         return await asyncio.shield(ack)
 
     async def unread(self, rooms: Sequence[str]) -> list[events.Unread]:
-        """Count how much of these rooms was not seen; they need not be read.
+        """Return the unread counts of these rooms, whether they are read or not.
 
         Raises:
             ClientError: The server refused it, or cannot be reached.
@@ -557,7 +557,7 @@ class Client(_Emitter):
                 self.step({"type": "no-token", "final": True, "text": "there is no token"})
 
     async def _watch(self) -> None:
-        """A machine that slept finds its clock ahead."""
+        """Wake the client when the clock jumps, because the machine has slept."""
         before = time.time()
         while True:
             await asyncio.sleep(WATCH_S)
@@ -592,7 +592,7 @@ def _check_room(name: str) -> None:
 
 
 def _check_options(options: Json) -> None:
-    """What of one room no server takes: on streams and polls it would be refused together with all others."""
+    """Refuse options that no server takes: on streams and polls all rooms would be refused with this one."""
     try:
         parse_start(options.get("since"), options.get("last"), NOW)
         parse_presence(dumps(options.get("presence", False)))

@@ -1,4 +1,4 @@
-"""What goes wrong for a client. `code` is the server's (PROTOCOL.md), or one of those below."""
+"""The errors of the client. `code` is an error code of PROTOCOL.md, or one of those below."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ class HttpDriver:
     # Events.
 
     def _welcome(self) -> None:
-        """This transport works."""
+        """Note that this transport works."""
         held, self._held = self._held, None
         if held is not None:
             self._event({"type": "welcome"})
@@ -248,7 +248,7 @@ class HttpDriver:
             self._ask()
 
     def _join(self, join: Json) -> None:
-        """A page of a room says where it stands, unless that is known."""
+        """Ask for a page of a room, which says where it stands, unless that is known."""
         room, start = join["room"], join["start"]
         if POSITION.match(str(start.get("since"))):
             self._rooms[room] = {**join, "position": start["since"]}
@@ -279,7 +279,7 @@ class HttpDriver:
         self._request(f"rooms/{room}", answer=answer, refused=refused, query=query)
 
     def _lose(self, room: str, down: Json) -> None:
-        """One room that may not be read is no reason to lose the others."""
+        """Give up one room that may not be read, and keep the others."""
         if down["reason"] not in OF_ONE_ROOM and down["reason"] != "too_many_rooms":
             raise _Failed(down)
         self._rooms.pop(room, None)
@@ -287,7 +287,7 @@ class HttpDriver:
         self._event({"type": "error", "about": "join", "room": room, "code": down["reason"], "message": text})
 
     def _hide(self, joined: Json, down: Json) -> None:
-        """A room may be read, but not watched, or its members cannot be shown this client."""
+        """Read a room without its presence, because that was refused."""
         joined["presence"] = False
         text = down.get("text") or down["reason"]
         refusal = {"about": "presence", "room": joined["room"], "code": down["reason"], "message": text}
@@ -300,7 +300,7 @@ class HttpDriver:
         raise NotImplementedError
 
     def _ask(self) -> None:
-        """There is no room to listen to: find out whether the server is there."""
+        """Find out whether the server is there, when there is no room to listen to."""
         self.state = "listening"
 
         def answer(who: Json) -> None:
@@ -339,7 +339,7 @@ class HttpDriver:
         self._begin()
 
     def _turn(self) -> None:
-        """The rooms have changed: ask for the new ones."""
+        """Ask for the rooms anew, because they have changed."""
         self._turned = True
         self._live = ""  # of a room that is new here everything is to be told
         if self.state == "resting":
@@ -362,7 +362,7 @@ class HttpDriver:
         self._goodbyes.clear()
 
     def _check(self, down: Json, rooms: list[Json], *, found: bool) -> None:
-        """Something that was asked for together cannot be had: find out what, room by room, and go on without it.
+        """Find out which of several rooms was refused, room by room, and go on without it.
 
         Args:
             rooms: The rooms that are still to be checked.

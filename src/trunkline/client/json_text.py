@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 
 def dumps(value: object) -> bytes:
-    """The bytes of a JSON value.
+    """Return the bytes of a JSON value.
 
     Raises:
         TypeError, ValueError: It is none, or holds half a surrogate pair.

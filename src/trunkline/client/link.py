@@ -147,13 +147,13 @@ class Link:
         self.after(KNOWN_TRANSPORT_MS if known else NEW_TRANSPORT_MS, "connect")
 
     def heard(self) -> None:
-        """Something has arrived, if only a byte."""
+        """Note that something has arrived, if only a byte."""
         self.heard_at = self.now
         if self.is_opening:
             self._patience()  # it is slow, and gets on
 
     def token(self, token: str) -> None:
-        """The application has given a token."""
+        """Take the token that the application has given."""
         if not self._wants_token:
             return
         self._wants_token = False
@@ -164,7 +164,7 @@ class Link:
             self._emit("auth", token=token)
 
     def no_token(self, text: str, *, final: bool) -> None:
-        """The application has no token, now or for good."""
+        """Note that the application has no token, now or for good."""
         if not self._wants_token:
             return
         self._wants_token = False
@@ -176,7 +176,7 @@ class Link:
             self.after(self._delay(), "refresh")
 
     def up(self) -> None:
-        """The server has let this client in."""
+        """Note that the server has accepted this client."""
         self._home = self._index
         self._known = True
         self._refused_tokens = 0
@@ -187,7 +187,7 @@ class Link:
         self.after(PING_MS, "ping")
 
     def opened(self) -> None:
-        """Everything may be sent now."""
+        """Note that everything may be sent now."""
         self._cancel("connect")
         self.is_opening = False
 
@@ -259,14 +259,14 @@ class Link:
         self.wait("fail", text)
 
     def _may_pass(self, retry_after_ms: float) -> bool:
-        """Whether the token was refused for a moment only: clocks differ, and keys take their time."""
+        """Return whether the token was refused for a moment only: clocks differ, and keys take their time."""
         if not retry_after_ms or not self._has_token:
             return False
         self._refused_since = self._refused_since or self.now
         return self.now - self._refused_since < MOMENT_MS
 
     def _delay(self) -> int:
-        """Full jitter, from the first retry on: 10,000 clients of a server that died must not come back as one."""
+        """Return the next pause: full jitter, so that 10,000 clients of a server that died do not come back as one."""
         longest = AWAY_DELAY_MS if self.away else self._spread_ms
         if self._retry_max_ms is not None:
             longest = self._retry_max_ms
@@ -278,7 +278,7 @@ class Link:
         return rounded(ms)
 
     def wait(self, why: str, text: str) -> None:
-        """The connection is lost, or did not come about: wait for the next attempt."""
+        """Wait for the next attempt: the connection is lost, or did not come about."""
         self._cancel("connect", "stable", "ping", "pong", "refresh", "flush", "resend")
         self._emit("shut")
         self.is_opening = False
@@ -344,7 +344,7 @@ class Link:
             self.down({"reason": "silence", "text": "nothing was heard from the server"})
 
     def wake(self, reason: str) -> None:
-        """The network or the machine has come back: find out at once what is left of the connection."""
+        """Find out at once what is left of the connection: the network or the machine has come back."""
         if self.state == "waiting":
             self._failures = 0
             self._connect("wake", reason)

@@ -55,7 +55,7 @@ class Outbox:
         self._credit_at = 0.0
 
     def begin(self, joins: int, now: float) -> None:
-        """There is a new connection, with which so many joins were sent: they are commands, too."""
+        """Begin a connection with which so many joins were sent: they are commands, too."""
         self._credit = max(0, BURST - joins)
         self._credit_at = now
 
@@ -134,13 +134,13 @@ class Outbox:
         return True
 
     def acked(self, ack: Json) -> None:
-        """The log has a draft."""
+        """Note that a draft is stored."""
         if self.drafts.pop((ack["room"], ack["id"]), None) is not None:
             self._keep()
             self._emit("stored", receipt=ack)
 
     def refused(self, error: Json) -> None:
-        """A draft was refused, for now or for good."""
+        """Note that a draft was refused, for now or for good."""
         draft = self.drafts.get((error.get("room"), error["id"]))
         if draft is None:
             return
@@ -177,12 +177,12 @@ class Outbox:
     # Read marks.
 
     def seen(self, room: str, offset: int) -> None:
-        """A room was seen up to *offset*."""
+        """Note that a room was seen up to *offset*."""
         mark = self.marks.get(room)
         self.marks[room] = _Mark(offset, mark.sent if mark is not None else -1)
 
     def noted(self, room: str) -> bool:
-        """The mark that was on its way has arrived; return whether a newer one is to be sent."""
+        """Note that the mark that was on its way has arrived; return whether a newer one is to be sent."""
         mark = self.marks.get(room)
         if mark is None or mark.sent < 0:
             return False
@@ -193,7 +193,7 @@ class Outbox:
         return True
 
     def mark_again(self, room: str, error: Json) -> bool:
-        """The mark could not be stored now; return whether there is one."""
+        """Note that the mark could not be stored now; return whether there is one."""
         mark = self.marks.get(room)
         if mark is None:
             return False
@@ -208,5 +208,5 @@ def passes(error: Json) -> bool:
 
 
 def rounded(ms: float) -> int:
-    """Round as JavaScript's Math.round does."""
+    """Return a number rounded as JavaScript's Math.round does."""
     return int(ms + 0.5)

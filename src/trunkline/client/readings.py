@@ -49,7 +49,7 @@ class Readings:
         self._owed_lefts: dict[str, int] = {}
 
     def open(self) -> list[Json]:
-        """A connection is opened with all rooms; return how each is joined."""
+        """Begin a connection with all rooms; return how each is joined."""
         self._owed_lefts.clear()
         self.there = dict(self.rooms)
         for reading in self.rooms.values():
@@ -58,7 +58,7 @@ class Readings:
         return [_join_of(room, reading) for room, reading in self.rooms.items()]
 
     def ask_again(self) -> None:
-        """There is a newer token: what was refused may be permitted now."""
+        """Ask again for what was refused: a newer token may permit it."""
         for reading in self.rooms.values():
             reading.told = reading.told and not reading.refused
 
@@ -103,7 +103,7 @@ class Readings:
             self._emit("send", command={"type": "join", "room": room, **start, "presence": join["presence"]})
 
     def left(self, room: str) -> None:
-        """The server has answered a `leave`."""
+        """Note that the server has answered a `leave`."""
         owed = self._owed_lefts.pop(room, 0)
         if owed > 1:
             self._owed_lefts[room] = owed - 1
@@ -114,7 +114,7 @@ class Readings:
         return reading is not None and self.rooms.get(room) is reading and room not in self._owed_lefts
 
     def refuse(self, room: str, about: str | None) -> None:
-        """The server has refused to let a room be read, or its presence."""
+        """Note that the server has refused a room, or its presence."""
         reading = self.there.get(room)
         if reading is not None:
             reading.refused = True

@@ -151,7 +151,7 @@ class Session:
             self._flush()
 
     def _count(self, room: str) -> None:
-        """From now on the application wants to know how much of a room was not seen."""
+        """Tell the application from now on how much of a room was not seen."""
         reading = self.rooms.get(room)
         if reading is not None and not reading.counts:
             reading.counts = True
@@ -205,7 +205,7 @@ class Session:
             readings.tell(event["room"], event)
 
     def _refused(self, room: str, error: Json) -> None:
-        """A command about a room was refused."""
+        """Note that a command about a room was refused."""
         link, readings, out = self._link, self._readings, self._out
         about, later = error.get("about"), passes(error)
         reading, current = readings.there.get(room), readings.is_current(room)

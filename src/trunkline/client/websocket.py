@@ -93,7 +93,7 @@ class WebSocketDriver:
             self._ended({"reason": "internal", "text": str(error) or type(error).__name__})
 
     async def _until_closed(self, work: Any) -> Any:
-        """The outcome of this, or None if the driver is closed before."""
+        """Return the outcome of *what*, or None if the driver is closed before."""
         task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
         await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)
         closing.cancel()

@@ -62,7 +62,7 @@ class Admission:
         self.key = key
 
     def release(self) -> None:
-        """The connection has ended. Harmless if done twice."""
+        """Note that the connection has ended. Harmless if done twice."""
         if not self._released:
             self._released = True
             self._limits.release(self.key)

@@ -40,7 +40,7 @@ class CatchUp:
         return bool(self._work)
 
     def attach(self, cursor: Cursor) -> None:
-        """A reader joined; it is to have everything after its offset."""
+        """Begin to give a reader everything after its offset."""
         cursor.room.readers += 1
         if cursor.offset == cursor.room.head:
             self._go_live(cursor)
@@ -48,25 +48,25 @@ class CatchUp:
             self._work.append(cursor)
 
     def detach(self, cursor: Cursor) -> None:
-        """The reader left. A cursor that left before does nothing."""
+        """Note that a reader has left. A cursor that left before does nothing."""
         if cursor.state is not State.GONE:
             cursor.room.displace(cursor)
             cursor.apply(Event.LEFT)
             cursor.room.readers -= 1
 
     def writable(self, cursor: Cursor) -> None:
-        """The reader's socket takes bytes again."""
+        """Note that the reader's socket takes bytes again."""
         if cursor.state is State.STALLED:
             cursor.apply(Event.WRITABLE)
             self._work.append(cursor)
 
     def take_reads(self) -> list[Cursor]:
-        """The cursors that need the store; each is owed one `fetched` or `read_failed`."""
+        """Return the cursors that need the store; each is owed one `fetched` or `read_failed`."""
         reads, self._reads = self._reads, []
         return reads
 
     def fetched(self, cursor: Cursor, first: int, messages: list[Message]) -> None:
-        """What the store has after the cursor's offset; *first* is its earliest retained offset."""
+        """Take what the store has after the cursor's offset; *first* is its earliest retained offset."""
         if cursor.state is not State.READING:
             return
         cursor.apply(Event.FETCHED)
@@ -89,7 +89,7 @@ class CatchUp:
         self._work.append(cursor)
 
     def read_failed(self, cursor: Cursor) -> None:
-        """The store did not answer; the cursor tries again from where it is."""
+        """Note that the store did not answer; the cursor tries again from where it is."""
         if cursor.state is State.READING:
             cursor.apply(Event.FETCHED)
             self._work.append(cursor)
@@ -162,7 +162,7 @@ class CatchUp:
         cursor.room.place(cursor, cursor.offset, self._tuning.cohort_max)
 
     def _batch(self, room: Room, messages: list[Message]) -> Batch:
-        """The batch of these messages; the latest one is kept, since the next cohort mostly wants the same."""
+        """Return the batch of these messages; the latest one is kept, since the next cohort mostly wants the same."""
         key = (room, room.epoch, messages[0].offset, messages[-1].offset)
         if self._recent[:4] != key:
             self._recent = (*key, Batch(room.epoch, messages))

@@ -37,7 +37,7 @@ class Fanout(CatchUp):
     # What happened.
 
     def appended(self, room: Room, messages: Sequence[Message]) -> None:
-        """The log has these, in order; from now on readers may see them."""
+        """Take messages that are stored, in order; from now on readers may see them."""
         room.extend(messages, self._tuning.tail_messages_max, self._tuning.tail_bytes_max, room.slowest)
         if not room.is_scheduled and room.cohorts:
             room.is_scheduled = True
@@ -45,7 +45,7 @@ class Fanout(CatchUp):
         room.wake()
 
     def epoch_changed(self, room: Room, epoch: str, first: int, head: int, lineage: Lineage) -> None:
-        """The log goes on under another epoch; each reader is told in its next step."""
+        """Note that the log goes on under another epoch; each reader is told in its next step."""
         room.change_epoch(epoch, first, head, lineage)
         for cohort in tuple(room.cohorts):
             self._overtake(room, cohort)

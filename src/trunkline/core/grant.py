@@ -1,4 +1,4 @@
-"""What somebody may do: the outcome of asking who they are.
+"""Permissions: what an authenticated client may do.
 
 A pattern is a room's name, or the beginning of one and a `*` at the end: `chat:*`. Nothing else is special, so a
 pattern is decided in one comparison and cannot be made slow.
@@ -21,13 +21,13 @@ Patterns = tuple[str, ...]
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Patterns of rooms for each action. Whoever has none may do nothing.
+    """Patterns of rooms for each action. An action without a pattern is not permitted.
 
     Attributes:
         read: Follow and poll.
         write: Publish.
         signal: Send what is not logged.
-        presence: See who is there.
+        presence: See the members of a room, and be shown to them.
         admin: Everything that there is to do, in all rooms, to disconnect users and revoke tokens; only `*` means
             anything.
     """
@@ -39,21 +39,21 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     admin: Patterns = ()
 
     def allows(self, action: Action, room: str) -> bool:
-        """Whether a pattern of this action matches the room. Administrators may do everything, everywhere."""
+        """Return whether a pattern of this action matches the room. Administrators may do everything, everywhere."""
         return any(matches(pattern, room) for pattern in getattr(self, action)) or "*" in self.admin
 
     def for_user(self, user: str) -> Permissions:
-        """The same with the user's name in place of `{user}`. A name that is no part of a room's name fits none."""
+        """Return the permissions with `{user}` replaced by the name. A name that no room can contain matches none."""
         return Permissions(**{action: _filled(getattr(self, action), user) for action in ACTIONS})
 
 
 def matches(pattern: str, room: str) -> bool:
-    """Whether the pattern is the room's name, or a beginning of it followed by `*`."""
+    """Return whether the pattern is the room's name, or a beginning of it followed by `*`."""
     return pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1]))
 
 
 def check_permissions(permissions: Permissions, *, template: bool = False) -> Permissions:
-    """The permissions, if all their patterns are patterns.
+    """Check that all patterns of the permissions are valid; return the permissions.
 
     Args:
         template: `{user}` may stand in them.
@@ -69,7 +69,7 @@ def check_permissions(permissions: Permissions, *, template: bool = False) -> Pe
 
 
 def _filled(patterns: Patterns, user: str) -> Patterns:
-    # A user called "*" must not turn inbox:{user} into everybody's.
+    # A user called "*" must not turn inbox:{user} into the inbox of all users.
     filled = [pattern.replace("{user}", user) if "*" not in user else pattern for pattern in patterns]
     return tuple(pattern for pattern in filled if PATTERN.match(pattern))
 
@@ -78,10 +78,10 @@ EVERYTHING = Permissions(read=("*",), write=("*",), signal=("*",), presence=("*"
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Who somebody is and what they may do.
+    """An authenticated client: its user, its permissions, and when they end.
 
     Attributes:
-        user: None if nobody was asked.
+        user: The user; None without authentication.
         expires_at: Seconds since 1970 UTC; None means never.
         issued_at: The same, of the token; revoking a user refuses what was issued before.
         token_id: The token's own name (`jti`), by which it alone can be revoked.
@@ -94,4 +94,4 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     token_id: str | None = None
 
 
-ANYBODY = Grant(user=None, permissions=EVERYTHING)  # where nobody is asked
+UNAUTHENTICATED = Grant(user=None, permissions=EVERYTHING)  # without authentication

@@ -1,11 +1,11 @@
-"""Who is still there: pings in buckets, without a timer per connection.
+"""Liveness of connections: pings in buckets, without a timer per connection.
 
 The interval is divided into TICKS; a connection is in one of that many buckets for life. Each tick pings one bucket
 and, `timeout` later, drops those of the same bucket from whom nothing at all was heard since. Any inbound byte counts,
-so a pong that is queued behind a large message kills nobody.
+so a pong that is queued behind a large message ends no connection.
 
 Ticks are counted, not read off a clock. If the event loop was blocked for 20 seconds, one tick came late, and
-everybody's deadline moved with it: our own lateness is never taken for theirs.
+all deadlines moved with it: our own lateness is never taken for theirs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Heartbeat(Generic[C]):
         self._buckets[bucket].discard(connection)
 
     def tick(self) -> tuple[list[C], list[C]]:
-        """One tick has passed: whom to ping, and whom to drop."""
+        """Count one tick; return the connections to ping, and those to drop."""
         self._now = (self._now + 1) % TICKS
         late = [c for c in self._buckets[(self._now - self._grace) % TICKS] if not c.heard]
         due = list(self._buckets[self._now])

@@ -10,7 +10,7 @@ from trunkline.errors import RequestError
 
 
 def parse_positions(text: str) -> dict[str, Start]:
-    """One position per room, `a=k3f9x2.42,b=p0q8.7`: how `/connect` says where it is.
+    """Parse one position per room, `a=k3f9x2.42,b=p0q8.7`: how `/connect` says where it is.
 
     Raises:
         RequestError: `bad_position`.
@@ -27,7 +27,7 @@ def parse_positions(text: str) -> dict[str, Start]:
 def parse_joins(
     named: Sequence[str], since: str | None, last: str | None, rooms_max: int, default: Start
 ) -> list[tuple[str, Start]]:
-    """The rooms of a `/connect`, and where each begins. A *since* that names rooms need not be helped by *named*.
+    """Parse the rooms of a `/connect`, and where each begins. A *since* that names rooms needs no *named*.
 
     Raises:
         RequestError: `bad_room`, `too_many_rooms` or `bad_position`.

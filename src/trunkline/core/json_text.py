@@ -53,13 +53,13 @@ def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
 
 
 def too_deep(depth_max: int | None = None) -> RequestError:
-    """The answer to JSON that is nested deeper than is allowed, or than it can be read at all."""
+    """Return the answer to JSON that is nested deeper than is allowed, or than it can be read at all."""
     most = "allowed" if depth_max is None else f"{depth_max} levels"
     return RequestError("too_deep", f"data is nested deeper than {most}")
 
 
 def deeper_than(text: bytes, levels: int) -> bool:
-    """Whether a JSON text, which is known to be one, is nested deeper than that."""
+    """Return whether a JSON text, which is known to be one, is nested deeper than that."""
     # No text can be deeper than it has opening brackets, so nearly all are settled by counting.
     if text.count(b"[") + text.count(b"{") <= levels:
         return False
@@ -80,7 +80,7 @@ def _has_too_large_number(text: bytes) -> bool:
 
 
 def _is_too_large(whole: bytes, fraction: bytes, exponent: bytes) -> bool:
-    """Whether whole.fraction × 10**exponent rounds to infinity. Leading zeros of the exponent may be many."""
+    """Return whether whole.fraction × 10**exponent rounds to infinity. Leading zeros of the exponent may be many."""
     if not exponent and len(whole) < len(_TOO_LARGE):
         return False
     digits = (whole + fraction).lstrip(b"0")

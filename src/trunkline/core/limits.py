@@ -21,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     id_bytes_max: int = 128
     # One connection for all rooms of a page; a page that follows more than 100 wants a room of its own.
     rooms_per_connection_max: int = 100
-    # From accept to the end of the request head: whoever needs longer is holding the socket, not using it.
+    # From accept to the end of the request head: a client that needs longer is holding the socket, not using it.
     handshake_s: float = 10.0
     # 16 KiB of headers: Node allows 16, nginx 32, Apache 8 per line.
     head_bytes_max: int = 16 * 1024
@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connects_per_address_burst: int = 500
     requests_per_address_per_s: float = 100.0
     requests_per_address_burst: int = 1000
-    # Nobody types 50 messages a second; a dragged pointer makes 60 signals, which a client thins out.
+    # No person types 50 messages a second; a dragged pointer makes 60 signals, which a client thins out.
     commands_per_connection_per_s: float = 50.0
     commands_per_connection_burst: int = 200
     publishes_per_user_per_s: float = 100.0

@@ -10,7 +10,7 @@ import msgspec
 
 from trunkline.errors import RequestError
 
-# 255 fits a path segment, a file name and an index key, and nobody needs to raise it.
+# 255 fits a path segment, a file name and an index key, and there is no need to raise it.
 # "." and ".." would be other paths.
 ROOM_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,255}\Z")
 
@@ -77,7 +77,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 def check_room(name: str) -> str:
-    """The name, if it may be one.
+    """Check a room's name; return it.
 
     Raises:
         RequestError: `bad_room`.
@@ -88,7 +88,7 @@ def check_room(name: str) -> str:
 
 
 def check_rooms(names: Iterable[str], rooms_max: int) -> tuple[str, ...]:
-    """Several rooms, each once.
+    """Check several rooms' names; return them, each once.
 
     Raises:
         RequestError: `bad_room` or `too_many_rooms`.
@@ -100,7 +100,7 @@ def check_rooms(names: Iterable[str], rooms_max: int) -> tuple[str, ...]:
 
 
 def check_id(message_id: str, bytes_max: int) -> str:
-    """The id, if it may be one: visible ASCII, so that it can travel in a header (`Idempotency-Key`).
+    """Check a message's id: visible ASCII, so that it can travel in a header (`Idempotency-Key`). Return it.
 
     Raises:
         RequestError: `bad_id`.
@@ -111,7 +111,7 @@ def check_id(message_id: str, bytes_max: int) -> str:
 
 
 def check_sender(sender: str | None) -> str | None:
-    """The name of a user, if every store and every client can hold it.
+    """Check that every store and every client can hold a user's name; return it.
 
     Raises:
         RequestError: `bad_command`.

@@ -6,7 +6,7 @@ reader is back it holds other messages 1 to 5. "After 3" would answer 4 and 5, a
 of the log, and a reader from another life is told with a gap.
 
 A log need not be lost as a whole: the machine that takes over from one that died may lack its last messages. Then the
-new life goes on where the former one is still known (`Former`), and only whoever has read further is told.
+new life goes on where the former one is still known (`Former`), and only readers who have read further are told.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Start(msgspec.Struct, frozen=True):
     epoch: str | None = None
 
     def __str__(self) -> str:
-        """As `since` spells it; of `after` only."""
+        """Return the start as `since` spells it; of `after` only."""
         return str(self.number) if self.epoch is None else f"{self.epoch}.{self.number}"
 
 
@@ -101,7 +101,7 @@ BEGINNING = Start("start")
 
 
 def parse_since(text: str | int) -> Start:
-    """`start`, `now`, an offset or a position.
+    """Parse `start`, `now`, an offset or a position.
 
     Raises:
         RequestError: `bad_position`.
@@ -118,7 +118,7 @@ def parse_since(text: str | int) -> Start:
 
 
 def parse_last(text: str | int) -> Start:
-    """The number of newest messages to begin with.
+    """Parse the number of newest messages to begin with.
 
     Raises:
         RequestError: `bad_position`.
@@ -131,7 +131,7 @@ def parse_last(text: str | int) -> Start:
 
 
 def parse_start(since: str | int | None, last: str | int | None, default: Start) -> Start:
-    """A request's `since` or `last`; *default* if it has neither.
+    """Parse a request's `since` or `last`; return *default* if it has neither.
 
     Raises:
         RequestError: `bad_position`, also if both are given.
@@ -146,7 +146,7 @@ def parse_start(since: str | int | None, last: str | int | None, default: Start)
 def resolve(
     start: Start, room: str, epoch: str, first: int, head: int, lineage: Lineage = ()
 ) -> tuple[int, Gap | None]:
-    """The offset after which reading goes on, and the gap in front of it, if any.
+    """Return the offset after which reading goes on, and the gap in front of it, if any.
 
     Args:
         first: The earliest retained offset; head + 1 if nothing is retained.
@@ -177,7 +177,7 @@ def resolve(
 
 
 def overtaken(gap: Gap | None, room: str, epoch: str, after: int, earliest: int) -> Gap | None:
-    """The gap in front of *earliest*, the first offset that a read after *after* found.
+    """Return the gap in front of *earliest*, the first offset that a read after *after* found.
 
     Retention may trim between the moment a start is resolved and the moment the log is read: the gap, if there was
     one, then reaches further, and if there was none there is one now.
@@ -190,5 +190,5 @@ def overtaken(gap: Gap | None, room: str, epoch: str, after: int, earliest: int)
 
 
 def trimmed(room: str, epoch: str, after: int, first: int, reason: Reason = "trimmed") -> Gap:
-    """The gap between a reader's offset and the earliest retained one."""
+    """Return the gap between a reader's offset and the earliest retained one."""
     return Gap(room, epoch, after + 1, first - 1, reason, f"{epoch}.{first - 1}")

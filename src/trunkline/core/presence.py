@@ -1,9 +1,9 @@
-"""Who is in a room.
+"""Presence: the members of one room.
 
 A member may be there by several clients: tabs, a phone. Each client holds the place once per connection. When it lets
-go of the last one, its hold is kept for a grace time, so that a connection that breaks and comes back says nothing to
-anybody; then, or at once if it left on purpose, it ends, and with the last client the member is gone. Readers are told
-the difference since they were told last, so a storm of joins is a few large events.
+go of the last one, its hold is kept for a grace time, so that a connection that breaks and comes back tells the
+others nothing; then, or at once if it left on purpose, it ends, and with the last client the member is gone. Readers
+are told the difference since they were told last, so a storm of joins is a few large events.
 
 Where several nodes serve one log, each holds the places of those who are connected to it, tells the others
 (`take_local`), and holds for each of them, as if it were one more client, what that one has told (`hold`, `release`).
@@ -23,10 +23,10 @@ NODE = "@"  # in front of a node's name where a client's would be; no client's n
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """Somebody who is there.
+    """A member of a room.
 
     Attributes:
-        member: The user, or what stands for a client where nobody is asked.
+        member: The user, or a name made for the client without authentication.
         at: Since when, in ms since 1970 UTC.
         data: What they told of themselves: a JSON object.
     """
@@ -111,12 +111,12 @@ class Presence:
         return bool(self._own or self._arrived)
 
     def members(self) -> list[Member]:
-        """Who is there, the first TOLD_MAX of them, in the order in which they came."""
+        """Return the first TOLD_MAX members, in the order in which they joined."""
         places = iter(self._places.values())
         return [place.member for place, _ in zip(places, range(TOLD_MAX), strict=False)]
 
     def arrive(self, member: str, data: bytes, at: int, client: str = "") -> None:
-        """One more connection of theirs.
+        """Note that a member has one more connection.
 
         Args:
             client: By which of their clients.
@@ -133,7 +133,7 @@ class Presence:
         self._ending.discard((member, client))
 
     def depart(self, member: str, until: float | None, client: str = "") -> None:
-        """One connection less; after a client's last one its hold ends at *until*, or at once if that is None."""
+        """Note that a client has one connection less; after the last it leaves at *until*, or at once if None."""
         place = self._places.get(member)
         hold = place.holds.get(client) if place is not None else None
         if hold is None or not hold.connections:
@@ -148,25 +148,25 @@ class Presence:
             self._ending.add((member, client))
 
     def leave(self, member: str, client: str = "") -> None:
-        """A client does not wait for a grace to be over. If a connection holds it, it stays until that ends."""
+        """End a client's grace time. If a connection holds it, it stays until that ends."""
         if (member, client) in self._ending:
             self._end(member, client)
         elif member in self._places and client in self._places[member].holds:
             self._places[member].holds[client].leaving = True
 
     def hold(self, member: Member, node: str) -> None:
-        """Another node says that somebody is there through it."""
+        """Note that a member is present through another node."""
         client = NODE + node
         if member.member in self._places or len(self._places) < MEMBERS_MAX:
             self._hold(member.member, bytes(member.data), member.at, client).connections = 1
             self._ending.discard((member.member, client))
 
     def release(self, member: str, until: float | None, node: str) -> None:
-        """It says that they are not any more; or it is gone, and they may come back by another one until then."""
+        """Note that a member is no longer present through another node; keep the member until *until*, if given."""
         self.depart(member, until, NODE + node)
 
     def elsewhere(self, member: str, client: str, at: int) -> None:
-        """A client has come to another node: nobody waits for it here, unless it was here after that.
+        """End a client's grace time here because it has connected to another node, unless it was here after that.
 
         Polls of one client come to any node, and what nodes tell of that crosses: only the later one may keep it, and
         one must. If that is this one, the other is told (`take_local`).
@@ -181,15 +181,15 @@ class Presence:
             self._end(member, client)
 
     def is_local(self, member: str) -> bool:
-        """Whether they are there through this node."""
+        """Return whether a member is present through this node."""
         return _is_local(self._places.get(member))
 
     def local(self) -> list[Member]:
-        """Everybody who is there through this node."""
+        """Return the members who are present through this node."""
         return [place.member for place in self._places.values() if _is_local(place)]
 
     def take_local(self) -> LocalChanges:
-        """What is different for the other nodes since this was called last."""
+        """Return what has changed for the other nodes since the last call."""
         changed, self._own = self._own, {}
         arrived, self._arrived = self._arrived, {}
         here = [self._places[member].member for member in changed if self.is_local(member)]
@@ -203,7 +203,7 @@ class Presence:
                 self._end(member, client)
 
     def take_changes(self) -> Changes:
-        """What is different since this was called last."""
+        """Return what has changed since the last call."""
         changed, self._changed = self._changed, {}
         joined = [self._places[member].member for member in changed if member in self._places]
         left = [member for member, was_there in changed.items() if was_there and member not in self._places]

@@ -145,5 +145,5 @@ def lasting_member(grant: Grant, client_id: str | None) -> str:
         RequestError: `bad_command`: neither a user nor a client id would name the member when the client is back.
     """
     if grant.user is None and client_id is None:
-        raise RequestError("bad_command", "say who you are: by a token, or on an open server by ?client= in the URL")
+        raise RequestError("bad_command", "name the client by a token or, without authentication, by ?client=ID")
     return member_of(grant, client_id or "")

@@ -1,8 +1,8 @@
-"""Token buckets: how often, for whoever has a name.
+"""Token buckets: rate limits by key, such as an address or a user.
 
 A bucket fills at `per_s` tokens a second up to `burst`; whatever takes one when there is none is told how long to
 wait. The buckets of all keys are bounded: the one that was not used for longest is forgotten, and by then, unless
-somebody has more addresses than we have buckets, it is full again, which is the same as a new one.
+there are more addresses than buckets, it is full again, which is the same as a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def work(size: int = 0, rooms: int = 0) -> int:
 
 
 def too_fast(what: str, wait_s: float) -> RequestError:
-    """The answer to whoever a bucket has told to wait."""
+    """Return the error for a client that a bucket has told to wait."""
     return RequestError("rate_limited", what, max(1, round(wait_s * 1000)))
 
 
@@ -65,7 +65,7 @@ class Rate:
         return len(self._buckets)
 
     def take(self, key: Hashable, now: float, cost: float = 1.0) -> float:
-        """Like `Bucket.take`, for this key."""
+        """Take from the key's bucket, as `Bucket.take` does."""
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = Bucket(self._burst, now)

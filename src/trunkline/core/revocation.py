@@ -1,4 +1,4 @@
-"""What is refused although its signature is good: tokens by name, and all that a user had before a moment.
+"""Revocations: tokens refused by name, and all tokens that a user was issued before a moment.
 
 Kept for as long as a token can live and not longer, and never more than so many: this is a list that only an
 administrator can make longer.
@@ -35,7 +35,7 @@ class Revocations:
         self._add(self._users, user, at)
 
     def refuses(self, grant: Grant) -> bool:
-        """Whether the grant's token is revoked. One that does not say when it was issued is as old as can be."""
+        """Return whether the grant's token is revoked. One that does not say when it was issued is as old as can be."""
         if grant.token_id is not None and grant.token_id in self._tokens:
             return True
         before = None if grant.user is None else self._users.get(grant.user)

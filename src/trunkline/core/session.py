@@ -167,19 +167,19 @@ class Session:
             return Refuse(error, command.id, command.room)
 
     def forget(self, room: str) -> None:
-        """The room could not be joined after all, or was left."""
+        """Forget a room that could not be joined after all, or was left."""
         self.rooms = tuple(name for name in self.rooms if name != room)
 
     # The commands. Each raises RequestError for what it will not do.
 
     def auth(self, command: Command) -> Decision:
-        """`auth {token}`: a token, or a newer one of the same user."""
+        """Decide `auth {token}`: a token, or a newer one of the same user."""
         if not command.token:
             raise RequestError("bad_command", "auth has a token")
         return Authenticate(command.token)
 
     def join(self, command: Command) -> Decision:
-        """`join {room, since?|last?, presence?}`."""
+        """Decide `join {room, since?|last?, presence?}`."""
         if command.room is None:
             raise RequestError("room_required", "join names a room")
         room = check_room(command.room)
@@ -199,7 +199,7 @@ class Session:
         return Join(room, start, presence)
 
     def leave(self, command: Command) -> Decision:
-        """`leave {room?}`."""
+        """Decide `leave {room?}`."""
         room = self._room_of(command)
         if room not in self.rooms:
             raise RequestError("not_joined", "this connection has not joined that room")
@@ -207,7 +207,7 @@ class Session:
         return Leave(room)
 
     def message(self, command: Command) -> Decision:
-        """`message {room?, id?, data|text}`."""
+        """Decide `message {room?, id?, data|text}`."""
         room = self._room_of(command)
         if command.id is not None:
             check_id(command.id, self._limits.id_bytes_max)
@@ -220,23 +220,23 @@ class Session:
         return Publish(room, command.id, text)
 
     def signal(self, command: Command) -> Decision:
-        """`signal {room?, name, data?}`."""
+        """Decide `signal {room?, name, data?}`."""
         data = None if command.data is msgspec.UNSET else bytes(command.data)
         return SendSignal(self._room_of(command), *check_signal(command.name, data))
 
     def seen(self, command: Command) -> Decision:
-        """`seen {room?, offset}`."""
+        """Decide `seen {room?, offset}`."""
         offset = check_offset(command.offset)
         return MarkSeen(self._room_of(command), offset)
 
     def unread(self, command: Command) -> Decision:
-        """`unread {rooms?}`: of the joined rooms, if none are named."""
+        """Decide `unread {rooms?}`: of the joined rooms, if none are named."""
         if command.rooms is None:
             return CountUnread(self.rooms)
         return CountUnread(check_rooms(command.rooms, self._limits.rooms_per_connection_max))
 
     def ping(self, command: Command) -> Decision:
-        """`ping`: for clients that cannot see WebSocket's own."""
+        """Decide `ping`: for clients that cannot see WebSocket's own."""
         return Pong()
 
     def _room_of(self, command: Command) -> str:

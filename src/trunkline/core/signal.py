@@ -1,4 +1,4 @@
-"""Signals: what matters only now. Somebody is typing, a pointer moves.
+"""Signals: events that matter only now, such as typing or a moving pointer.
 
 Nothing is logged, and of each (member, name) only the newest counts: one that was not delivered yet is replaced, so
 a pointer that moves 60 times a second costs what readers can take, and a signal can be dropped but never queue up.
@@ -18,7 +18,7 @@ from trunkline.errors import RequestError
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,64}\Z")
 SIGNAL_BYTES_MAX = 4096  # what does not fit is no signal: publish it
 SIGNALS_BYTES_MAX = 128 * 1024  # of one room, to be sent or kept for polls: as much as one piece of messages
-KEPT_S = 10.0  # for polls; whoever asks less often does not care who was typing
+KEPT_S = 10.0  # for polls; a client that asks less often does not care who was typing
 _DEPTH_MAX = 8
 _OVERHEAD_BYTES = 256  # of a signal beside its data
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Signal(msgspec.Struct, frozen=True, gc=False):
 
 
 def check_signal(name: str | None, data: bytes | None) -> tuple[str, bytes]:
-    """A signal's name and data, if they may be one.
+    """Check a signal's name and data; return them.
 
     Raises:
         RequestError: `bad_command`, `bad_json`, `too_large` or `too_deep`.
@@ -57,7 +57,7 @@ class Newest(Generic[T]):
         return len(self._kept)
 
     def __iter__(self) -> Iterator[T]:
-        """Oldest first."""
+        """Iterate over the signals, oldest first."""
         return (value for _, value in self._kept.values())
 
     def put(self, signal: Signal, value: T) -> None:
@@ -92,10 +92,10 @@ class Signals:
         self._kept.put(signal, (version, now + KEPT_S, signal))
 
     def since(self, version: int) -> list[Signal]:
-        """Those after *version*, oldest first."""
+        """Return the signals after *version*, oldest first."""
         return [signal for number, _, signal in self._kept if number > version]
 
     def expire(self, now: float) -> None:
-        """Forget what nobody should act on any more."""
+        """Forget signals that are older than KEPT_S."""
         for _ in [until for _, until, _ in self._kept if until <= now]:
             self._kept.drop_oldest()

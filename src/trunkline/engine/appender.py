@@ -154,7 +154,7 @@ class Appender:
             self._settle(batch)
             if failed:
                 self._on_failure()
-                self._refuse_waiting(StoreUnavailable("what came before it was not stored; publish again"), failed)
+                self._refuse_waiting(StoreUnavailable("an earlier message was not stored; publish both again"), failed)
 
     def _settle(self, batch: list[_Waiting]) -> None:
         self.in_flight -= len(batch)

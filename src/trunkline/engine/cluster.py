@@ -212,7 +212,7 @@ class Cluster:
             # On a starved machine a node may be late, too. One whose process runs is given time.
             if self._membership.silent_s(node, now) < PATIENCE_S and self._bus.is_alive(node):
                 continue
-            log.warning("node %s is gone", node)
+            log.warning("node %s is silent and counts as ended: its members leave", node)
             self._ended(node)
         for node in self._membership.to_ask(now):
             self.send(messages.PresenceRequest, to=node)
@@ -230,7 +230,7 @@ class Cluster:
         try:
             message = _decoder.decode(data)
         except msgspec.DecodeError as error:  # of another version, while one is being replaced by the other
-            log.warning("another node sent what this one does not understand: %s", error)
+            log.warning("a message of another node, perhaps of another version, cannot be decoded: %s", error)
             return
         if message.node == self.name:
             return

@@ -32,7 +32,7 @@ class Connection(Reader, Protocol):
         """Send something that keeps proxies awake and, on WebSocket, makes the peer answer."""
 
     def expire(self) -> None:
-        """Nothing was heard in time after a ping."""
+        """End the connection, because nothing was heard in time after a ping."""
 
     def abort(self) -> None:
         """Free everything now."""

@@ -119,7 +119,7 @@ class Follower:
         """
         epoch, first, head, lineage = await self._store.head(room.name)
         if epoch != room.epoch:
-            log.warning("%s goes on in another epoch, %s, from %d on", room.name, epoch, head)
+            log.warning("room %s goes on in the new epoch %s after offset %d", room.name, epoch, head)
             self._delivery.change_epoch(room, epoch, first, head, lineage)
 
     async def _read_after_now(self, room: Room) -> None:

@@ -66,7 +66,7 @@ class Source(Protocol):
         """Return what is to be told now; it counts as told."""
 
     def expire(self, room: str, now: float) -> None:
-        """Called about once a second: let go of what is over."""
+        """Let go of what is over. Called about once a second."""
 
     def is_idle(self, room: str) -> bool:
         """Return whether nothing needs to be kept."""

@@ -79,7 +79,7 @@ class PresenceService:
             self._changed(room, of_room)
 
     def leave_poller(self, room: str, member: str, client_id: str) -> None:
-        """A client that polled has said that it will not poll again."""
+        """Let a client leave that has said that it will not poll again."""
         self._poller_left(room, member, client_id)
         if self._cluster is not None:
             self._cluster.send(PollerLeft, room=room, member=member, client=client_id)

@@ -109,7 +109,7 @@ class ReadMarkService:
         return [Event("seen", envelope.seen_body(room, list(untold.values())))]
 
     def expire(self, room: str, now: float) -> None:
-        """Nothing ends by time."""
+        """Do nothing: read marks do not end by time."""
 
     def is_idle(self, room: str) -> bool:
         return not self.has_news(room)

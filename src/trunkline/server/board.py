@@ -52,11 +52,11 @@ class Board:
         _ENTRY.pack_into(self._memory, self._slot * _ENTRY.size, now, connections, full)
 
     def leave(self) -> None:
-        """We take no more: what we have counts for none of the others."""
+        """Take no more: what this process has counts for none of the others."""
         _ENTRY.pack_into(self._memory, self._slot * _ENTRY.size, 0.0, 0, True)
 
     def may_accept(self, connections: int, now: float, *, full: bool) -> bool:
-        """Whether the next connection is for us. If all are full it is, so that the client is told so."""
+        """Return whether the next connection is for us. If all are full it is, so that the client is told so."""
         others = self._others(now)
         if full:
             return all(other_full for _, other_full in others)

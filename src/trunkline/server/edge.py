@@ -97,5 +97,5 @@ class Edge(asyncio.Protocol):
         self._admission.release()
 
     def expire(self) -> None:
-        """The head did not come in time."""
+        """Cut the connection, because the head did not come in time."""
         self._transport.abort()

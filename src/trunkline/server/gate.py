@@ -37,7 +37,7 @@ class Expiring(Protocol):
     """A connection whose client owes a request."""
 
     def expire(self) -> None:
-        """The time is over."""
+        """Note that the time is over."""
 
 
 class Stalling(Protocol):
@@ -85,7 +85,7 @@ class Gate:
                 edge.expire()
 
     def may_become_ours(self, data: bytes) -> bool:
-        """Whether these first bytes can be the beginning of a stream's request."""
+        """Return whether these first bytes can be the beginning of a stream's request."""
         return any(data.startswith(ours[: len(data)]) for ours in self._ours)
 
     def take(self, transport: asyncio.Transport, data: bytes, admission: Admission) -> asyncio.BaseProtocol | None:

@@ -50,7 +50,7 @@ UNSENT_BYTES_MAX = 128 * 1024  # per socket, in the kernel: a reader who does no
 
 
 def build_hub(config: Config) -> Hub:
-    """A hub as a Config describes it."""
+    """Make the hub that a Config describes."""
     limits = msgspec.structs.replace(config.limits, connections_max=connections_max(config.limits.connections_max))
     return Hub(
         open_store(config.store, config.retention, durable=config.durable, shared=config.workers > 1),
@@ -80,14 +80,14 @@ def auth_of(config: Config) -> JwtAuth | None:
 
 
 def connections_max(wanted: int) -> int:
-    """As many connections as the process may hold open, after it has taken all that it may take."""
+    """Return how many connections the process may hold open, after it has taken all that it may take."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return wanted if hard == resource.RLIM_INFINITY else max(1, min(wanted, hard - OWN_FILES))
 
 
 def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
-    """A listening socket. What is set on it, accepted sockets inherit: one system call, not one per connection.
+    """Open a listening socket. What is set on it, accepted sockets inherit: one system call, not one per connection.
 
     Raises:
         ConfigError: The address cannot be had.
@@ -198,7 +198,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(POST_S)
 
     def _is_our_turn(self) -> bool:
-        """Whether the next connection is for us, and not for another worker."""
+        """Return whether the next connection is for us, and not for another worker."""
         board = self._board
         connections, now = self._context.access.addresses.connections, time.monotonic()
         return board is None or board.may_accept(connections, now, full=not self._has_room())
@@ -216,7 +216,7 @@ class Server(uvicorn.Server):
             try:
                 connection, address = await loop.sock_accept(self._listener)
             except OSError as error:  # out of files, or gone before we looked
-                if not failing:  # said once: whoever takes all our files must not get our disk as well
+                if not failing:  # logged once: what uses up our files must not fill our disk as well
                     log.warning("connections cannot be accepted: %s", error)
                 failing = True
                 await asyncio.sleep(ACCEPT_AGAIN_S)
@@ -258,7 +258,7 @@ class Server(uvicorn.Server):
         self._gate.close_young()
         await self.hub.drain(retry_after_ms=self._drain_ms)
         self._context.engine.connections.abort_all()  # those that came between the signal and the closed listener
-        # Requests that are still coming in, and answers that nobody reads, would hold us up: they get half the time.
+        # Requests that are still coming in, and answers that are not read, would hold us up: they get half the time.
         asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._cut_requests)
         await super().shutdown(sockets)
 
@@ -290,7 +290,7 @@ class Server(uvicorn.Server):
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    # uvicorn says so of every WebSocket that was refused with an answer: anybody could fill the log with it.
+    # uvicorn says so of every WebSocket that was refused with an answer: any client could fill the log with it.
     return "without completing handshake" not in record.getMessage()
 
 

@@ -11,14 +11,14 @@ from trunkline.errors import ConfigError
 
 log = logging.getLogger("trunkline")
 
-LOOK_S = 5.0  # between two looks at the files; whoever renews a certificate does so days before it ends
+LOOK_S = 5.0  # between two looks at the files; certificates are renewed days before they end
 # TLS 1.2 with forward secrecy and authenticated encryption only; TLS 1.3 has nothing else. ("Intermediate" of
 # Mozilla's recommendations, without its CBC suites.)
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class Certificate:
-    """A certificate and its key, as files that somebody renews.
+    """A certificate and its key, as files that another program renews.
 
     Raises:
         ConfigError: They cannot be read, or do not belong together.

@@ -186,7 +186,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._take_whole_head(data[at : end + 4])
 
     def _try(self, piece: bytes) -> None:
-        """Whether this can be the beginning of a head."""
+        """Find out whether this can be the beginning of a head."""
         if self._tried is None:
             self._tried = httptools.HttpRequestParser(_Ignored())
         self._tried_bytes += len(piece)
@@ -288,7 +288,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_left = True
 
     def expire(self) -> None:
-        """A request did not come whole in time."""
+        """Cut the connection, because a request did not come whole in time."""
         self.transport.abort()
 
     def _forget(self) -> None:
@@ -401,13 +401,13 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 def _tokens(field: re.Pattern[bytes], head: bytes) -> set[bytes]:
-    """The values of a header field that is a list, lower case."""
+    """Return the values of a header field that is a list, lower case."""
     return {token.strip().lower() for value in field.findall(head) for token in value.split(b",")} - {b""}
 
 
 @cache
 def http2_class() -> Callable[..., asyncio.Protocol]:
-    """uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
+    """Return uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
     from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
 
     class Http2Protocol(ZttpH2Protocol):
@@ -468,8 +468,8 @@ def http2_class() -> Callable[..., asyncio.Protocol]:
 
 
 def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
-    """uvicorn's WebSocket class, for paths that are not ours: counted as the connection that it was, and watched until
-    its handshake is done."""
+    """Return uvicorn's WebSocket class, for paths that are not ours: counted as the connection that it was, and watched
+    until its handshake is done."""
 
     class CountedWebSocket(WebSocketsSansIOProtocol):
         admission: Admission
@@ -479,7 +479,7 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             super().connection_made(transport)
 
         def expire(self) -> None:
-            """The application has not decided whether it wants this WebSocket."""
+            """Cut the connection, because the application did not decide about this WebSocket in time."""
             if not self.handshake_complete:
                 error = RequestError("bad_command", "the handshake was not completed in time")
                 self.transport.write(refusals.as_response(gate.context.access, error))

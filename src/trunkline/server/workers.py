@@ -3,7 +3,7 @@
 The parent holds the listening socket, so while a worker is away connections wait for another one instead of being
 refused. It serves nothing itself. A worker that dies is replaced; on SIGHUP all are replaced, one after the other, each
 only when its successor serves. SIGTERM and Ctrl-C end all of them, each as it would end alone. A worker whose parent is
-gone ends, too: nobody would replace it.
+gone ends, too: it would not be replaced.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Supervisor:
         self._code = 0
 
     async def run(self) -> int:
-        """Until a signal; returns the exit code."""
+        """Run until a signal; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in STOPPING:  # not by the loop, which gives them back to the system before the process has ended
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop_soon))
@@ -246,12 +246,12 @@ def work(config: Config, numbers: str) -> None:
 
 
 def command() -> list[str]:
-    """What starts a worker: the same again."""
+    """Return the command that starts a worker: this process's own."""
     return [sys.executable, "-m", "trunkline", *sys.argv[1:]]
 
 
 def _end(line: socket.socket) -> None:
-    """The parent says nothing, so what can be read is its end."""
+    """Note that the parent has ended: it writes nothing, so the pipe is readable at its end only."""
     asyncio.get_running_loop().remove_reader(line)
     log.error("the parent process is gone: this worker ends, too")
     signal.raise_signal(signal.SIGTERM)

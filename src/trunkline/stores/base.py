@@ -95,7 +95,7 @@ class ChangeFeed(Protocol):
     that are subscribed to need to be named."""
 
     async def subscribe(self, room: str) -> None:
-        """From when this returns until `unsubscribe`, call `on_append` for this room, too."""
+        """Call `on_append` for this room, too, from when this returns until `unsubscribe`."""
 
     def unsubscribe(self, room: str) -> None:
         """Stop calling `on_append` for this room. Harmless if it was not subscribed to."""
@@ -116,7 +116,7 @@ class LogStore(Protocol):
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
         """Store drafts; return for each, in their order, its receipt, or why there is none.
 
-        Drafts of one room stay together. A draft that no store can take costs its neighbours nothing.
+        Drafts of one room stay together. A draft that no store can take does not affect the others.
 
         Raises:
             StoreUnavailable: There are no receipts at all.

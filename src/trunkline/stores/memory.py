@@ -57,7 +57,7 @@ class _Log:
             del self.ids[message.sender, key]
 
     def expired(self, oldest_ms: int, now_ms: int) -> int:
-        """How many of the first messages are too old."""
+        """Return how many of the first messages are too old."""
         stamps = [entry.stored for entry in islice(self.messages.values(), TRIM_AT_ONCE)]
         if not stamps or oldest_ms <= stamps[0] <= now_ms + AHEAD_MS:
             return 0
@@ -91,22 +91,22 @@ class MemoryStore:
         self._marks: dict[str, dict[str, ReadMark]] = {}  # by room and member, in the order in which they moved
 
     async def start(self) -> None:
-        """Nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     async def close(self) -> None:
         self._forget_all()
 
     async def subscribe(self, room: str) -> None:
-        """Nobody else appends."""
+        """Do nothing: no other process can use a log in memory."""
 
     def unsubscribe(self, room: str) -> None:
-        """Nobody else appends."""
+        """Do nothing: no other process can use a log in memory."""
 
     async def is_current(self) -> bool:
         return True
 
     async def check_writable(self) -> None:
-        """There is always memory, or no process."""
+        """Do nothing: there is always memory, or no process."""
 
     async def begin_epochs(self) -> None:
         life = secrets.token_hex(4)

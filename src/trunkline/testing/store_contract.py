@@ -129,7 +129,7 @@ class StoreContract:
         await store.close()
 
     async def test_names_that_look_alike_are_different(self) -> None:
-        """No pair of (room, sender, id) can be mistaken for another, however they are put together (R56)."""
+        """No pair of (room, sender, id) can be mistaken for another, however they are put together."""
         store = await self.start()
         drafts = [
             draft("a", "1", id="b:c"),
@@ -236,7 +236,7 @@ class StoreContract:
         await store.close()
 
     async def test_marks_outlive_the_store(self) -> None:
-        """A restart forgets no read cursor."""
+        """A restart forgets no read mark."""
         if not self.persistent:
             return
         store = await self.start()

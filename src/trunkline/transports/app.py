@@ -314,7 +314,7 @@ def _on_http_error(context: Context) -> Callable[[Request, Exception], Awaitable
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:
-    """The client went away while it was sending: this is sent to no one."""
+    """Answer a client that went away while it was sending: no one gets it."""
     return Response(status_code=400)
 
 
@@ -409,5 +409,5 @@ def _description(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _client_module(_: Request) -> Response:
-    """The JavaScript client: `import { connect } from "/trunkline.js"`."""
+    """Return the JavaScript client: `import { connect } from "/trunkline.js"`."""
     return Response('export * from "./client/trunkline.js";\n', media_type="text/javascript")

@@ -46,12 +46,12 @@ class _Outbox:
         self._moved.set()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Nothing goes out after what is here already."""
+        """Take no more: nothing goes out after what is here already."""
         self.closed = self.closed or (code, reason)
         self._moved.set()
 
     async def take(self, wait_s: float | None = None) -> list[bytes]:
-        """What there is, as soon as there is anything; nothing if it is closed and empty, or the time is over."""
+        """Return the bytes that wait, as soon as there are any; none if it is closed and empty, or the time is over."""
         if not self._items and self.closed is None:
             self._moved.clear()
             with contextlib.suppress(TimeoutError):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from trunkline.access.policy import forbidden
 from trunkline.core.close_codes import DISMISSALS, CloseCode
 from trunkline.core.cursor import Cursor, Room
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.json_text import check_json
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
@@ -133,7 +133,7 @@ class Duplex(Stream):
         self.opened()
         access = self.context.access
         if not access.is_required:
-            self._enter(ANYBODY, joins)
+            self._enter(UNAUTHENTICATED, joins)
             return
         self._unauthenticated = (brought, joins)
         if brought.token is None and brought.ticket is None and access.authenticate_hook is None:

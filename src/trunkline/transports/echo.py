@@ -39,6 +39,6 @@ class EchoConnection(WebSocketConnection):
 
     def _send_back(self, opcode: ws.Opcode, data: bytes) -> None:
         if self._state is State.OPEN:
-            # Deflated even where it makes it larger: whoever tests compression wants to see it.
+            # Deflated even where that makes it larger: tests of compression want to see it.
             small = data if self._bits is None else deflate(data, self._bits)
             self._write_reply(ws.frame(opcode, small, deflated=self._bits is not None))

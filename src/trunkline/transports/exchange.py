@@ -1,4 +1,4 @@
-"""A request and its answer, whoever carries them: what endpoints are written against."""
+"""A request and its answer, by whichever server: what endpoints are written against."""
 
 from __future__ import annotations
 

@@ -132,8 +132,10 @@ class _LivePoll:
         return cls(context, query, caller.grant, member, options)
 
     def enter(self) -> None:
-        """Raises:
-        RequestError: `too_many_members`.
+        """Make the client a member of the rooms, once.
+
+        Raises:
+            RequestError: `too_many_members`.
         """
         if self._entered is not None:
             return
@@ -145,7 +147,7 @@ class _LivePoll:
                 self._entered.append(room)
 
     def leave(self) -> None:
-        """Be a member for LEASE_S more."""
+        """Leave in LEASE_S, unless the client polls again."""
         rooms, self._entered = self._entered or [], []
         for room in rooms:
             self._context.engine.presence.leave(room, self._member, self._options.client_id or "", grace_s=LEASE_S)

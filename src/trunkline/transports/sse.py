@@ -7,7 +7,7 @@ import asyncio
 from trunkline.core.address_limits import Admission
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor, Room
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.position import Gap
 from trunkline.core.presence_options import NO_PRESENCE
 from trunkline.errors import RequestError, TrunklineError
@@ -55,7 +55,7 @@ class EventStream(Stream):
         Raises:
             RequestError: `too_many_connections`.
         """
-        if grant is not ANYBODY:
+        if grant is not UNAUTHENTICATED:
             self.session = self.context.engine.connections.new_session()
             self.grant = grant
             self.context.access.register(self)
@@ -91,7 +91,7 @@ class EventStream(Stream):
                 self.dismiss(error)
 
     async def begin_when_open(self, query: ReadQuery) -> None:
-        """`begin`, once the rooms are open, if the stream may still read them then."""
+        """Begin, as `begin` does, once the rooms are open, if the stream may still read them then."""
         try:
             async with self.context.engine.follower.opened(query.rooms) as rooms:
                 await self.check_needs(list(query.needs()))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from trunkline.access.policy import Need
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
-from trunkline.core.grant import ANYBODY, Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.position import Gap
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, member_of
 from trunkline.errors import TrunklineError
@@ -41,7 +41,7 @@ class Stream:
     def __init__(self, context: Context, key: str | None = None) -> None:
         self.context = context
         self.key = key
-        self.grant: Grant = ANYBODY
+        self.grant: Grant = UNAUTHENTICATED
         self.session = ""
         self.permission_stamp = 0
         self.full = False
@@ -78,11 +78,11 @@ class Stream:
         raise NotImplementedError
 
     def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
-        """The client may not read this room any more."""
+        """Note that the client may not read this room any more."""
         raise NotImplementedError
 
     def presence_revoked(self, room: str, error: TrunklineError) -> None:
-        """The client may not watch the members of this room any more."""
+        """Note that the client may not watch the members of this room any more."""
         raise NotImplementedError
 
     # Life.

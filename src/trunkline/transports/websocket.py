@@ -202,7 +202,7 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
             self._transport.write_eof()
 
     def _answer_close(self, closed: ws.Closed) -> None:
-        """The peer closes (RFC 6455 section 5.5.1): echo its code, then end the TCP connection, as servers do."""
+        """Answer the peer's close (RFC 6455 section 5.5.1): echo its code, then end the TCP connection."""
         if self._state is State.OPEN:
             code = CloseCode.NORMAL if closed.code == 1005 else closed.code
             self._transport.write(ws.close_frame(code))

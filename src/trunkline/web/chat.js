@@ -205,7 +205,7 @@ class Chat {
     this.show();
   }
 
-  /** Whoever looks at the end of a room has seen it. */
+  /** A reader who looks at the end of a room has seen it. */
   look() {
     const { talk } = this;
     if (document.visibilityState !== "visible" || !atEnd() || talk.head <= talk.seen) return;
@@ -391,7 +391,7 @@ async function enter(name, room) {
   let rooms = [];
   try {
     rooms = JSON.parse(localStorage.getItem("trunkline.rooms") ?? "[]").filter((/** @type {string} */ one) => ROOM_NAME.test(one));
-  } catch {} // somebody else's
+  } catch {} // of another page
   const id = await identity;
   chat?.close();
   chat = new Chat(name, rooms.slice(0, ROOMS_MAX - 1), room, id);
@@ -464,6 +464,6 @@ const own = sessionStorage.getItem("trunkline.name");
 page.name.value = own ?? localStorage.getItem("trunkline.name") ?? "";
 if (nameOfAddress()) {
   page.room.value = nameOfAddress();
-  // Whoever comes back to a room goes straight in.
+  // A user who comes back to a room goes straight in.
   if (own && page.room.checkValidity()) enter(page.name.value, page.room.value);
 }

@@ -1,5 +1,5 @@
 // The transport lab: the same room by WebSocket, Server-Sent Events, long poll and short poll, side by side.
-// Each lane is what anybody would write with what the browser has. Below them is our client, with a network that can be
+// Each lane is what one would write with what the browser has. Below them is our client, with a network that can be
 // made worse.
 
 import { randomId } from "./client/id.js";

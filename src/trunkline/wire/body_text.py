@@ -47,7 +47,7 @@ def decode_text(body: bytes, charset: str) -> str:
 
 
 def check_json_charset(charset: str) -> None:
-    """JSON that is exchanged is UTF-8 (RFC 8259 section 8.1).
+    """Check that a body's charset is UTF-8, as for all JSON that is exchanged (RFC 8259 section 8.1).
 
     Raises:
         RequestError: `unsupported_media_type`: it says to be something else.

@@ -1,9 +1,9 @@
-"""Where a request says who it is from: the same secrets, wherever they stand.
+"""Credentials: the places of a request that may hold a token or a ticket.
 
 place                                                    for whom
 `Authorization: Bearer <token>` (RFC 6750 section 2.1)   anything that can set headers
 `Sec-WebSocket-Protocol: trunkline.v1, trunkline.token.<token>`   a browser's WebSocket
-`?token=<token>`                                         whoever has no other way; URLs end up in logs
+`?token=<token>`                                         clients with no other way; URLs end up in logs
 `?ticket=<ticket>`                                       EventSource: worth nothing a moment later
 `Cookie: <name>=<token>`                                 pages of our own origin, if a name is set
 
@@ -21,7 +21,7 @@ TOKEN_BYTES_MAX = 8 * 1024
 
 
 class Credentials(NamedTuple):
-    """What somebody brings to be recognised by.
+    """What a request brings to be authenticated by.
 
     Attributes:
         token: A token, from wherever it stood.
@@ -45,7 +45,7 @@ class Credentials(NamedTuple):
 
 
 def credentials(head: RequestHead, address: str, cookie: str | None) -> Credentials:
-    """Take them out of a request.
+    """Return the credentials that a request carries.
 
     Args:
         cookie: Name of the cookie that holds a token, or None if cookies do not count.
@@ -61,7 +61,7 @@ def credentials(head: RequestHead, address: str, cookie: str | None) -> Credenti
 
 
 def cookies(head: RequestHead) -> dict[str, str]:
-    """The cookies of a request (RFC 6265 section 4.2.1). The first of a name counts, as in browsers' own order."""
+    """Return the cookies of a request (RFC 6265 section 4.2.1). The first of a name counts, as browsers order them."""
     found: dict[str, str] = {}
     for pair in head.headers.get(b"cookie", b"").decode("latin-1").replace(", ", "; ").split(";"):
         name, equals, value = pair.strip().partition("=")

@@ -4,7 +4,7 @@ Neither side keeps its window from message to message ("no context takeover", se
 deflated frame serves all readers, whatever each was sent before; for our memory, that a connection that is not sending
 a deflated message costs nothing. A window kept per connection would be 32 KiB for reading and 256 KiB for writing.
 
-What a peer has deflated is inflated with an eye on what comes out: 1 KiB can become 1 MiB (section 8, and R53).
+What a peer has deflated is inflated with an eye on what comes out: 1 KiB can become 1 MiB (section 8).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TAIL = b"\x00\x00\xff\xff"
 # An empty last block. It fits only where a block has ended: this is how a message that was cut off is told.
 _END = b"\x01\x00\x00\xff\xff"
 
-# Beyond so much output, more than so many bytes out of one byte in is no text that anybody wrote. Deflate's own
+# Beyond so much output, more than so many bytes out of one byte in is no text that a person wrote. Deflate's own
 # bound is 1,032; JSON of one value repeated for ever comes to a few hundred.
 RATIO_FROM_BYTES = 128 * 1024
 RATIO_MAX = 512
@@ -47,7 +47,7 @@ class Agreement(NamedTuple):
 
 
 def agree(offers: bytes) -> Agreement | None:
-    """The first offer of a client that we can keep (section 5.1), or None: then messages stay as they are.
+    """Return the first offer of a client that we can keep (section 5.1), or None: then messages stay as they are.
 
     Args:
         offers: The value of `Sec-WebSocket-Extensions`, "" if there was none.
@@ -65,7 +65,7 @@ def agree(offers: bytes) -> Agreement | None:
 
 
 def _window(parameters: list[bytes]) -> int | None:
-    """How large our window may be; None if the offer is malformed or cannot be kept (section 7.1)."""
+    """Return how large our window may be; None if the offer is malformed or cannot be kept (section 7.1)."""
     given: dict[bytes, bytes | None] = {}
     for parameter in parameters:
         match = _PARAMETER.match(parameter)
@@ -90,7 +90,7 @@ def _window(parameters: list[bytes]) -> int | None:
 
 
 def deflate(data: bytes, bits: int) -> bytes:
-    """A message as it travels (section 7.2.1)."""
+    """Return a message as it travels (section 7.2.1)."""
     deflater = zlib.compressobj(wbits=-bits)
     return (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[: -len(TAIL)]
 
@@ -120,7 +120,7 @@ class Inflater:
         self._out = 0
 
     def feed(self, piece: bytes) -> bytes:
-        """What comes out of this piece.
+        """Inflate a piece of the message; return what comes out.
 
         Raises:
             TooLarge: The message, or what it makes of so few bytes.
@@ -130,7 +130,7 @@ class Inflater:
         return self._inflate(piece)
 
     def finish(self) -> bytes:
-        """What comes out at the end of the message. Raises like `feed`, and Corrupt if it is cut off."""
+        """Return what comes out at the end of the message. Raises like `feed`, and Corrupt if it is cut off."""
         rest = self._inflate(TAIL)
         try:
             more = self._stream.decompress(_END, 1)

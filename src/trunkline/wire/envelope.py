@@ -92,7 +92,7 @@ PONG = b'{"type":"pong"}'
 
 
 def decode_command(text: bytes) -> Command:
-    """One command.
+    """Decode one command.
 
     Raises:
         RequestError: `bad_json` if it is no JSON, `too_deep` if it cannot be read at all, `bad_command` if it is no
@@ -109,22 +109,22 @@ def decode_command(text: bytes) -> Command:
 
 
 def message_body(message: Message) -> bytes:
-    """A message as JSON, as polls and SSE carry it."""
+    """Return a message as JSON, as polls and SSE carry it."""
     return _encode(message)
 
 
 def message_event(message: Message) -> bytes:
-    """A message as WebSocket carries it: the same with its type in front."""
+    """Return a message as WebSocket carries it: the same with its type in front."""
     return b'{"type":"message",' + _encode(message)[1:]
 
 
 def message_events(batch: Batch) -> list[bytes]:
-    """A batch's messages as WebSocket texts."""
+    """Return a batch's messages as WebSocket texts."""
     return [message_event(message) for message in batch.messages]
 
 
 def welcome(body: bytes) -> bytes:
-    """The first event of every WebSocket that is let in."""
+    """Return the first event of every WebSocket that is let in."""
     return b'{"type":"welcome",' + body[1:]
 
 
@@ -138,7 +138,7 @@ def welcome_body(
     timeout_s: float,
     limits: Limits,
 ) -> bytes:
-    """Who the server takes its peer for, and what it expects of it, as SSE carries it.
+    """Return `welcome` as SSE carries it: the client's user and member, and what the server expects of it.
 
     Args:
         retry_max_ms: Over how long clients are to spread their attempts to come back if the server dies.
@@ -164,72 +164,72 @@ def welcome_body(
 
 
 def authenticated(grant: Grant, now_ms: int) -> bytes:
-    """The newer token counts from now on."""
+    """Return the event: the newer token counts from now on."""
     return _encode(_Authenticated(grant.user, in_ms(grant.expires_at), left_ms(grant.expires_at, now_ms)))
 
 
 def in_ms(seconds: float | None) -> int | None:
-    """A time as the wire has it."""
+    """Return a time as the wire has it."""
     return None if seconds is None else round(seconds * 1000)
 
 
 def left_ms(end: float | None, now_ms: int) -> int | None:
-    """How long it is until then: what a client can count on whose clock is wrong."""
+    """Return how long it is until then: what a client can count on whose clock is wrong."""
     return None if end is None else max(0, round(end * 1000) - now_ms)
 
 
 def joined(room: str, epoch: str, head: int) -> bytes:
-    """Reading has begun: *head* is the offset that the log had at that moment."""
+    """Return the event: reading has begun, and *head* is the offset that the log had at that moment."""
     return _encode(_Joined(room, epoch, head))
 
 
 def left(room: str) -> bytes:
-    """Reading has ended; nothing of this room follows."""
+    """Return the event: reading has ended; nothing of this room follows."""
     return _encode(_Left(room))
 
 
 def ack(receipt: Receipt) -> bytes:
-    """The message is stored."""
+    """Return the event: the message is stored."""
     return b'{"type":"ack",' + _encode(receipt)[1:]
 
 
 def gap_body(gap: Gap) -> bytes:
-    """A gap as JSON, as polls and SSE carry it."""
+    """Return a gap as JSON, as polls and SSE carry it."""
     return _encode(gap)
 
 
 def gap_event(gap: Gap) -> bytes:
-    """A gap as WebSocket carries it."""
+    """Return a gap as WebSocket carries it."""
     return b'{"type":"gap",' + _encode(gap)[1:]
 
 
 def signal_body(signal: Signal) -> bytes:
-    """A signal as JSON."""
+    """Return a signal as JSON."""
     return _encode(signal)
 
 
 def members_body(room: str, count: int, members: list[Member], missing_nodes: Sequence[str] = ()) -> bytes:
-    """Everybody who is there: what came before is void. *missing_nodes* have not said yet who is there."""
+    """Return the full list of members, which replaces earlier ones; *missing_nodes* have not sent theirs yet."""
     return _encode(_Presence(room, count, members, missing_nodes=list(missing_nodes) or None))
 
 
 def changes_body(room: str, count: int, joined: list[Member], left: list[str]) -> bytes:
-    """Who came, or has other data now, and who went."""
+    """Return the members who joined or changed their data, and those who left."""
     return _encode(_Presence(room, count, joined=joined or None, left=left or None))
 
 
 def seen_body(room: str, marks: Sequence[ReadMark]) -> bytes:
-    """How far members have seen a room: what is new, or all of it."""
+    """Return how far members have seen a room: what is new, or all of it."""
     return _encode(_SeenOfRoom(room, [Seen(mark.member, mark.offset, mark.at) for mark in marks]))
 
 
 def unread_body(rooms: list[Unread]) -> bytes:
-    """What of these rooms one member has not seen."""
+    """Return one member's unread counts of these rooms, as JSON."""
     return _encode(_UnreadOfRooms(rooms))
 
 
 def unread_event(rooms: list[Unread]) -> bytes:
-    """The same as WebSocket carries it."""
+    """Return unread counts as WebSocket carries them."""
     return b'{"type":"unread",' + unread_body(rooms)[1:]
 
 
@@ -241,7 +241,7 @@ def notification_events(notification: Notification) -> list[bytes]:
 def error_event(
     error: TrunklineError, message_id: str | None = None, room: str | None = None, about: str | None = None
 ) -> bytes:
-    """Something could not be done; the connection stays.
+    """Return the event: a command was refused; the connection stays.
 
     Args:
         about: The command that was refused; None for what the server does by itself.
@@ -250,15 +250,15 @@ def error_event(
 
 
 def closing(retry_after_ms: int) -> bytes:
-    """The server will close this connection; come back after this long."""
+    """Return the event: the server will close this connection; come back after this long."""
     return _encode(_Closing(retry_after_ms))
 
 
 def problem(error: TrunklineError) -> bytes:
-    """An error as the body of an HTTP response."""
+    """Return an error as the body of an HTTP response."""
     return b'{"error":%b}' % problem_body(error)
 
 
 def problem_body(error: TrunklineError) -> bytes:
-    """An error by itself, as SSE carries it."""
+    """Return an error by itself, as SSE carries it."""
     return _encode(_Problem(error.code, str(error), error.retry_after_ms))

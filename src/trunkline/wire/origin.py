@@ -4,7 +4,7 @@ Browsers let any page open a WebSocket to any server, and send cookies along; no
 page it is. So a request with an Origin must come from a page of our own host, or of a listed one. A request without
 Origin is either no browser's, or one that the browser itself allows (same-origin GET).
 
-A server on loopback that asks nobody who they are has a second enemy: a page whose host name was made to point to
+A server on loopback without authentication has a second enemy: a page whose host name was made to point to
 127.0.0.1 after it was loaded ("DNS rebinding"). To the browser it is same-origin. So there the name must be loopback's
 own, or a listed one.
 """
@@ -30,7 +30,7 @@ _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?\Z", re.ASCII 
 
 
 class Origins(msgspec.Struct, frozen=True, kw_only=True):
-    """Which pages may come.
+    """The origins whose pages may use the server.
 
     Attributes:
         allowed: Origins beside our own, such as `https://app.example.com`; `*` is any.
@@ -56,7 +56,7 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
         if self.loopback_only and not _LOOPBACK.match(host) and not self._lists(host):
             raise RequestError(
                 "bad_host",
-                "this server answers to localhost only, since it asks nobody who they are; to serve other names,"
+                "this server answers to localhost only, because it has no authentication; to serve other names,"
                 " list their origins (--origins https://app.example.com)",
             )
         origin = head.headers.get(b"origin")
@@ -70,14 +70,14 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
             if changes and by_cookie and b"sec-fetch-site" not in head.headers:
                 raise RequestError(
                     "bad_origin",
-                    "a cookie alone does not show whose page wants others to be told of you: send an Origin, as"
+                    "a cookie alone does not show which page sent this request: send an Origin header, as"
                     " browsers do, or a token in a header",
                 )
         elif not self.allows(origin.decode("latin-1"), host):
             raise _refused(origin.decode("latin-1")[:200])
 
     def allows(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may use the server that it called by this Host."""
+        """Return whether a page of this origin may use the server that it called by this Host."""
         return "*" in self.allowed or origin in self.allowed or _is_same(origin, host)
 
     def _lists(self, host: str) -> bool:
@@ -85,7 +85,7 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cors_headers(origins: Origins, head: RequestHead) -> list[tuple[str, str]]:
-    """What lets a listed page of another origin read the answer (the Fetch standard, section 3.3)."""
+    """Return what lets a listed page of another origin read the answer (the Fetch standard, section 3.3)."""
     origin = head.headers.get(b"origin", b"").decode("latin-1")
     if not origin or not origins.allowed:
         return []
@@ -101,7 +101,7 @@ def cors_headers(origins: Origins, head: RequestHead) -> list[tuple[str, str]]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without port, can only be this machine."""
+    """Return whether a host name or address, without port, can only be this machine."""
     return (
         host in ("localhost", "::1", "[::1]")
         or host.endswith(".localhost")
@@ -110,7 +110,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_origin_setting(origin: str) -> str:
-    """An entry of a list of origins.
+    """Check an entry of a list of origins; return it.
 
     Raises:
         ValueError: It is neither `*` nor a scheme and a host.
@@ -127,7 +127,7 @@ def _refused(whose: str) -> RequestError:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Same host and port. Not the scheme: behind a proxy that ends TLS we do not know it."""
+    """Return whether host and port are the same. Not the scheme: behind a proxy that ends TLS we do not know it."""
     theirs, ours = _ORIGIN.match(origin), _HOST.match(host)
     if theirs is None or ours is None:
         return False

@@ -52,7 +52,7 @@ class LivePage(NamedTuple):
 def encode_live(
     next_version: str, member: str, grant: Grant, now_ms: int, retry_max_ms: int, pages: Mapping[str, LivePage]
 ) -> bytes:
-    """The `live` of a poll's answer."""
+    """Return the `live` of a poll's answer."""
     return _encode(
         _Live(
             next_version,
@@ -69,7 +69,7 @@ def encode_live(
 
 
 def encode_page(page: Page, live: bytes | None = None) -> bytes:
-    """The answer of `GET /rooms/{room}`."""
+    """Return the answer of `GET /rooms/{room}`."""
     return _with_live(_encode(page), live)
 
 
@@ -78,12 +78,12 @@ def _with_live(answer: bytes, live: bytes | None) -> bytes:
 
 
 def positions(next_by_room: Mapping[str, object]) -> str:
-    """`a=k3f9x2.42,b=p0q8.7`: one position per room."""
+    """Return one position per room: `a=k3f9x2.42,b=p0q8.7`."""
     return ",".join(f"{room}={position}" for room, position in next_by_room.items())
 
 
 def encode_pages(pages: Sequence[Page], live: bytes | None = None) -> bytes:
-    """The answer of `GET /connect`: every room in one."""
+    """Return the answer of `GET /connect`: every room in one."""
     answer = _Pages(
         positions({page.room: page.next for page in pages}),
         [message for page in pages for message in page.messages],

@@ -37,7 +37,7 @@ class RequestHead(NamedTuple):
         return next((value for key, value in self.query if key == name), None)
 
     def tokens(self, name: bytes) -> list[bytes]:
-        """A comma-separated header, lower case."""
+        """Return the values of a comma-separated header, lower case."""
         return [token.strip().lower() for token in self.headers.get(name, b"").split(b",")]
 
     @property
@@ -58,7 +58,7 @@ _REFUSED = re.compile(rb"q\s*=\s*0(\.0{0,3})?\Z", re.IGNORECASE)
 
 
 def wants_events(accept: bytes) -> bool:
-    """Whether an Accept header asks for an event stream, and not only by a wildcard.
+    """Return whether an Accept header asks for an event stream, and not only by a wildcard.
 
     A weight of 0 means that the client will not have it (RFC 9110 section 12.4.2).
     """
@@ -70,7 +70,7 @@ def wants_events(accept: bytes) -> bool:
 
 
 def parse_head(head: bytes) -> RequestHead | None:
-    """A head, without its final empty line; None if it is not a plain GET."""
+    """Parse a head, without its final empty line; return None if it is not a plain GET."""
     match = _HEAD.match(head)
     if match is None:
         return None

@@ -21,22 +21,22 @@ RETRY_MS = 2000  # what EventSource waits before it comes back; browsers add no 
 
 
 def opening(last_event_id: str) -> bytes:
-    """What goes out at once: some bytes for buffering proxies, the retry time, and where the stream stands."""
+    """Return what goes out at once: some bytes for buffering proxies, the retry time, and where the stream stands."""
     return b": trunkline\nretry: %d\nid: %b\n\n" % (RETRY_MS, last_event_id.encode())
 
 
 def event(body: bytes, last_event_id: bytes) -> bytes:
-    """One message under the default event type, for `onmessage`."""
+    """Return one message under the default event type, for `onmessage`."""
     return b"id: %b\ndata: %b\n\n" % (last_event_id, body)
 
 
 def other_event(kind: bytes, body: bytes) -> bytes:
-    """Something about the stream itself. It has no id: it does not move the position."""
+    """Return an event about the stream itself. It has no id: it does not move the position."""
     return b"event: %b\ndata: %b\n\n" % (kind, body)
 
 
 def gap_event(gap: Gap, last_event_id: bytes) -> bytes:
-    """A gap, for `addEventListener("gap", …)`."""
+    """Return a gap, for `addEventListener("gap", …)`."""
     return b"event: gap\nid: %b\ndata: %b\n\n" % (last_event_id, gap_body(gap))
 
 

@@ -96,7 +96,7 @@ class _Violation(Exception):
 
 
 def accept_key(key: bytes) -> bytes:
-    """`Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (section 4.2.2)."""
+    """Return the `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
 
 
@@ -110,7 +110,7 @@ class BadHandshake(Exception):
 
 
 def accept(request: RequestHead, agreement: Agreement | None = None) -> bytes:
-    """The 101 response to a handshake (section 4.2).
+    """Accept a handshake: return the 101 response (section 4.2).
 
     Args:
         agreement: What was agreed on compression.
@@ -145,7 +145,7 @@ _SHORT_HEADS = {opcode: [bytes((opcode | 0x80, size)) for size in range(126)] fo
 
 
 def frame(opcode: Opcode, payload: bytes, *, fin: bool = True, deflated: bool = False) -> bytes:
-    """An unmasked frame, as servers send them. *deflated* sets RSV1 (RFC 7692 section 6)."""
+    """Return an unmasked frame, as servers send them. *deflated* sets RSV1 (RFC 7692 section 6)."""
     size = len(payload)
     if size < 126 and fin and not deflated:
         return _SHORT_HEADS[opcode][size] + payload
@@ -160,7 +160,7 @@ def frame(opcode: Opcode, payload: bytes, *, fin: bool = True, deflated: bool = 
 
 
 def masked_frame(opcode: Opcode, payload: bytes, mask: bytes, *, fin: bool = True, deflated: bool = False) -> bytes:
-    """A masked frame, as clients send them; *mask* is 4 random bytes."""
+    """Return a masked frame, as clients send them; *mask* is 4 random bytes."""
     plain = frame(opcode, b"", fin=fin, deflated=deflated)
     size = len(payload)
     if size < 126:
@@ -173,7 +173,7 @@ def masked_frame(opcode: Opcode, payload: bytes, mask: bytes, *, fin: bool = Tru
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A close frame. The reason is cut to what a control frame holds (section 5.5.1), never within a character."""
+    """Return a close frame. The reason is cut to what a control frame holds (section 5.5.1), at a character."""
     text = reason.encode()[:123].decode(errors="ignore").encode()
     return frame(Opcode.CLOSE, code.to_bytes(2, "big") + text)
 
@@ -186,7 +186,7 @@ def unmask(data: bytes | memoryview, mask: bytes) -> bytes:
 
 
 def data_frame(opcode: Opcode, payload: bytes, bits: int) -> bytes:
-    """A whole message for a peer that agreed to deflate: deflated if that makes it smaller."""
+    """Return a whole message for a peer that agreed to deflate: deflated if that makes it smaller."""
     if len(payload) >= DEFLATE_BYTES_MIN:
         small = deflate(payload, bits)
         if len(small) < len(payload):
@@ -228,7 +228,7 @@ class Receiver:
         self.done = False  # Closed or Failed was given
 
     def feed(self, data: bytes) -> list[Event]:
-        """What these bytes complete, in order."""
+        """Return what these bytes complete, in order."""
         # One whole text and nothing else is nearly all there is; this earns a third of a publish's parsing.
         if self._message is None and not self._buffer and (text := self._whole_text(data)) is not None:
             return [Text(text)]
@@ -257,7 +257,7 @@ class Receiver:
         return events
 
     def _whole_text(self, data: bytes) -> bytes | None:
-        """The payload, if *data* is exactly one masked, whole, ASCII text frame within all limits."""
+        """Return the payload, if *data* is exactly one masked, whole, ASCII text frame within all limits."""
         size = len(data)
         if size < 6 or data[0] != 0x81 or self.done or not self.masked:
             return None

@@ -3,7 +3,7 @@
 Redis hands on whatever is published to a connection in the order of publishing, or cuts the connection. So what proves
 that no hint was lost is a message of our own: when its echo is here, every hint of before it is. A connection without
 an echo is given up, and a new one subscribes to the same channels; what was published in between could be anything, and
-whoever follows looks at the log itself.
+the follower reads the log itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger("trunkline")
 ECHO_S = 1.0
 IDLE_S = 86_400.0  # our own echo is what shows whether a connection lives
 AGAIN_S = 0.2  # between two attempts to connect
-OUTBOX_MAX = 10_000  # words that wait for Redis; what is more is lost, as words may be
+OUTBOX_MAX = 10_000  # messages to other nodes that wait for Redis; more are dropped
 CHANNELS_PER_COMMAND = 500
 ECHO, HINT, SAID = b"c", b"h", b"s"
 
@@ -74,7 +74,7 @@ class RedisBus:
         self._tasks: list[asyncio.Task[None]] = []
 
     def channel(self, room: str) -> str:
-        """Where hints and words about a room are published."""
+        """Return the channel of a room's hints."""
         return f"{self._prefix}:r:{room}"
 
     def start(self) -> None:
@@ -101,7 +101,7 @@ class RedisBus:
     # Following.
 
     async def subscribe(self, room: str) -> None:
-        """Be told of this room, from when this returns.
+        """Subscribe to a room, from when this returns.
 
         Raises:
             StoreUnavailable: Redis does not confirm it.
@@ -123,7 +123,7 @@ class RedisBus:
             raise StoreUnavailable("Redis does not confirm a subscription") from None
 
     def unsubscribe(self, room: str) -> None:
-        """It is not needed any more."""
+        """End a subscription."""
         channel = self.channel(room)
         if channel in self._rooms:
             self._rooms.discard(channel)
@@ -131,10 +131,10 @@ class RedisBus:
                 self._command("UNSUBSCRIBE", channel)
 
     async def echo(self) -> None:
-        """Returns when everything that was published before is here.
+        """Wait until everything that was published before is here.
 
         Raises:
-            Deaf: It was published, and is not.
+            FeedUnavailable: The echo was published, and did not come back.
             StoreUnavailable: Redis does not answer.
         """
         number = next(self._echo_numbers)
@@ -152,14 +152,14 @@ class RedisBus:
             if connection is self._connection:
                 await self._drop()
             if not published and self._severed:
-                raise FeedUnavailable("no connection to Redis comes about") from None
+                raise FeedUnavailable("this node cannot connect to Redis") from None
             if not published:
                 raise StoreUnavailable(f"Redis does not answer: {error or 'no answer in time'}") from None
             subscribed = False
         finally:
             self._echoes.pop(number, None)
         if not subscribed:
-            raise FeedUnavailable("Redis takes what is published, and does not tell us")
+            raise FeedUnavailable("Redis accepts messages, but does not deliver them to this node")
 
     # Saying.
 
@@ -182,7 +182,7 @@ class RedisBus:
             try:
                 await self._publish(words)
             except Exception as error:  # noqa: BLE001 - this task must not end
-                log.debug("%d words were lost: %s", len(words), error)  # as they may be
+                log.debug("%d messages to other nodes were lost: %s", len(words), error)  # as they may be
 
     # The connection.
 
@@ -211,13 +211,13 @@ class RedisBus:
                 if not failing:
                     log.warning("the subscription to Redis has ended: %s", error or type(error).__name__)
                 failing = True
-                # Whoever refuses or is silent is down for all; whoever cannot be connected to, perhaps only for us.
+                # A server that refuses or is silent is down for all; one that cannot be reached, perhaps only for us.
                 self._severed = isinstance(error, ConnectTimeout) and "connecting" in str(error)
                 await self._drop()
                 await asyncio.sleep(AGAIN_S)
 
     async def _subscribe_for_ever(self) -> None:
-        """One command after the other, many channels in each: what was asked last is true in the end."""
+        """Send one command after the other, many channels in each: what was asked last is true in the end."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -227,7 +227,7 @@ class RedisBus:
                 while self._commands and self._commands[0][0] == verb and len(channels) < CHANNELS_PER_COMMAND:
                     channels.append(self._commands.popleft()[1])
                 try:
-                    if not connection.is_connected:  # it would connect by itself, and nobody would listen
+                    if not connection.is_connected:  # it would connect by itself, without its subscriptions
                         raise ConnectionError("it has ended")
                     await connection.send_command(verb, *channels)
                 except Exception as error:  # noqa: BLE001 - whatever it is, a new connection is made
@@ -260,7 +260,7 @@ class RedisBus:
                     confirmed.set_result(None)
             if self._anew and not self._confirming:
                 self._anew = False
-                self._woken(None, 0)  # what was said before that, nobody has told us
+                self._woken(None, 0)  # what was published before that did not reach us
         elif kind == b"message" and data[:1] == HINT:
             node, _, head = data[1:].decode().partition(" ")
             if node != self.name:

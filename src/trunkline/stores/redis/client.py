@@ -38,7 +38,7 @@ class Call(NamedTuple):
     arguments: list[Any]
 
     def command(self, *, known: bool) -> list[Any]:
-        """The command, by the script's name or with its text."""
+        """Return the command, by the script's name or with its text."""
         verb, script = ("EVALSHA", self.script.sha) if known else ("EVAL", self.script.text)
         return [verb, script, len(self.keys), *self.keys, *self.arguments]
 
@@ -86,7 +86,7 @@ class RedisClient:
         return str(epoch.decode())
 
     async def call(self, calls: list[Call]) -> list[Any]:
-        """The answers of scripts.
+        """Return the answers of scripts.
 
         Raises:
             StoreUnavailable: One of them has none.
@@ -99,7 +99,7 @@ class RedisClient:
         return answers
 
     async def call_all(self, calls: list[Call], *, wait: bool = False) -> list[Any]:
-        """The answers of scripts, or why there is none; `wait` until replicas have what was written."""
+        """Return the answers of scripts, or why there is none; `wait` until replicas have what was written."""
         answers = await self._call_once(calls, wait=wait)
         new = [n for n, answer in enumerate(answers) if answer is None]
         if new:  # rooms that are not there yet
@@ -116,7 +116,7 @@ class RedisClient:
         return answers
 
     async def _call_once(self, calls: list[Call], *, wait: bool) -> list[Any]:
-        """The same; None for what begins with `room.lua`, if the room is not there and nothing says how to begin it."""
+        """Call scripts once; None for each that begins with `room.lua` whose room is missing and cannot be begun."""
         if not calls:
             return []
         replicas = self._address.wait_replicas if wait else 0
@@ -137,7 +137,7 @@ class RedisClient:
         return [unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     async def _try(self, commands: list[list[Any]]) -> list[Any]:
-        """Answers or errors, one for each."""
+        """Return answers or errors, one for each."""
         try:
             return await self.pipeline(commands, raises=False)
         except (RedisError, OSError, TimeoutError) as error:
@@ -162,14 +162,14 @@ class RedisClient:
         return answers
 
     async def _pipelines(self, client: Any, commands: list[list[Any]], *, raises: bool) -> list[Any]:
-        """A pipeline for each shard: one that is away must not take the others with it."""
+        """Return a pipeline for each shard: one that is away must not take the others with it."""
         groups: dict[Any, list[int]] = {}
         for n, command in enumerate(commands):
             key = command[3] if command[0].startswith("EVAL") else command[1]
             try:
                 shard = client.get_node_from_key(key)
             except RedisError:
-                shard = None  # nobody has this slot now
+                shard = None  # no shard has this slot now
             groups.setdefault(shard and shard.name, []).append(n)
         pieces = [
             self._execute(client.pipeline(), [commands[n] for n in numbers], raises=raises)
@@ -198,7 +198,7 @@ class RedisClient:
         return {
             "socket_timeout": ANSWER_S,
             "socket_connect_timeout": CONNECT_S,
-            "retry": Retry(NoBackoff(), 0),  # whoever asked decides: an append must not be done twice
+            "retry": Retry(NoBackoff(), 0),  # the caller decides: an append must not be done twice
             "protocol": 2,
             **self._address.options,
         }
@@ -219,7 +219,7 @@ class RedisClient:
         return Redis.from_pool(pool)
 
     async def connect(self) -> AbstractConnection:
-        """One connection of its own, for the subscription."""
+        """Return one connection of its own, for the subscription."""
         if self._client is None:
             raise ConnectionError("the log is closed")
         if self._address.kind == "cluster":

@@ -42,7 +42,7 @@ log = logging.getLogger("trunkline")
 
 START_S = 30.0  # how long it may be away when we start
 AGAIN_S = 0.5
-DRAFTS_PER_CALL = 500  # a script holds up everybody else: two milliseconds are long enough
+DRAFTS_PER_CALL = 500  # a script holds up all other calls: two milliseconds are long enough
 BYTES_PER_CALL = 1024 * 1024
 ROOMS_PER_TRIM = 100
 FORGET_S = int(ANSWER_S + CONNECT_S) + 1  # longer than a call that was begun with the old epoch can take
@@ -200,7 +200,7 @@ class RedisStore:
         return receipts
 
     async def _list(self, times: dict[str, int]) -> None:
-        """Rooms that retention by age must look at, with the time of their oldest message."""
+        """Return the rooms that retention by age must look at, with the time of their oldest message."""
         pairs = [value for name, at in times.items() for value in (at, name)]
         try:
             await self._client.pipeline([["ZADD", self._list_key, "LT", *pairs]])
@@ -238,7 +238,7 @@ class RedisStore:
         answers = await self._client.call([self._about(room, self._head_script, []) for room in rooms])
         return {room: Position(answer[0].decode(), answer[2]) for room, answer in zip(rooms, answers, strict=True)}
 
-    # Read cursors.
+    # Read marks.
 
     async def mark(self, marks: Sequence[ReadMark]) -> None:
         rooms = by_room(marks)
@@ -353,13 +353,13 @@ class RedisStore:
         return f"{self._prefix}:rooms"
 
     def _about(self, room: str, script: Script, arguments: list[Any], *more_keys: str) -> Call:
-        """A call of a script that begins with `room.lua`."""
+        """Return a call of a script that begins with `room.lua`."""
         keys = self._keys(room, "room", "log", "ids", *more_keys)
         return Call(script, keys, ["", *arguments])
 
 
 def _chunks(drafts: Sequence[Draft]) -> dict[str, deque[list[int]]]:
-    """The numbers of the drafts of each room, in pieces of what one call may hold."""
+    """Return the numbers of the drafts of each room, in pieces of what one call may hold."""
     chunks: dict[str, deque[list[int]]] = {}
     sizes: dict[str, int] = {}
     for number, draft in enumerate(drafts):

@@ -5,8 +5,8 @@ Everything here runs on the store's writing thread, but for `look`. Beside `PATH
     PATH-wal, PATH-shm   SQLite's own
     PATH-lock            held by each process that uses the log: exclusively, or shared with the others that share it
     PATH-turn            held by the process that writes at the moment, which writes its pid into it
-    PATH-place           up to where the log was stored here (sqlite_place.py)
-    PATH-wake            the sockets by which processes wake each other (wake.py)
+    PATH-place           up to where the log was stored here (place.py)
+    PATH-wake            the sockets by which processes wake each other (unix_bus.py)
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class LogFile:
         return number
 
     def _take_lock(self) -> bool:
-        """Returns whether no other process uses the log."""
+        """Return whether no other process uses the log."""
         self._lock = self._open_lock("-lock")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -294,13 +294,13 @@ class LogFile:
                 fcntl.flock(self._turn_file, fcntl.LOCK_UN)
 
     def before_commit(self) -> int | None:
-        """Called within a transaction that stores messages.
+        """Prepare the commit of a transaction that stores messages; called within it.
 
         Returns:
             The generation that `after_commit` is to be told.
 
         Raises:
-            Unwritable: The file is not there any more.
+            WritesUnavailable: The file is not there any more.
         """
         if self._lost is not None:
             raise WritesUnavailable(self._lost)
@@ -313,10 +313,10 @@ class LogFile:
         return int(found[0])
 
     def after_commit(self, generation: int | None) -> None:
-        """What was committed may be acknowledged, if the file still has a name.
+        """Let what was committed be acknowledged, if the file still has a name.
 
         Raises:
-            Unwritable: It has none: what was committed goes with this process.
+            WritesUnavailable: The file has no name any more; what was committed goes with this process.
         """
         self._check_names()
         assert self._beside is not None
@@ -332,7 +332,7 @@ class LogFile:
             raise WritesUnavailable(self._lost)
 
     def before_forgetting(self) -> None:
-        """Called within a transaction that deletes rooms: the newest message's may be among them."""
+        """Prepare the commit of a transaction that deletes rooms: the newest message's may be among them."""
         assert self._beside is not None
         self._beside.write_newest(NONE)
         self._generation_at = 0.0  # a log that goes back to before that is found out by the generation
@@ -341,7 +341,7 @@ class LogFile:
         """Find out whether anything can be stored.
 
         Raises:
-            sqlite3.Error, Unwritable: Nothing can.
+            sqlite3.Error, WritesUnavailable: Nothing can be stored.
         """
         with self.turn():
             self.writer.execute("BEGIN IMMEDIATE")
@@ -361,8 +361,8 @@ class LogFile:
         """Find out whether what is stored now can be found again.
 
         Raises:
-            Unwritable: The file was deleted, replaced or moved, its disk is read-only or full, or a process that does
-                not go on has the turn to write.
+            WritesUnavailable: The file was deleted, replaced or moved, its disk is read-only or full, or a process
+                that does not go on has the turn to write.
         """
         self._lost = self._missing()
         if self._lost is not None:
@@ -432,7 +432,7 @@ def _parse_place(text: str) -> Place | None:
 
 
 def _statements(name: str) -> list[str]:
-    """The statements of a script. `executescript` would commit what came before it."""
+    """Return the statements of a script. `executescript` would commit what came before it."""
     statements, text = [], ""
     for line in files("trunkline.stores.sqlite").joinpath(name).read_text("utf-8").splitlines(keepends=True):
         text += line

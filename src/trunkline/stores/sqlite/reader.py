@@ -112,7 +112,7 @@ def _message(
 
 
 def _until(rows: Iterator[Any], bytes_max: int) -> Iterator[Any]:
-    """Rows up to the one that passes *bytes_max*, so that a page of large messages is not read to be thrown away."""
+    """Return rows up to the one that passes *bytes_max*, so that a page of large messages is not read in vain."""
     size = 0
     for row in rows:
         yield row

@@ -16,7 +16,7 @@ CREATE TABLE rooms (
 CREATE TABLE messages (
     key    INTEGER PRIMARY KEY,
     id     TEXT,             -- NULL if the publisher gave none
-    sender TEXT NOT NULL,    -- '' for nobody
+    sender TEXT NOT NULL,    -- '' for none
     at     INTEGER NOT NULL, -- ms since 1970 UTC
     data   BLOB NOT NULL     -- JSON
 );

@@ -1,4 +1,4 @@
--- Read cursors: up to where each member has seen each room. By names, because one may mark a room that is empty.
+-- Read marks: up to where each member has seen each room. By names, because one may mark a room that is empty.
 CREATE TABLE seen (
     room   TEXT NOT NULL,
     member TEXT NOT NULL,

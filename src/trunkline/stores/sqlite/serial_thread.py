@@ -29,7 +29,7 @@ class SerialThread:
         self._thread.start()
 
     async def call(self, function: Callable[[], T]) -> T:
-        """The result of *function*, called on the thread.
+        """Return the result of *function*, called on the thread.
 
         Raises:
             StoreUnavailable: The worker is closed.
@@ -58,7 +58,7 @@ class SerialThread:
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():  # whoever waited was cancelled
+    if future.done():  # the caller was cancelled
         return
     if error is None:
         future.set_result(result)

@@ -3,7 +3,7 @@
 Theory of operation
 ===================
 
-One thread writes, one thread reads; the event loop does neither. The hub gives `append` everything that arrived while
+One thread writes, one thread reads; the event loop does neither. `append` is given everything that arrived while
 the last commit ran, and all of it becomes one transaction (group commit), idempotency included: the look-up of ids,
 the offsets and the rows are one atomic step.
 
@@ -12,9 +12,9 @@ few and wide statements (many rows of VALUES each) on purpose: Python's sqlite3 
 every step, and taking it back from a busy event loop can cost milliseconds. Four steps a commit, not four hundred.
 
 Several processes of one machine may share the file (`shared`). They take turns to write: a lock that the kernel hands
-on in order, not SQLite's own, which is asked for again and again. Whoever has the turn first learns what the others
-have written meanwhile, room by room, as far as it needs to know; and tells them afterwards which rooms have moved
-(`unix_bus.py`).
+on in order, not SQLite's own, which is asked for again and again. The process that has the turn first learns what the
+others have written meanwhile, room by room, as far as it needs to know; and tells them afterwards which rooms have
+moved (`unix_bus.py`).
 
 Idempotency is exact, and nearly free. A message's row holds its id; that row is the truth. The tree that finds ids
 (`message_ids`) lags behind: ids are random, so adding 20 of them to a large tree writes 20 pages, more than all the

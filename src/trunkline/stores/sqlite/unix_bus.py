@@ -1,8 +1,8 @@
 """Processes of one machine that wake one another, and talk beside the log: datagrams.
 
 Each process has a socket in a folder that all of them know. A hint that the log has moved is never the truth: nothing
-waits for it, it may be lost, and whoever is told looks at the log. Whoever has more hints than it can read is given one
-more, an empty one, when it can. A socket whose process is gone is removed by whoever notices.
+waits for it, it may be lost, and its receiver reads the log. A process that has more hints than it can read is given
+one more, an empty one, when it can. A socket whose process is gone is removed by the next sender.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class UnixBus:
         self._directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         found = os.fstat(self._directory)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
-            raise PermissionError(f"{self._folder} is not ours alone")
+            raise PermissionError(f"{self._folder} must be owned by this user and writable by no other: chmod 700")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.bind(self._address(self.name))
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
@@ -75,14 +75,14 @@ class UnixBus:
         return min((self._say(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
 
     def is_alive(self, name: str) -> bool:
-        """Whether a process still has the socket of this name open; it may be stopped, or have no time."""
+        """Return whether a process still has the socket of this name open; it may be stopped, or have no time."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             probe.connect(self._address(name))
             return True
         return False
 
     def _say(self, peer: str, data: bytes) -> bool:
-        """Whether it was said, or will be: a socket takes ten datagrams on many machines."""
+        """Return whether the message was sent, or will be: a socket takes ten datagrams on many machines."""
         unsaid = self._unsaid.get(peer)
         if unsaid is None:
             if self._send(peer, data):
@@ -122,7 +122,7 @@ class UnixBus:
             self._hint(peer, HINT)
 
     def _send(self, peer: str, data: bytes) -> bool:
-        """Whether it was sent, or can never be."""
+        """Return whether the message was sent, or can never be."""
         if self._socket is None:
             return True
         try:

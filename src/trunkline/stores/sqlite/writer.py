@@ -116,7 +116,7 @@ class LogWriter:
             with self._transaction():
                 receipts: list[Receipt | StoreUnavailable] = [*self._append_all(drafts, rooms)]
         except _NEVER_STORABLE as error:
-            if len(drafts) > 1:  # its neighbours can be
+            if len(drafts) > 1:  # the others can be
                 return [one for draft in drafts for one in self.append([draft])]
             log.error("a message of %s cannot be stored: %s", drafts[0].room, error)
             return [StoreUnavailable("the log cannot take this message, and will not later")]
@@ -201,7 +201,7 @@ class LogWriter:
         self._insert(_SAVE, 7, rows)
 
     def _room(self, name: str) -> Room:
-        """The writer's room, within a transaction: it is made if it is not there."""
+        """Return the writer's room, within a transaction: it is made if it is not there."""
         room = self._rooms.get(name)
         if room is None:
             room = self._load(name) or self._make(name)
@@ -214,7 +214,7 @@ class LogWriter:
         return room
 
     def _learn(self, room: Room) -> bool:
-        """What others have written to a room since we did; False if it is another room by now."""
+        """Return what others have written to a room since we did; False if it is another room by now."""
         found = self._writer.execute(
             "SELECT head, first, bytes, indexed, at FROM rooms WHERE id = ? AND name = ? AND epoch = ?",
             (room.id, room.name, room.epoch),
@@ -257,7 +257,7 @@ class LogWriter:
         return room
 
     def _choose_table(self, room: Room) -> None:
-        """Which table the room's messages are in, within a transaction: it is made if it is not there."""
+        """Return the table of the room's messages, within a transaction: it is made if it is not there."""
         room.table = table_of(room.id >> ROOM_BITS)
         if room.table not in self._tables:
             # Its columns are those of the first one, whatever versions have added.
@@ -274,7 +274,7 @@ class LogWriter:
             room.recent[sender, message_id] = (key & OFFSET_MASK, at)
 
     def _find_ids(self, drafts: Sequence[Draft], rooms: dict[str, Room]) -> dict[int, tuple[int, int]]:
-        """Which of the drafts have an id that is in the tree: index of the draft → (offset, at)."""
+        """Return which of the drafts have an id that is in the tree: index of the draft → (offset, at)."""
         wanted: dict[str, list[Any]] = {}
         for n, draft in enumerate(drafts):
             if draft.id is not None:
@@ -315,7 +315,7 @@ class LogWriter:
     # Retention.
 
     def _cut_to_size(self, room: Room) -> None:
-        """Within the append's transaction; a little late on purpose, so that most appends have nothing to cut."""
+        """Trim within the append's transaction; a little late on purpose, so that most appends have nothing to trim."""
         retention = self._retention
         over = room.head - room.first + 1 - retention.messages_max
         if over > min(1000, retention.messages_max // 100):
@@ -388,7 +388,7 @@ class LogWriter:
         return count == TRIM_ROWS
 
     def _expire_ahead(self, room: Room, ahead: int, oldest_ms: int, now_ms: int) -> int:
-        """How many of a room's first messages, which are of the future, are too old all the same.
+        """Return how many of a room's first messages, which are of the future, are too old all the same.
 
         When they were stored is not known; but they were there when this was noticed.
         """

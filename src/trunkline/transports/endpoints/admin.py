@@ -27,14 +27,14 @@ _decode_order = msgspec.json.Decoder(_Order).decode
 
 
 async def issue_ticket(context: Context, request: Exchange) -> Answer:
-    """`POST /tickets`: a single-use ticket, worth what the request's token is worth."""
+    """Serve `POST /tickets`: a single-use ticket, worth what the request's token is worth."""
     caller = await admit(context, request, [])
     body = {"ticket": context.access.issue_ticket(caller.grant), "expires_in_s": TICKET_S}
     return Answer(msgspec.json.encode(body), 201)
 
 
 async def renew(context: Context, request: Exchange) -> Answer:
-    """`POST /sessions/{session}/auth`: a newer token for a stream that is open."""
+    """Serve `POST /sessions/{session}/auth`: a newer token for a stream that is open."""
     caller = await admit(context, request, [])
     if not await context.administration.renew(request.path_parameters["session"], caller.grant):
         raise RequestError("not_found", "you have no open stream of that name")
@@ -42,7 +42,7 @@ async def renew(context: Context, request: Exchange) -> Answer:
 
 
 async def whoami(context: Context, request: Exchange) -> Answer:
-    """`GET /whoami`: the user and the member's name, for clients that have no stream to be told by."""
+    """Serve `GET /whoami`: the user and the member's name, for clients that have no stream to be told by."""
     caller = await admit(context, request, [])
     client_id = parse_presence(request.head, context.limits).client_id
     member = member_of(caller.grant, client_id or caller.session)
@@ -50,7 +50,7 @@ async def whoami(context: Context, request: Exchange) -> Answer:
 
 
 async def disconnect(context: Context, request: Exchange) -> Answer:
-    """`POST /disconnect {user}`: end a user's connections."""
+    """Serve `POST /disconnect {user}`: end a user's connections."""
     order = await _order(context, request)
     if order.user is None:
         raise RequestError("bad_command", "name the user")
@@ -58,7 +58,7 @@ async def disconnect(context: Context, request: Exchange) -> Answer:
 
 
 async def revoke(context: Context, request: Exchange) -> Answer:
-    """`POST /revoke {user?, token_id?}`: refuse tokens, and end the connections made with them."""
+    """Serve `POST /revoke {user?, token_id?}`: refuse tokens, and end the connections made with them."""
     order = await _order(context, request)
     if order.user is None and order.token_id is None:
         raise RequestError("bad_command", "name the user or the token_id")

@@ -13,7 +13,7 @@ from trunkline.transports.exchange import Answer, Exchange
 
 
 async def health(context: Context, request: Exchange) -> Answer:
-    """`/healthz`: whether this process serves; and for administrators, its counters."""
+    """Serve `/healthz`: whether this process serves; and for administrators, its counters."""
     answer: dict[str, Any] = {"status": "draining" if context.engine.is_draining else "ok"}
     try:
         await admit(context, request, [("admin", "*")])
@@ -25,11 +25,11 @@ async def health(context: Context, request: Exchange) -> Answer:
 
 
 async def alive(_: Context, __: Exchange) -> Answer:
-    """`/livez`: this process answers. If it does not, it is to be restarted."""
+    """Serve `/livez`: this process answers. If it does not, it is to be restarted."""
     return Answer(msgspec.json.encode({"status": "ok"}))
 
 
 async def ready(context: Context, _: Exchange) -> Answer:
-    """`/readyz`: whether clients should be sent here."""
+    """Serve `/readyz`: whether clients should be sent here."""
     why = context.engine.unready
     return Answer(msgspec.json.encode({"status": why or "ok"}), 503 if why else 200)

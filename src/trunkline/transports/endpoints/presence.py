@@ -35,7 +35,7 @@ _decode_seen = msgspec.json.Decoder(_Seen).decode
 
 
 async def send_signal(context: Context, request: Exchange) -> Answer:
-    """`POST /rooms/{room}/signals {name, data?}`."""
+    """Serve `POST /rooms/{room}/signals {name, data?}`."""
     room, engine = check_room(request.path_parameters["room"]), context.engine
     caller = await admit(context, request, [("signal", room)])
     client_id = parse_presence(request.head, context.limits).client_id
@@ -51,14 +51,14 @@ async def send_signal(context: Context, request: Exchange) -> Answer:
 
 
 async def list_members(context: Context, request: Exchange) -> Answer:
-    """`GET /rooms/{room}/presence`: the members."""
+    """Serve `GET /rooms/{room}/presence`: the members."""
     room, presence = check_room(request.path_parameters["room"]), context.engine.presence
     await admit(context, request, [("presence", room)])
     return Answer(envelope.members_body(room, *presence.members(room), presence.incomplete_nodes))
 
 
 async def leave(context: Context, request: Exchange) -> Answer:
-    """`DELETE /rooms/{room}/presence`: a client that polled will not poll again."""
+    """Serve `DELETE /rooms/{room}/presence`: a client that polled will not poll again."""
     room = check_room(request.path_parameters["room"])
     caller = await admit(context, request, [("presence", room)])
     client_id = parse_presence(request.head, context.limits).client_id
@@ -67,14 +67,14 @@ async def leave(context: Context, request: Exchange) -> Answer:
 
 
 async def list_read_marks(context: Context, request: Exchange) -> Answer:
-    """`GET /rooms/{room}/seen`: the members' read marks."""
+    """Serve `GET /rooms/{room}/seen`: the members' read marks."""
     room = check_room(request.path_parameters["room"])
     await admit(context, request, [("presence", room)])
     return Answer(envelope.seen_body(room, await context.engine.read_marks.of_room(room)))
 
 
 async def mark_seen(context: Context, request: Exchange) -> Answer:
-    """`POST /rooms/{room}/seen {offset}`: move the member's own read mark."""
+    """Serve `POST /rooms/{room}/seen {offset}`: move the member's own read mark."""
     room = check_room(request.path_parameters["room"])
     caller = await admit(context, request, [("read", room)])
     member = lasting_member(caller.grant, parse_presence(request.head, context.limits).client_id)
@@ -85,7 +85,7 @@ async def mark_seen(context: Context, request: Exchange) -> Answer:
 
 
 async def count_unread(context: Context, request: Exchange) -> Answer:
-    """`GET /unread?room=a&room=b`: how much of these rooms the member has not seen."""
+    """Serve `GET /unread?room=a&room=b`: how much of these rooms the member has not seen."""
     rooms = check_rooms(named_rooms(request.head), context.limits.rooms_per_connection_max)
     if not rooms:
         raise RequestError("room_required", "name the rooms: /unread?room=a&room=b")

@@ -34,7 +34,7 @@ _encode = msgspec.json.encode
 
 
 async def publish_one(context: Context, request: Exchange) -> Answer:
-    """`POST /rooms/{room}`: one message; its receipt."""
+    """Serve `POST /rooms/{room}`: one message; its receipt."""
     room, headers, limits = check_room(request.path_parameters["room"]), request.head.headers, context.limits
     caller = await admit(context, request, [("write", room)])
     media_type, charset = parse_content_type(headers.get(b"content-type", b"").decode("latin-1"))
@@ -58,7 +58,7 @@ async def publish_one(context: Context, request: Exchange) -> Answer:
 
 
 async def publish_list(context: Context, request: Exchange) -> Answer:
-    """`POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
+    """Serve `POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
     limits, appender = context.limits, context.engine.appender
     caller = await admit(context, request, [])
     body = await request.body(limits.publish_list_max * 1024 + limits.message_bytes_max)

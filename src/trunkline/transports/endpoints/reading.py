@@ -20,12 +20,12 @@ class StreamAnswer(NamedTuple):
 
 
 async def read_room(context: Context, request: Exchange) -> Answer | StreamAnswer:
-    """`GET /rooms/{room}`: one room."""
+    """Serve `GET /rooms/{room}`: one room."""
     return await _read(context, request, request.path_parameters["room"])
 
 
 async def connect(context: Context, request: Exchange) -> Answer | StreamAnswer:
-    """`GET /connect`: the rooms that the query names."""
+    """Serve `GET /connect`: the rooms that the query names."""
     return await _read(context, request, None)
 
 

@@ -1,4 +1,4 @@
--- Forget a room that holds no message. KEYS: 4 the read cursors, 5 when they moved. ARGV: 2 for how many seconds its place
+-- Forget a room that holds no message. KEYS: 4 the read marks, 5 when they moved. ARGV: 2 for how many seconds its place
 -- is kept: until then, a server that does not know yet that new rooms have another epoch goes on in the old one.
 -- Returns 1 if it was forgotten.
 local room = standing()

@@ -1,4 +1,4 @@
--- Read cursors move forward. KEYS: 1 the cursors (a hash), 2 when they moved (a sorted set). ARGV: for each its member,
+-- Read marks move forward. KEYS: 1 the marks (a hash), 2 when they moved (a sorted set). ARGV: for each its member,
 -- offset and time.
 for at = 1, #ARGV, 3 do
   local known = redis.call('HGET', KEYS[1], ARGV[at])

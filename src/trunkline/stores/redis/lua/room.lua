@@ -3,7 +3,7 @@
 -- nothing.
 --
 -- A process that was started anew, or was a replica until now, may lack the end of what was acknowledged, or whole rooms.
--- Whether it does, nobody can tell; so the room goes on in a new epoch, and the lineage keeps up to where former ones are
+-- Whether it does cannot be known; so the room goes on in a new epoch, and the lineage keeps up to where former ones are
 -- good. Its replication id tells one such life from every other: it is new at each start and at each promotion.
 
 local OVERHEAD = 200
@@ -24,7 +24,7 @@ local function id_field(sender, id)
   return #sender .. ':' .. sender .. id
 end
 
--- The same for everybody who asks, also of a room that is not there yet.
+-- The same for every caller, also of a room that is not there yet.
 local function in_this_life(epoch)
   return string.sub(redis.sha1hex(epoch .. life), 1, 8)
 end
@@ -39,7 +39,7 @@ local function go_on(room)
     table.remove(lineage, 1)
   end
   room.epoch, room.lineage = in_this_life(room.epoch), table.concat(lineage, ',')
-  -- It must be written before anybody hears of it, or the next life would not know of this one. A script that has
+  -- It must be written before a caller is told it, or the next life would not know of this one. A script that has
   -- deleted something may write when the memory is full; when replicas are missing, reading waits for them.
   redis.call('HDEL', KEYS[1], '')
   redis.call(

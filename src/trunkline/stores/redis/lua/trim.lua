@@ -1,4 +1,4 @@
--- Retention by age. KEYS: 4 the read cursors (a hash), 5 when they moved (a sorted set). ARGV: 2 the oldest time that
+-- Retention by age. KEYS: 4 the read marks (a hash), 5 when they moved (a sorted set). ARGV: 2 the oldest time that
 -- stays, 3 the time now, 4 how far ahead of it a stamp may be, 5 the time from which on an empty room stays. Returns the
 -- first offset if that has changed (else 0), the time of what is oldest now, or nothing, and whether the room holds no
 -- message and may be forgotten.
