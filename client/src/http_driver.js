@@ -1,5 +1,6 @@
 // Event streams and polls, without a socket or a clock: what happened goes in, what is to be done comes out. The twin of
-// `http_driver.py`; both replay the exchanges of `conformance/http`.
+// `http_driver.py`; both replay the exchanges of `conformance/http`. One file, although it is long: streams and polls share
+// one machine, and differ in fifty lines each.
 //
 //   joining ──► listening ──► joining …     a page of each room that is new, then one request for all of them
 //      │            ├──► checking ──►       something of it was refused: find out what, and go on without it

@@ -1,4 +1,5 @@
-// Trunkline's client: rooms that lose nothing, whatever the network does.
+// Trunkline's client: rooms that lose nothing, whatever the network does. One file, although it is long: `Client`
+// and `Room` are one machine's rim, and know each other.
 //
 //   const client = connect("https://chat.example.com");
 //   const room = client.room("general", { last: 50, presence: { name: "Ana" } });

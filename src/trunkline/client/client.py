@@ -1,4 +1,7 @@
-"""The asyncio client: carries out what the session decides."""
+"""The asyncio client: carries out what the session decides.
+
+One file, although it is long: `Client` and `Room` are one machine's rim, and know each other.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 The twin of `client/src/http_driver.js`: both replay the exchanges of `conformance/http`, so inputs and effects are
 plain JSON objects, as those files have them. The drawing of the states stands in the JavaScript.
+
+One file, although it is long: streams and polls share one machine, and differ in fifty lines each.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """uvicorn's HTTP, given its input in bites: the only file that knows uvicorn's insides.
 
+It is long because no other file may know them.
+
 Theory of operation
 ===================
 

@@ -3,6 +3,8 @@
 Commands of one connection are carried out in their order. Some have to wait: a join for the log, a token for the
 issuer's keys, a publish for the answer of the application's hook. What arrives meanwhile is parked and the socket is
 not read, so at most what one read brought is held.
+
+One file, although it is long: each command may park all that follow, so all of them share that state.
 """
 
 from __future__ import annotations

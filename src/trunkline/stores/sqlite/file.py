@@ -7,6 +7,8 @@ Everything here runs on the store's writing thread, but for `look`. Beside `PATH
     PATH-turn            held by the process that writes at the moment, which writes its pid into it
     PATH-place           up to where the log was stored here (place.py)
     PATH-wake            the sockets by which processes wake each other (unix_bus.py)
+
+One file, although it is long: the checks around a commit need all of these at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The writing half of a SQLite log: everything here runs on the writing thread, in transactions."""
+"""The writing half of a SQLite log: everything here runs on the writing thread, in transactions.
+
+One file, although it is long: appending, ids and retention change the same rows within one transaction.
+"""
 
 from __future__ import annotations
 
