@@ -161,3 +161,59 @@ def test_the_api_is_what_the_docs_list() -> None:
     for name in dir(trunkline.Hub):
         if not name.startswith("_"):
             assert f"{name}" in text, f"{name} is not documented"
+
+
+# Modules whose behaviour is a suite's, rather than that of a file of their own.
+TESTED_BY = {
+    "__main__": "server/test_server.py",
+    "cli": "server/test_server.py",
+    "remote": "server/test_server.py",
+    "access/issuer": "access/test_keys.py",
+    "access/jwt": "access/test_keys.py",
+    "client/errors": "client/test_client.py",
+    "client/events": "client/test_client.py",  # types alone
+    "client/json_text": "client/test_client.py",
+    "client/websocket": "client/test_clients.py",
+    "server/gate": "server/test_edge.py",
+    "server/uvicorn_http": "transports/test_input.py",
+    "stores/base": "stores/test_contract.py",
+    "stores/memory": "stores/test_contract.py",
+    "stores/redis/bus": "stores/redis/test_store.py",
+    "stores/redis/client": "stores/redis/test_store.py",
+    "stores/sqlite/reader": "stores/test_contract.py",
+    "stores/sqlite/rows": "stores/sqlite/test_store.py",
+    "stores/sqlite/writer": "stores/sqlite/test_store.py",
+    "testing/clock": "engine/test_clock.py",
+    "testing/store_contract": "stores/test_contract.py",
+    "transports/admission": "transports/test_input.py",
+    "transports/app": "transports/test_contract.py",
+    "transports/asgi": "transports/test_contract.py",
+    "transports/context": "transports/endpoints/test_endpoints.py",
+    "transports/duplex": "transports/test_contract.py",
+    "transports/echo": "conformance/test_autobahn.py",
+    "transports/endpoints/admin": "transports/endpoints/test_endpoints.py",
+    "transports/endpoints/health": "transports/endpoints/test_endpoints.py",
+    "transports/endpoints/presence": "transports/endpoints/test_endpoints.py",
+    "transports/endpoints/publishing": "transports/endpoints/test_endpoints.py",
+    "transports/endpoints/reading": "transports/endpoints/test_endpoints.py",
+    "transports/exchange": "transports/endpoints/test_endpoints.py",
+    "transports/poll": "transports/test_contract.py",
+    "transports/sse": "transports/test_contract.py",
+    "transports/stream": "transports/test_contract.py",
+    "transports/websocket": "transports/test_contract.py",
+}
+
+
+def test_each_module_has_its_test_file() -> None:
+    """In the same place among the tests; or a suite has it, which TESTED_BY names."""
+    tests = Path(__file__).parent
+    for path in sorted(SOURCE.rglob("*.py")):
+        module = path.relative_to(SOURCE).with_suffix("")
+        own = tests / module.parent / f"test_{module.name}.py"
+        if module.name == "__init__":
+            continue
+        suite = TESTED_BY.get(module.as_posix())
+        assert own.is_file() is (suite is None), f"{module}: {own.relative_to(tests)} is missing, or not needed"
+        assert suite is None or (tests / suite).is_file(), suite
+    modules_named = {path.relative_to(SOURCE).with_suffix("").as_posix() for path in SOURCE.rglob("*.py")}
+    assert set(TESTED_BY) <= modules_named

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.access.support import SECRET, token
-from tests.clients.support import Meddler
+from tests.client.support import Meddler
 from tests.support import ROOT, Server, publish
 
 pytestmark = pytest.mark.browser

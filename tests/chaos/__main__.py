@@ -23,7 +23,7 @@ from tests.chaos.checker import History, Said, check
 from tests.chaos.faults import FAULTS
 from tests.chaos.house import NODES, House
 from tests.chaos.network import alone
-from tests.clients.support import ALL
+from tests.client.support import ALL
 from tests.support import ROOT, TRANSPORTS, until
 from trunkline.client import ClientError, publish
 

@@ -1,6 +1,6 @@
 """What must hold of what clients saw and were acked, whatever happened in between.
 
-A client's history is a list of records, as the agents say them (`tests/clients/agent.py`):
+A client's history is a list of records, as the agents say them (`tests/client/agent.py`):
 `{"joined": {"epoch", "head"}}`, `{"offset", "data": [name, n], "at", "seen"}` (a message; ms), `{"gap": {…}}`,
 `{"stored": n, "offset"}`, `{"refused": n, "code"}`.
 """

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.clients.agent import take_part
+from tests.client.agent import take_part
 from tests.support import stream
 from trunkline.client import connect
 

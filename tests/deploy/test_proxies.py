@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
-from tests.clients.support import check, everybody, finish
+from tests.client.support import check, everybody, finish
 from tests.deploy.conftest import IDLE_S, House
 from tests.support import WAIT_S, events, publish
 

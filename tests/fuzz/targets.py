@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from trunkline import Issuer, JwtAuth
-from trunkline.core.grant import UNAUTHENTICATED, PATTERN, matches
+from trunkline.core.grant import PATTERN, UNAUTHENTICATED, matches
 from trunkline.core.joins import parse_positions
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits

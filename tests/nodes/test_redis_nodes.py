@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.clients.support import Balancer, check, everybody, finish
+from tests.client.support import Balancer, check, everybody, finish
 from tests.redis_servers import RedisServer, needs_redis
 from tests.support import WAIT_S, Server, events, publish
 

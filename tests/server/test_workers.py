@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.clients.support import check, everybody, finish
+from tests.client.support import check, everybody, finish
 from tests.support import ROOT, WAIT_S, Server
 
 WORKERS = 3

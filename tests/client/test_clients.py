@@ -1,8 +1,6 @@
 """Both clients against servers that die and networks that do what networks do: the same checks for all of them."""
 
 import asyncio
-import itertools
-import json
 import os
 import random
 import subprocess
@@ -15,10 +13,8 @@ import aiohttp
 import pytest
 
 from tests.access.support import SECRET
-from tests.clients.support import ALL, LANGUAGES, Agent, Balancer, Meddler, check, everybody, finish
+from tests.client.support import ALL, LANGUAGES, Agent, Balancer, Meddler, check, everybody, finish
 from tests.support import ROOT, WAIT_S, Server, publish
-from trunkline.client.http_driver import EventStreamDriver, PollDriver
-from trunkline.client.session import Session
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -35,42 +31,6 @@ def transport(request: pytest.FixtureRequest) -> str:
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     with Server("--presence-grace", "1", store=f"sqlite:///{tmp_path}/log.db") as running:
         yield running
-
-
-@pytest.mark.parametrize("exchange", sorted((ROOT / "conformance").glob("*.json")), ids=lambda path: path.stem)
-def test_the_same_exchanges(exchange: Path) -> None:
-    """What the JavaScript session does, the Python one does, step by step."""
-    said = json.loads(exchange.read_text("utf-8"))
-    options = said["options"]
-    session = Session(
-        options["transports"],
-        first=options.get("first"),
-        has_token=options["hasToken"],
-        outbox=options.get("outbox", ()),
-        outbox_max=options.get("outboxMax", 1000),
-        retry_max_ms=options.get("retryMaxMs"),
-        random=lambda: 0.5,
-    )
-    for step in said["steps"]:
-        assert json.loads(json.dumps(session.step(step["input"], step["at"]))) == step["effects"], step["input"]
-
-
-@pytest.mark.parametrize("exchange", sorted((ROOT / "conformance/http").glob("*.json")), ids=lambda path: path.stem)
-def test_the_same_exchanges_by_http(exchange: Path) -> None:
-    """What the JavaScript drivers of event streams and polls do, the Python ones do, step by step."""
-    said = json.loads(exchange.read_text("utf-8"))
-    options, attempts = said["options"], itertools.count(1)
-    kind = EventStreamDriver if options["transport"] == "sse" else PollDriver
-    driver = kind(
-        token=options.get("token", ""),
-        joins=options["joins"],
-        wait_s=25 if options["transport"] == "longpoll" else 0,
-        poll_ms=options.get("pollMs", 2000),
-        attempt=lambda: f"life.{next(attempts)}",
-        random=lambda: 0.5,
-    )
-    for step in said["steps"]:
-        assert json.loads(json.dumps(driver.step(step["input"]))) == step["effects"], step["input"]
 
 
 async def node_tests(tests: str, **environment: str) -> None:

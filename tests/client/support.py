@@ -18,7 +18,7 @@ from tests.support import ROOT, WAIT_S, Proxy
 ALL = "websocket,sse,longpoll,shortpoll"
 LANGUAGES = {
     "javascript": ["node", str(ROOT / "client/test/agent.mjs")],
-    "python": [sys.executable, "-X", "dev", "-m", "tests.clients.agent"],
+    "python": [sys.executable, "-X", "dev", "-m", "tests.client.agent"],
 }
 
 

@@ -1,10 +1,14 @@
-"""The drivers of event streams and polls alone. They replay the exchanges of conformance/http in test_clients.py."""
+"""The drivers of event streams and polls, replaying the exchanges of conformance/http as the JavaScript ones do."""
 
+import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trunkline.client.http_driver import PollDriver
+from tests.support import ROOT
+from trunkline.client.http_driver import EventStreamDriver, PollDriver
 
 
 def driver(**options: Any) -> PollDriver:
@@ -55,3 +59,21 @@ def test_an_ack_that_makes_no_sense_ends_the_connection() -> None:
     assert request["method"] == "POST"
     effects = poll.step({"type": "answer", "id": request["id"], "body": None})
     assert effects[-1]["down"]["reason"] == "internal"
+
+
+@pytest.mark.parametrize("exchange", sorted((ROOT / "conformance/http").glob("*.json")), ids=lambda path: path.stem)
+def test_the_same_exchanges_by_http(exchange: Path) -> None:
+    """What the JavaScript drivers of event streams and polls do, the Python ones do, step by step."""
+    said = json.loads(exchange.read_text("utf-8"))
+    options, attempts = said["options"], itertools.count(1)
+    kind = EventStreamDriver if options["transport"] == "sse" else PollDriver
+    driver = kind(
+        token=options.get("token", ""),
+        joins=options["joins"],
+        wait_s=25 if options["transport"] == "longpoll" else 0,
+        poll_ms=options.get("pollMs", 2000),
+        attempt=lambda: f"life.{next(attempts)}",
+        random=lambda: 0.5,
+    )
+    for step in said["steps"]:
+        assert json.loads(json.dumps(driver.step(step["input"]))) == step["effects"], step["input"]

@@ -1,0 +1,69 @@
+"""Publishing without await, against a server that answers as it is told."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from trunkline.client import ClientError, blocking
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    statuses: list[int]
+    seen: list[tuple[str, dict[str, object], str | None]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append((self.path, body, self.headers["Authorization"]))
+        status = self.statuses.pop(0)
+        answer = {"offset": 7} if status < 400 else {"error": {"code": "overloaded", "message": "later"}}
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(blocking, "FIRST_DELAY_S", 0.01)
+    Answers.seen = []
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_port}"
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_it_tries_again_with_the_same_id(server: str) -> None:
+    Answers.statuses = [503, 429, 201]
+    assert blocking.publish(server, "a", {"n": 1}, token="t") == 7
+    assert len({body["id"] for _, body, _ in Answers.seen}) == 1
+    assert {(path, authorization) for path, _, authorization in Answers.seen} == {("/rooms/a", "Bearer t")}
+
+
+def test_a_refusal_for_good_is_not_tried_again(server: str) -> None:
+    Answers.statuses = [403]
+    with pytest.raises(ClientError) as caught:
+        blocking.publish(server, "a", 1)
+    assert (caught.value.code, len(Answers.seen)) == ("overloaded", 1)
+
+
+def test_it_gives_up_in_time(server: str) -> None:
+    Answers.statuses = [503] * 1000
+    with pytest.raises(ClientError, match="not known to be stored") as caught:
+        blocking.publish(server, "a", 1, timeout_s=0.2)
+    assert caught.value.code == "timeout"
+
+
+def test_what_is_no_json_is_the_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        blocking.publish("http://127.0.0.1:9", "a", float("nan"))
