@@ -482,3 +482,20 @@ async def test_nothing_can_be_stored(tmp_path: Path) -> None:
             while hub._engine.unready is not None:
                 await asyncio.sleep(0.05)
         assert (await hub.publish("r", 2)).offset == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"ping_timeout_s": 60.0}, {"origins": "https://a.example"}, {"origins": ["a.example"]}]
+)
+def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Hub("memory:", **settings)
+
+
+async def test_marks_of_nothing_and_senders_without_a_name() -> None:
+    async with Hub("memory:") as hub:
+        with pytest.raises(RequestError) as caught:
+            await hub.mark("r", "ana", -1)
+        assert caught.value.code == "bad_position"
+        with pytest.raises(RequestError):
+            await hub.signal("r", "typing", sender="x" * 2000)

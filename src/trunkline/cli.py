@@ -118,9 +118,9 @@ def _is_json(text: str) -> bool:
 @app.command()
 def tail(
     room: str,
-    since: Annotated[str | None, typer.Option(help="start, now, an offset or a position. [default: now]")] = None,
+    since: Annotated[str | None, typer.Option(help="start, now, an offset or a position; by default now.")] = None,
     last: Annotated[int | None, typer.Option(help="Begin with this many of the newest.")] = None,
-    count: Annotated[int | None, typer.Option(help="Stop after this many messages.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print each message of a room as a line of JSON, until Ctrl-C. The token is read from TRUNKLINE_TOKEN."""
@@ -140,12 +140,14 @@ def token(
     ] = None,
     write: Annotated[list[str] | None, typer.Option(help="Rooms to write to, and to signal in.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="May disconnect users and revoke tokens.")] = False,
-    hours: Annotated[float, typer.Option(help="Hours until the token expires.")] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.001, help="Hours until the token expires.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
 ) -> None:
     """Sign a token with the server's own secret (jwt.secret), for trying things out and for scripts."""
     from trunkline.access.jwt import sign  # noqa: PLC0415
 
+    if not user:
+        raise typer.BadParameter("a token needs the name of a user")
     settings = load(config, _environment(), {"auth": "jwt"})
     if read or write or admin:
         reading, writing = tuple(read or ()), tuple(write or ())
@@ -168,10 +170,10 @@ def _epoch() -> None:
 
 @epoch_app.command()
 def new(
-    store: Annotated[str | None, typer.Option(help="URL of the store. [default: sqlite:///trunkline.db]")] = None,
+    store: Annotated[str | None, typer.Option(help="URL of the store; by default sqlite:///trunkline.db.")] = None,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
 ) -> None:
-    """Begin a new epoch in every room, after the log was restored to an earlier state that it cannot detect.
+    """Begin a new epoch in every room, after an older copy of the log was restored in a way that it cannot detect.
 
     Readers that have read further than what is left are then told with a gap; the others notice nothing. The server
     must not run meanwhile, unless the log is in Redis.

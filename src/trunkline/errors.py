@@ -1,7 +1,7 @@
 """Every error that Trunkline raises or sends.
 
     TrunklineError
-    ├── RequestError        the peer erred: the answer names the code and what to do next
+    ├── RequestError        the client erred: the answer names the code and what to do next
     ├── StoreUnavailable    we erred: the log cannot be reached now; the same call may be tried again
     ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
     ├── HookFailed          the application erred: its authenticate or authorize raised
@@ -16,7 +16,13 @@ from __future__ import annotations
 
 
 class TrunklineError(Exception):
-    """The root of all of ours."""
+    """The root of all errors of Trunkline.
+
+    Attributes:
+        code: As PROTOCOL.md has it.
+        status: The HTTP status of an answer that tells it.
+        retry_after_ms: In how many ms the same request may succeed; None if that is not known, or never.
+    """
 
     code = "internal"
     status = 500

@@ -30,13 +30,13 @@ from trunkline.core.message import Message, Receipt, check_id, check_room, check
 from trunkline.core.page import DEFAULT_START, Page
 from trunkline.core.position import NOW, Gap, parse_start
 from trunkline.core.presence import Member
-from trunkline.core.read_mark import Unread
+from trunkline.core.read_mark import Unread, check_offset
 from trunkline.core.signal import check_signal
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
 from trunkline.engine.ownership import Ownership
 from trunkline.engine.presence import PresenceHook
-from trunkline.errors import ConfigError, ShuttingDown, TrunklineError
+from trunkline.errors import ConfigError, RequestError, ShuttingDown, TrunklineError
 from trunkline.observe import Counters
 from trunkline.stores import Store, open_store
 from trunkline.transports.app import build_app, on_error, serve_room, serve_websocket
@@ -55,22 +55,23 @@ class Hub:
         store: A store, or its URL: `sqlite:///PATH`, `memory:`, or a URL of Redis.
         durable: With a URL of SQLite: survive power loss too (see docs/durability.md).
         retention: With a URL: how much of each room is kept.
-        limits: What one peer may ask for.
+        limits: What one client may ask for.
         tuning: What the server spends on keeping things quick.
         ping_interval_s: Seconds between two pings of a stream.
         ping_timeout_s: Seconds after a ping within which something must be heard from a WebSocket.
         auth: Verifies tokens. Without it, and without an `authenticate` hook, every client may do everything.
         cookie: Name of a cookie that may hold a token.
-        origins: Pages of other origins that may use the rooms, such as `https://app.example.com`.
+        origins: A list of other origins whose pages may use the rooms, such as `["https://app.example.com"]`.
         loopback_only: The server is for this machine alone: requests by any other host name are refused.
         trusted: Addresses of your own proxies and back ends: what they say of their clients' addresses is believed,
             and their own requests are not limited.
         presence_grace_s: Seconds after a member's last connection ends, until the others are told that it left.
         pages: Serve the chat and the other pages, too.
-        clock: Time and chance, for tests; the machine's by default.
+        clock: The clock and the source of random numbers, for tests; the machine's by default.
 
     Raises:
-        ConfigError: The store cannot be opened, or settings contradict each other.
+        ConfigError: Settings contradict each other, or the store's URL is not valid. That the store cannot be opened is
+            raised by `start`.
     """
 
     def __init__(
@@ -97,16 +98,19 @@ class Hub:
         elif retention is not None or durable:
             raise ConfigError("retention and durable go with the URL of a store: a Store of your own has its own")
         limits, counters = limits or Limits(), Counters()
-        self._engine = Engine(
-            store,
-            limits,
-            tuning or Tuning(),
-            counters,
-            ping_interval_s=ping_interval_s,
-            ping_timeout_s=ping_timeout_s,
-            presence_grace_s=presence_grace_s,
-            clock=clock,
-        )
+        try:
+            self._engine = Engine(
+                store,
+                limits,
+                tuning or Tuning(),
+                counters,
+                ping_interval_s=ping_interval_s,
+                ping_timeout_s=ping_timeout_s,
+                presence_grace_s=presence_grace_s,
+                clock=clock,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         self._access = Access(
             limits,
             counters,
@@ -129,6 +133,8 @@ class Hub:
 
     async def start(self) -> None:
         """Open the store and begin, on the running event loop. Idempotent; `publish` and `read` call it themselves.
+
+        A hub that was closed begins again.
 
         Raises:
             ConfigError: The store cannot be used.
@@ -193,6 +199,9 @@ class Hub:
 
         It starts the hub, drains it on SIGTERM and Ctrl-C (before the server waits for streams that would not end by
         themselves), and closes it.
+
+        Raises:
+            ConfigError, WrongLoop: As from `start`.
         """
         await self.start()
         try:
@@ -202,7 +211,15 @@ class Hub:
             await self.close()
 
     def statistics(self) -> dict[str, Any]:
-        """Return what there is now, and the counters since the start."""
+        """Return what there is now, and the counters since the start.
+
+        Returns:
+            Now: `sockets` (TCP connections), `connections` (streams), `authenticated` (of those and of polls), `polls`
+            (that wait), `rooms` (that are open), `in_flight` (messages that wait for the log). Since the start:
+            `published`, `duplicates`, `commits`, `delivered` (messages × readers), `notified` (events beside messages ×
+            readers), `gaps` (told to readers that were too slow), `stalls` (sockets that took no more), `expired`
+            (connections without a pong) and `refusals` (by error code).
+        """
         return self._context.statistics()
 
     # In an application.
@@ -247,19 +264,40 @@ class Hub:
         """Decorator: decide by your own code what a client may do, instead of by the grant's patterns.
 
         The hook gets the grant, the action (`read`, `write`, `signal`, `presence`) and the room, and returns a bool; it
-        may be `async`. It is called at each join, each publish and each poll; call `recheck` when an answer has
-        changed.
+        may be `async`. It is called whenever a client joins, polls, publishes, signals, asks for presence, moves its
+        read mark or counts what it has not seen; call `recheck` when an answer has changed. If it raises, or takes
+        longer than `limits.auth_s`, the client is refused.
         """
         self._access.authorize_hook = hook
         return hook
 
     async def recheck(self, user: str) -> Reached:
-        """Check again what a user may read, on all nodes."""
+        """Check again what a user may do on open connections, on all nodes: call it when permissions have changed.
+
+        Args:
+            user: The user, as its tokens or the `authenticate` hook name it.
+
+        Returns:
+            How many connections were checked, and the nodes that did not answer within a second.
+
+        Raises:
+            WrongLoop: The hub runs on another event loop.
+        """
         await self._ensure_started()
         return await self._administration.recheck(user)
 
     async def disconnect(self, user: str) -> Reached:
-        """End all connections of a user, on all transports and nodes. Their tokens stay valid."""
+        """End all connections of a user, on all transports and nodes. The user's tokens stay valid.
+
+        Args:
+            user: The user, as its tokens or the `authenticate` hook name it.
+
+        Returns:
+            How many connections were ended, and the nodes that did not answer within a second.
+
+        Raises:
+            WrongLoop: The hub runs on another event loop.
+        """
         await self._ensure_started()
         return await self._administration.disconnect(user)
 
@@ -270,12 +308,19 @@ class Hub:
         that could not be reached learns of it there.
 
         Args:
-            user: The user whose tokens are refused.
-            token_id: The `jti` of the token that is refused.
+            user: The user whose tokens are refused, if they were issued until now.
+            token_id: The `jti` of the token that is refused. With *user*, too, both are.
+
+        Returns:
+            How many connections were ended, and the nodes that did not answer within a second.
 
         Raises:
-            StoreUnavailable, ShuttingDown: The revocation is not stored; try again.
+            RequestError: `bad_command`: neither *user* nor *token_id* is given.
+            StoreUnavailable, Overloaded, ShuttingDown: It is not known whether the revocation is stored; try again.
+            WrongLoop: The hub runs on another event loop.
         """
+        if user is None and token_id is None:
+            raise RequestError("bad_command", "name the user or the token_id")
         await self._ensure_started()
         return await self._administration.revoke(user=user, token_id=token_id)
 
@@ -293,13 +338,17 @@ class Hub:
 
         Args:
             room: 1 to 255 of `A-Z a-z 0-9 _ . : ~ -`.
-            data: Anything that msgspec can encode as JSON.
-            id: The idempotency key: publishing it again returns the first receipt, with `duplicate` set.
-            sender: The user in whose name it is published.
+            data: Anything that msgspec can encode as JSON, up to `limits.message_bytes_max` (64 KiB) and
+                `limits.json_depth_max` levels (32).
+            id: The idempotency key, 1 to 128 printable ASCII characters: publishing it again returns the first receipt,
+                with `duplicate` set. Without one, a publish that is repeated is another message.
+            sender: The user in whose name it is published, up to 1,024 characters.
 
         Raises:
             RequestError: The room, the id, the sender or the data are not allowed; the message says why.
-            StoreUnavailable, Overloaded, ShuttingDown: Nothing was stored; try again with the same id.
+            TypeError: msgspec cannot encode the data.
+            StoreUnavailable: It may be stored or not; publish it again with the same id.
+            Overloaded, ShuttingDown: It is not stored; publish it again with the same id.
             WrongLoop: The hub runs on another event loop, where this would wait for ever: see `publish_sync`.
         """
         await self._ensure_started()
@@ -347,12 +396,15 @@ class Hub:
             room: Name of the room.
             name: 1 to 64 of `A-Z a-z 0-9 _ . : ~ -`.
             data: Anything that msgspec can encode as JSON, up to 4 KiB.
-            sender: The user in whose name it is sent.
+            sender: The user in whose name it is sent, up to 1,024 characters.
 
         Raises:
-            RequestError: The room, the name or the data are not allowed.
+            RequestError: The room, the name, the sender or the data are not allowed.
+            TypeError: msgspec cannot encode the data.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
         """
         await self._ensure_started()
+        check_sender(sender)
         name, text = check_signal(name, msgspec.json.encode(data))
         self._engine.signals.send(check_room(room), name, sender, sender or "", text)
 
@@ -366,7 +418,7 @@ class Hub:
         last: int | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> AsyncIterator[Message]:
-        """Follow a room for ever: every message after the start, in order, each once.
+        """Follow a room for ever: every message after the start, in order, each once. While the log is away, it waits.
 
         Args:
             room: Name of the room.
@@ -377,7 +429,8 @@ class Hub:
         Raises:
             GapError: Messages are gone and there is no *on_gap*.
             RequestError: The room or the start are not valid.
-            ShuttingDown: The hub was drained.
+            StoreUnavailable: The log has been away for an hour.
+            ShuttingDown, WrongLoop: The hub was drained, or runs on another event loop.
         """
         await self._ensure_started()
         async for message in self._engine.pages.follow(room, parse_start(since, last, NOW), on_gap):
@@ -396,14 +449,16 @@ class Hub:
 
         Args:
             room: Name of the room.
-            since: `start`, `now`, an offset, or a position such as `k3f9x2.42`.
-            last: Instead of *since*: so many of the newest messages; 50 if both are left out.
-            limit: At most so many messages.
+            since: `start`, `now`, an offset, or a position such as `k3f9x2.42`. If *last* is left out, too, the page
+                begins with the newest 50 messages.
+            last: Instead of *since*: begin with this many of the newest messages.
+            limit: At most so many messages; with 0, only where the room stands.
             wait_s: If there is nothing yet, how many seconds to wait for something.
 
         Raises:
             RequestError: The room or the start are not valid.
             StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
         """
         await self._ensure_started()
         start = parse_start(since, last, DEFAULT_START)
@@ -412,11 +467,15 @@ class Hub:
     # What is true now.
 
     def members(self, room: str) -> list[Member]:
-        """Return the members of a room that want to be shown: the first 1,000."""
+        """Return the members of a room who want to be shown, on all nodes: the first 1,000, in the order of joining.
+
+        Args:
+            room: Name of the room. The list is empty if it has no members, and before the hub has started.
+        """
         return self._engine.presence.members(room)[1]
 
     def on_presence(self, hook: PresenceHook) -> PresenceHook:
-        """Decorator: called with (room, member, joined) when a member has joined, or has been gone for the grace time.
+        """Decorator: called with (room, member, joined) when a member has joined, or has left after the grace period.
 
         It may be `async`; what it raises is logged.
         """
@@ -426,19 +485,37 @@ class Hub:
     async def mark(self, room: str, user: str, offset: int) -> Unread:
         """Move a user's read mark forward to *offset*; return the unread count once the mark is stored.
 
+        Args:
+            room: Name of the room.
+            user: The user, or another name of a member.
+            offset: Of the last message that was seen, 0 or more. A mark never moves back, nor past the newest message.
+
+        Returns:
+            The room's newest offset, the mark, and the number of messages between them.
+
         Raises:
-            RequestError: `bad_room`.
+            RequestError: `bad_room`; or `bad_position`, for a negative offset.
             StoreUnavailable, Overloaded: It is not stored; try again.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
         """
         await self._ensure_started()
+        check_offset(offset)
         return await self._engine.read_marks.mark(check_room(room), user, offset)
 
     async def unread(self, user: str, rooms: Sequence[str]) -> list[Unread]:
         """Return a user's unread counts in these rooms.
 
+        Args:
+            user: The user, or another name of a member.
+            rooms: Names of the rooms.
+
+        Returns:
+            For each room its newest offset, the user's read mark, and the number of messages between them.
+
         Raises:
             RequestError: `bad_room`.
             StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
         """
         await self._ensure_started()
         return await self._engine.read_marks.unread(user, [check_room(room) for room in rooms])

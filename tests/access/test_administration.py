@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from trunkline import Grant, Hub
 from trunkline.core.grant import EVERYTHING
 from trunkline.errors import RequestError
@@ -61,3 +63,9 @@ async def test_a_newer_token_goes_to_its_session_only() -> None:
         assert not await hub._administration.renew(ana.session, Grant(user="ben"))
         assert not await hub._administration.renew("nowhere-1", Grant(user="ana"))
         assert ana.told == ["renewed"]
+
+
+async def test_a_revocation_names_a_user_or_a_token() -> None:
+    async with Hub("memory:") as hub:
+        with pytest.raises(RequestError, match="name the user or the token_id"):
+            await hub.revoke()

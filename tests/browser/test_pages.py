@@ -324,14 +324,20 @@ async def test_an_address_that_names_no_room(browser: Browser, server: Server, a
     assert errors == []
 
 
+def errors_of(page: Page) -> list[str]:
+    """The page's errors from now on."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
+
+
 async def test_data_of_any_kind(browser: Browser, server: Server, http: aiohttp.ClientSession) -> None:
     """What somebody else publishes into a room breaks no page."""
     values: list[Any] = [None, 0, "", [], {}, [[None]]]
     values += [{"name": None, "text": None}, {"home": 1, "away": [], "score": None}]
     for path, room in (("/#general", "general"), ("/live", "scores"), ("/live", "notifications"), ("/lab", "")):
         page = await browser.new_page()
-        errors: list[object] = []
-        page.on("pageerror", errors.append)
+        errors = errors_of(page)
         await page.add_init_script("sessionStorage.setItem('trunkline.name', 'ana')")
         await page.goto(f"{server.url}{path}")
         if path == "/lab":

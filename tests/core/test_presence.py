@@ -67,7 +67,7 @@ def test_other_data_is_told_again() -> None:
     told(presence)
     presence.arrive("ana", b'{"at":"desk"}', 2)
     changes = presence.take_changes()
-    assert [(member.member, bytes(member.data)) for member in changes.joined] == [("ana", b'{"at":"desk"}')]
+    assert [(member.member, bytes(member.json)) for member in changes.joined] == [("ana", b'{"at":"desk"}')]
     assert changes.new == []
 
 

@@ -21,10 +21,10 @@ REVOCATIONS = "$revocations"  # the room of the log of revocations; no client ca
 
 
 class Reached(NamedTuple):
-    """What an order of an administrator has reached.
+    """The result of `Hub.recheck`, `Hub.disconnect` and `Hub.revoke`.
 
     Attributes:
-        connections: How many connections, on the nodes that have answered.
+        connections: How many connections were checked or ended, on the nodes that have answered.
         missing_nodes: The nodes that have not answered within a second.
     """
 
@@ -58,7 +58,7 @@ class Administration:
             self._cluster.on_request(Renew, self._renew_here)
 
     async def disconnect(self, user: str) -> Reached:
-        """End all connections of a user, on all transports and nodes. Their tokens stay good."""
+        """End all connections of a user, on all transports and nodes. Their tokens stay valid."""
         return await self._reach(Disconnect(user), await self._disconnect_here(Disconnect(user)))
 
     async def recheck(self, user: str) -> Reached:

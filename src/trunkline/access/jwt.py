@@ -79,7 +79,9 @@ class JwtAuth:
             # It may have been published a moment ago: issuers do that before they sign with it, more or less.
             text = "no issuer has published the key of this token yet"
             refusal = RequestError("unauthorized", text, round(JWKS_RETRY_S * 1000))
-        raise refusal or RequestError("unauthorized", "the token is of no issuer, key or algorithm that counts here")
+        raise refusal or RequestError(
+            "unauthorized", "no configured issuer accepts this token (issuer, key or algorithm)"
+        )
 
     async def verify(self, token: str) -> Grant:
         """Return the token's grant, fetching keys if need be.

@@ -35,9 +35,9 @@ log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
 AuthenticateHook = Callable[[Credentials], Awaitable[Grant | None] | Grant | None]
-"""The application's own authentication: gets a request's Credentials; returns a Grant, or None for no user."""
+"""`(credentials) -> grant`: the application's own authentication. Returns None for no user; may be async."""
 AuthorizeHook = Callable[[Grant, Action, str], Awaitable[bool] | bool]
-"""The application's own decision: gets the grant, the action and the room; returns whether that is permitted."""
+"""`(grant, action, room) -> bool`: the application's own decision whether that is permitted; may be async."""
 
 EXPIRED = "the token of this connection has expired: get a new one"
 REVOKED = "the token was revoked: get a new one"
@@ -82,6 +82,8 @@ class Access:
         trusted: Sequence[str] = LOOPBACK,
         node: str = "",
     ) -> None:
+        if isinstance(origins, str):
+            raise ConfigError("origins is a list of origins, not one text")
         try:
             self.origins = Origins(
                 allowed=tuple(check_origin_setting(origin) for origin in origins), loopback_only=loopback_only

@@ -107,9 +107,10 @@ class Room(_Emitter):
         self._closed = False
 
     async def publish(self, data: Any, *, id: str | None = None) -> int:  # noqa: A002 - its name on the wire
-        """Publish any JSON value; returns its offset once the log has it, whatever happens to the connection.
+        """Publish any JSON value; return its offset once the log has it, whatever happens to the connection.
 
         Args:
+            data: Any JSON value.
             id: With the same id it is stored once, however often it is sent.
 
         Raises:
@@ -119,7 +120,11 @@ class Room(_Emitter):
         return await self._client.publish(self.name, data, id=id)
 
     def signal(self, name: str, data: Any = None) -> None:
-        """Tell the readers that are connected something that matters only now. Without a connection nothing is sent.
+        """Send a signal to the readers that are connected. Without a connection nothing is sent.
+
+        Args:
+            name: 1 to 64 of `A-Z a-z 0-9 _ . : ~ -`; the next signal of the same name replaces it.
+            data: Any JSON value, up to 4 KiB.
 
         Raises:
             TypeError, ValueError: *data* is no JSON.
@@ -128,11 +133,14 @@ class Room(_Emitter):
         self._client.step({"type": "signal", "room": self.name, "name": name, "data": data})
 
     def seen(self, offset: int) -> None:
-        """Move this member's read mark forward to *offset*."""
+        """Move this member's read mark forward to *offset*; it is sent until it is stored, and never back."""
         self._client.step({"type": "seen", "room": self.name, "offset": offset})
 
     def present(self, presence: bool | str | Json) -> None:
-        """Change the presence that members see of this client, or stop showing it.
+        """Change the presence that members see of this client.
+
+        Args:
+            presence: As in `Client.room`; False ends presence events, too.
 
         Raises:
             ClientError: It is too large (1 KiB), or no object.
@@ -348,7 +356,10 @@ class Client(_Emitter):
     ) -> Room:
         """Read a room; return its Room, the same object each time it is asked for.
 
+        The options of a room that is read already are not changed.
+
         Args:
+            name: Name of the room.
             since: `start`, `now`, an offset or a position such as `k3f9x2.42`.
             last: Instead: begin with so many of the newest; 50 if both are left out.
             presence: True, or a dict that members are shown; `watch` to be told of them only.
@@ -373,7 +384,17 @@ class Client(_Emitter):
         return room
 
     async def publish(self, room: str, data: Any, *, id: str | None = None) -> int:  # noqa: A002
-        """Publish to a room that need not be read. See `Room.publish`."""
+        """Publish any JSON value to a room, whether it is read or not; return its offset once the log has it.
+
+        Args:
+            room: Name of the room.
+            data: Any JSON value.
+            id: With the same id it is stored once, however often it is sent.
+
+        Raises:
+            ClientError: It was refused, or the client was closed before it was acked.
+            TypeError, ValueError: *data* is no JSON.
+        """
         _check_room(room)
         text, limits = dumps(data), self._limits
         if len(text) > limits["message_bytes"]:

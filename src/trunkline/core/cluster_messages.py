@@ -31,7 +31,7 @@ class PresenceEntry(NamedTuple):
 
 def entry_of(member: Member) -> PresenceEntry:
     """Return a member as it is sent to other nodes."""
-    return PresenceEntry(member.member, member.at, bytes(member.data))
+    return PresenceEntry(member.member, member.at, bytes(member.json))
 
 
 class ClusterMessage(msgspec.Struct, tag=True, array_like=True, frozen=True, kw_only=True):

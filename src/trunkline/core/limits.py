@@ -8,7 +8,7 @@ RENAMED = ("connects_per_address_s", "requests_per_address_s", "commands_per_con
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one peer may ask of us. All are settings; sizes are bytes, times are seconds."""
+    """What one client may ask of the server. Sizes are bytes, times are seconds; PROTOCOL.md says what each one is."""
 
     # The largest `data` of one message, as JSON. Ably's free plan and Centrifugo's client queue start at 64 KiB
     # too; Redis' default pub/sub output buffer (32 MB) holds 500 of them. Larger things belong behind a URL.
@@ -71,7 +71,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the server spends on keeping things quick. Sizes are bytes."""
+    """What the server spends on keeping things quick. Sizes are bytes; docs/configuration.md says what each one is."""
 
     # The newest messages of a room, kept in memory for readers that are a little behind.
     tail_messages_max: int = 1024
@@ -91,7 +91,13 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much of a room is kept; whatever is reached first trims it. Bounded by default, so that no disk fills."""
+    """How much of a room is kept; whatever is reached first trims it. Bounded by default, so that no disk fills.
+
+    Attributes:
+        messages_max: The most messages.
+        age_s: The age of the oldest message, in seconds.
+        bytes_max: The most bytes of all messages together.
+    """
 
     messages_max: int = 1_000_000
     age_s: float = 7 * 86_400.0

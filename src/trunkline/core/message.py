@@ -65,6 +65,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What the log says of a message once it has it.
 
     Attributes:
+        room: Name of the room.
+        epoch: The epoch of its log.
+        offset: The message's place in it.
+        id: The id that it was published with, or its position if there was none.
+        at: When it was published, in ms since 1970 UTC.
         duplicate: True if the same id was there already: the other fields are those of the first.
     """
 

@@ -48,12 +48,12 @@ class Gap(msgspec.Struct, frozen=True):
     """Messages that a reader asked for and cannot have. Never sent without need, never left out.
 
     Attributes:
+        room: Name of the room.
         epoch: The log's epoch now.
         first, last: The lost offsets, `from` and `to` on the wire, both inclusive. With the reason `epoch` there are
-            two cases. The log goes on from where the reader's life of it is still known: they are those that the
-            reader has, or has missed, and the log has not; the same offsets come again, with other messages. Or it
-            is another log: they are those of it that are gone (none, `last` = 0, if it is complete), and of the
-            former log everything after the reader's position is lost.
+            two cases. Either the log has lost its newest messages: the messages of these offsets are lost, and others
+            come under the same offsets. Or it is another log: these offsets of it are gone already (none, `last` = 0,
+            if it is complete), and of the former log everything after the reader's position is lost.
         reason: `trimmed`: retention removed them while the reader was away. `slow`: the same while it was connected
             and did not read. `epoch`: the position is of another life of the log. `future`: the log ends before it.
         next: The position to go on from; the next message that arrives is the first after it.

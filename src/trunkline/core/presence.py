@@ -11,7 +11,7 @@ Where several nodes serve one log, each holds the places of those who are connec
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,12 +28,17 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         member: The user, or a name made for the client without authentication.
         at: Since when, in ms since 1970 UTC.
-        data: What they told of themselves: a JSON object.
+        json: `data` as JSON text: the object that its client has given the others to see.
     """
 
     member: str
     at: int
-    data: msgspec.Raw
+    json: msgspec.Raw = msgspec.field(name="data")
+
+    @property
+    def data(self) -> Any:
+        """The decoded `data`."""
+        return msgspec.json.decode(self.json)
 
 
 class Changes(NamedTuple):
@@ -158,7 +163,7 @@ class Presence:
         """Note that a member is present through another node."""
         client = NODE + node
         if member.member in self._places or len(self._places) < MEMBERS_MAX:
-            self._hold(member.member, bytes(member.data), member.at, client).connections = 1
+            self._hold(member.member, bytes(member.json), member.at, client).connections = 1
             self._ending.discard((member.member, client))
 
     def release(self, member: str, until: float | None, node: str) -> None:
@@ -214,7 +219,7 @@ class Presence:
         if place is None:
             self._changed.setdefault(member, False)
             place = self._places[member] = _Place(Member(member, at, msgspec.Raw(data)))
-        elif bytes(place.member.data) != data:
+        elif bytes(place.member.json) != data:
             self._changed.setdefault(member, True)
             place.member = Member(member, place.member.at, msgspec.Raw(data))
             self._tell_own(member, client)

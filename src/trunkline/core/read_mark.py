@@ -34,6 +34,7 @@ class Unread(msgspec.Struct, frozen=True, gc=False):
     """How much of a room a member has not seen.
 
     Attributes:
+        room: Name of the room.
         head: The newest offset.
         seen: The offset up to which the member has seen it; 0 if there is no mark.
         unread: Retained messages after that.

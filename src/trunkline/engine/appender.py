@@ -77,7 +77,8 @@ class Appender:
         """Append a message whose fields were checked; return when the log has it.
 
         Raises:
-            StoreUnavailable, Overloaded, ShuttingDown: Nothing was stored; try again with the same id.
+            StoreUnavailable: It may be stored or not; try again with the same id.
+            Overloaded, ShuttingDown: It is not stored; try again with the same id.
         """
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 

@@ -17,7 +17,7 @@ from trunkline.wire import envelope
 log = logging.getLogger("trunkline")
 
 PresenceHook = Callable[[str, str, bool], Awaitable[None] | None]
-"""Called with (room, member, joined) when a member has joined a room, or has been gone for the grace time."""
+"""`(room, member, joined)`: called when a member has joined a room, or has left for good; may be async."""
 
 
 class _RoomPresence:

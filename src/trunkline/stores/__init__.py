@@ -21,11 +21,11 @@ def open_store(url: str, retention: Retention, *, durable: bool = False, shared:
     """Return the store that a URL names; its `start` opens it.
 
     Args:
-        url: `memory:`, one of Redis (see `stores.redis.parse_address`), or `sqlite:///PATH`, where PATH may be
-            relative (three slashes) or absolute (four); with `?shared=1` other processes of this machine may use the
-            file, too.
+        url: `memory:`, one of Redis (docs/configuration.md lists them), or `sqlite:///PATH`, where PATH may be relative
+            (three slashes) or absolute (four); with `?shared=1` other processes of this machine may use the file, too.
+        retention: How much of each room is kept.
         durable: SQLite only: survive a power loss too, at the price of one disk flush per commit.
-        shared: SQLite only: as if the URL said so; the others are workers of our own parent.
+        shared: SQLite only, and for `--workers` alone: the processes that share the file have one parent.
 
     Raises:
         ConfigError: The URL names no store that there is. The message does not repeat it: it may hold a password.

@@ -130,7 +130,17 @@ class LogStore(Protocol):
         """
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
-        """Return the messages after offset *after*, at least one if there is any, as many as fit both bounds."""
+        """Return a page of messages, in order; at least one if there is any, and as many as fit both bounds.
+
+        Args:
+            room: Name of the room.
+            after: The offset after which it begins.
+            messages_max: The most messages.
+            bytes_max: The most bytes of all messages together.
+
+        Raises:
+            StoreUnavailable: The log did not answer.
+        """
 
     async def head(self, room: str) -> Head:
         """Return where a room stands. A room without any message stands at 0, and is not created by asking."""
@@ -179,7 +189,11 @@ class ReadMarkStore(Protocol):
 
 
 class Store(LogStore, ReadMarkStore, ChangeFeed, Protocol):
-    """Everything that a store does. A part of the engine is given only the port that it needs."""
+    """Everything that a store does: what a store of your own implements.
+
+    The beginning of this module says what it promises, and `trunkline.testing.store_contract` tests that. A part of the
+    engine is given only the port that it needs.
+    """
 
     @property
     def location(self) -> str:
