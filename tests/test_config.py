@@ -52,3 +52,18 @@ def test_loopback_needs_no_permission(host: str) -> None:
 
 def test_elsewhere_needs_permission() -> None:
     assert load(None, {}, {"host": "0.0.0.0", "allow_anonymous": True}).host == "0.0.0.0"
+
+
+def test_a_former_name_of_a_limit_is_of_its_source(tmp_path: Path) -> None:
+    """The environment beats the file, whichever name each uses; both names in one source are a mistake."""
+    file = tmp_path / "trunkline.toml"
+    file.write_text("[limits]\nrequests_per_address_s = 5\n")
+    name = "TRUNKLINE_LIMITS__REQUESTS_PER_ADDRESS"
+    assert load(file, {}, {}).limits.requests_per_address_per_s == 5
+    assert load(file, {f"{name}_PER_S": "9"}, {}).limits.requests_per_address_per_s == 9
+    assert load(file, {f"{name}_S": "9"}, {}).limits.requests_per_address_per_s == 9
+    with pytest.raises(ConfigError, match="one setting"):
+        load(None, {f"{name}_S": "8", f"{name}_PER_S": "9"}, {})
+    file.write_text("[limits]\nrequests_per_address_s = 5\nrequests_per_address_per_s = 6\n")
+    with pytest.raises(ConfigError, match="one setting"):
+        load(file, {}, {})

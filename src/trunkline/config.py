@@ -16,7 +16,7 @@ import msgspec
 from trunkline.access.issuer import Issuer
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.grant import ACTIONS, Permissions
-from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.limits import Limits, Retention, Tuning, current_name
 from trunkline.errors import ConfigError
 from trunkline.wire.origin import is_loopback
 
@@ -124,12 +124,19 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             settings = tomllib.loads(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        _rename(settings, f"{path}: ")
         _convert(settings, f"{path}: ")  # so that what is wrong in the file is said of the file
+    given: dict[tuple[str, ...], str] = {}
     for name, value in environment.items():
         if name.startswith(PREFIX) and not _is_of_kubernetes(name, value):
             if name.removeprefix(PREFIX).lower().split("__")[0] not in Config.__struct_fields__:
                 raise ConfigError(f"{name}: there is no such setting (docs/configuration.md lists them)")
             *tables, key = name.removeprefix(PREFIX).lower().split("__")
+            if tables == ["limits"]:
+                key = current_name(key)
+            other = given.setdefault((*tables, key), name)
+            if other != name:
+                raise ConfigError(f"{name} and {other} are one setting: give one of them")
             place = settings
             for table in tables:
                 place = place.setdefault(table, {})
@@ -147,6 +154,18 @@ def _convert(settings: dict[str, Any], where: str) -> Config:
         return msgspec.convert(settings, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(where + f"{error}".replace("`$.", "`")) from None
+
+
+def _rename(settings: dict[str, Any], where: str) -> None:
+    """Give settings their present names, before those of another source are put over them."""
+    limits = settings.get("limits")
+    if not isinstance(limits, dict):
+        return
+    for name in list(limits):
+        if current_name(name) != name:
+            if current_name(name) in limits:
+                raise ConfigError(f"{where}{name} and {current_name(name)} are one setting: give one of them")
+            limits[current_name(name)] = limits.pop(name)
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:

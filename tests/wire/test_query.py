@@ -4,7 +4,7 @@ from trunkline.core.limits import Limits
 from trunkline.core.page import DEFAULT_START
 from trunkline.core.position import NOW, Start
 from trunkline.errors import RequestError
-from trunkline.wire.query import ONCE, Kind, ReadQuery, named_rooms, parse_read_query, refuse_repeats
+from trunkline.wire.query import ONCE, Kind, ReadQuery, named_rooms, parse_presence, parse_read_query, refuse_repeats
 from trunkline.wire.request_head import RequestHead
 
 
@@ -14,7 +14,8 @@ def head(*query: tuple[str, str], last_event_id: str = "") -> RequestHead:
 
 
 def parse(*query: tuple[str, str], kind: Kind = "poll", room: str | None = None, **more: str) -> ReadQuery:
-    return parse_read_query(head(*query, **more), room, Limits(), kind)
+    made = head(*query, **more)
+    return parse_read_query(made, room, Limits(), kind, parse_presence(made, Limits()))
 
 
 def test_streams_begin_now_and_polls_with_the_last_messages() -> None:

@@ -7,6 +7,11 @@ import msgspec
 RENAMED = ("connects_per_address_s", "requests_per_address_s", "commands_per_connection_s", "publishes_per_user_s")
 
 
+def current_name(name: str) -> str:
+    """Return the present name of a limit that was renamed; any other name as it is."""
+    return name.removesuffix("_s") + "_per_s" if name in RENAMED else name
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one client may ask of the server. Sizes are bytes, times are seconds; PROTOCOL.md says what each one is."""
 
@@ -66,7 +71,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in RENAMED:
             value = getattr(self, name)
             if value is not None:
-                msgspec.structs.force_setattr(self, name.removesuffix("_s") + "_per_s", value)
+                msgspec.structs.force_setattr(self, current_name(name), value)
                 msgspec.structs.force_setattr(self, name, None)
 
 

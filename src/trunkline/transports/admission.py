@@ -1,6 +1,6 @@
 """Admission: everything that is checked before a request is carried out, in one order for all transports.
 
-how often from this address · what it asks for · of which page it is · how much that is · who it is · whether it may
+how often from this address · of which page it is · what it asks for · how much that is · who it is · whether it may
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from trunkline.core.rate import work
 from trunkline.errors import RequestError
 from trunkline.transports.context import Context
 from trunkline.transports.exchange import Exchange
-from trunkline.wire.query import Kind, ReadQuery, parse_read_query, refuse_repeats
+from trunkline.wire.query import Kind, ReadQuery, parse_presence, parse_read_query, refuse_repeats
 from trunkline.wire.request_head import RequestHead
 
 
@@ -46,8 +46,9 @@ def admit_reading(
     access = context.access
     if not is_counted:
         access.check_request_rate(key)
-    query = parse_read_query(head, room, context.limits, kind)
-    access.origins.check(head, changes=query.presence.is_visible)
+    presence = parse_presence(head, context.limits)
+    access.origins.check(head, changes=presence.is_visible)
+    query = parse_read_query(head, room, context.limits, kind, presence)
     access.check_request_rate(key, work(rooms=len(query.joins)) - 1)
     if not query.joins and kind != "websocket":
         raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")

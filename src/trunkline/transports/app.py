@@ -159,7 +159,10 @@ def serve(
         exchange = _StarletteExchange(context, request, parameters)
         endpoint = endpoints.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:  # the route of another application lets more in than is served here
-            raise RequestError("method_not_allowed", f"send {' or '.join(endpoints)}, not {request.method}")
+            allowed = ["GET", "HEAD", *(method for method in endpoints if method != "GET")]
+            error = RequestError("method_not_allowed", f"send {' or '.join(allowed)}, not {request.method}")
+            refusal = refusals.as_answer(context.access, error)
+            return _response(context, refusal._replace(headers=[("Allow", ", ".join(allowed))]))
         answer = await endpoint(context, exchange)
         if isinstance(answer, StreamAnswer):
             stream = AsgiEventStream(context, answer.caller.key)

@@ -59,18 +59,20 @@ class ReadQuery(NamedTuple):
                     yield "presence", room
 
 
-def parse_read_query(head: RequestHead, room: str | None, limits: Limits, kind: Kind) -> ReadQuery:
+def parse_read_query(
+    head: RequestHead, room: str | None, limits: Limits, kind: Kind, presence: PresenceOptions
+) -> ReadQuery:
     """Parse the URL of a poll, an event stream or a WebSocket, and the `Last-Event-ID` of an event stream.
 
     Args:
         room: The room that the path names; None on `/connect`, where the query does.
         kind: What the request is answered with.
+        presence: What the URL asks of presence (`parse_presence`).
 
     Raises:
         RequestError: A parameter is given twice, or is not valid; or too many rooms are named.
     """
     refuse_repeats(head)
-    presence = parse_presence(head, limits)
     # Of an event stream, the position that the browser remembers beats the one that the page asked for.
     last_event_id = head.headers.get(b"last-event-id", b"").decode("latin-1") if kind == "sse" else ""
     since = last_event_id or head.one("since")

@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from trunkline import Hub, JwtAuth
 from trunkline.access.issuer import Issuer
@@ -134,3 +137,21 @@ async def test_health() -> None:
         assert said(await health.alive(context, request())) == {"status": "ok"}
         await hub.drain()
         assert (await health.ready(context, request())).status == 503
+
+
+async def test_a_foreign_page_is_told_nothing_of_its_query() -> None:
+    async with Hub("memory:") as hub:
+        asked = Request("GET", [("limit", "x")], {"Origin": "https://evil.example", "Host": "localhost"}, b"", "a b")
+        with pytest.raises(RequestError) as caught:
+            await reading.read_room(context_of(hub), asked)
+        assert caught.value.code == "bad_origin"
+
+
+async def test_a_method_that_an_applications_route_lets_in_and_no_endpoint_serves() -> None:
+    async with Hub("memory:") as hub:
+        app = Starlette(routes=[Route("/scores", hub.endpoint("r"), methods=["GET", "POST", "PUT"])])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            answer = await client.put("/scores")
+            assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+            assert answer.json()["error"]["code"] == "method_not_allowed"
+            assert (await client.get("/scores")).status_code == 200
