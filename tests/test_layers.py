@@ -25,7 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "config": {"errors", "core", "wire", "access"},
     "server": {"errors", "core", "wire", "stores", "access", "transports", "hub", "config"},
     "client": {"errors", "core"},
-    "remote": {"client"},
+    "remote": {"errors", "core", "client"},
     "cli": {"errors", "core", "stores", "access", "server", "config", "remote"},
     "__init__": {"errors", "core", "wire", "stores", "engine", "access", "hub"},
     "__main__": {"cli"},

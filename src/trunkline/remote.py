@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from trunkline.client.http_request import Refused, Unreachable, room_url, send
+from trunkline.core.message import check_room
+from trunkline.errors import RequestError
 
 CONNECT_S = 10.0
 SILENCE_S = 75.0  # longer than the server's keep-alive: a stream that is silent for so long is dead
@@ -125,8 +127,8 @@ def _events(response: http.client.HTTPResponse, last_id: str) -> Iterator[tuple[
 
 def _address(url: str, room: str, query: dict[str, str]) -> str:
     try:
-        return room_url(url, room, query)
-    except ValueError as error:
+        return room_url(url, check_room(room), query)
+    except (RequestError, ValueError) as error:
         raise RemoteError(str(error), 2) from None
 
 

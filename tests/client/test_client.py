@@ -379,3 +379,11 @@ def test_publishing_with_a_token_that_counts_in_a_moment(tmp_path: Path) -> None
         assert publish_blocking(server.url, "a", 1, token=early) == 1
         with pytest.raises(ClientError, match="will not for long"):
             publish_blocking(server.url, "a", 1, token=token("ana", nbf=time.time() + 6000, exp=time.time() + 6600))
+
+
+async def test_a_client_that_was_not_started() -> None:
+    """It would wait for ever."""
+    client = connect("http://127.0.0.1:9")
+    with pytest.raises(ClientError, match="async with"):
+        await client.room("a").publish(1)
+    await client.close()

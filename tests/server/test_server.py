@@ -163,6 +163,7 @@ def test_publish_and_tail(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["publish", "a b", "1"], 2, "a room name is"),
+        (["tail", "a/b"], 2, "a room name is"),
         (["publish", "r", "x" * 66_000], 2, "at most 65536 allowed"),
         (["tail", "r", "--since", "?"], 2, "since is start, now"),
         (["publish", "r", "1", "--url", "ftp://x"], 2, "is no http:// or https:// address"),

@@ -305,6 +305,7 @@ class Client(_Emitter):
         self._acting = False
         self._limits: Json = {"message_bytes": 65_536, "rooms": 100, "json_depth": 500}  # until the server says its own
         self._http: aiohttp.ClientSession
+        self._watcher: asyncio.Task[None] | None = None
         self._session = Session(
             transports,
             has_token=get_token is not None,
@@ -402,6 +403,8 @@ class Client(_Emitter):
         if deeper_than(text, limits["json_depth"]):
             raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
         message_id = secrets.token_hex(16) if id is None else _check_id(id)
+        if self._watcher is None:
+            raise ClientError("closed", "the client was not started: use `async with connect(…)`")
         ack = self._acks.get((room, message_id))
         if ack is None:
             ack = self._acks[room, message_id] = asyncio.get_running_loop().create_future()
@@ -442,6 +445,8 @@ class Client(_Emitter):
         """Close the connection. Messages that were not acked are refused with `closed`."""
         driver = self._driver
         self.step({"type": "close"})
+        if self._watcher is None:
+            return
         self._watcher.cancel()
         for task in tuple(self._tasks):
             task.cancel()
