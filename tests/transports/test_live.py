@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from tests.support import WAIT_S, Server, events, publish, publish_many
+from tests.support import WAIT_S, Server, events, parked, publish, publish_many
 from tests.transports.test_contract import room, transport
 
 __all__ = ["room", "transport"]
@@ -300,6 +300,20 @@ async def test_a_rare_poll_hears_of_everything(server: Server, http: aiohttp.Cli
         later = (await response.json())["live"]
     assert later["presence"][0]["count"] == 0
     assert [mark["offset"] for mark in later["seen"][0]["marks"]] == [2]
+
+
+async def test_a_long_poll_waits_where_nothing_has_ever_happened(http: aiohttp.ClientSession) -> None:
+    """The version of a new server is one that a client can have: else polls come back at once, for ever."""
+    with Server() as server:
+        address = f"{server.url}/connect"
+        async with http.get(address, params={"since": "r=now", "live": "0"}) as response:
+            first = await response.json()
+        query = {"since": first["next"], "live": first["live"]["next"], "wait": "20"}
+        poll = asyncio.ensure_future(http.get(address, params=query))
+        await parked(http, server.url)
+        await publish(http, server.url, "r", "at last")
+        async with await poll as response:
+            assert [message["data"] for message in (await response.json())["messages"]] == ["at last"]
 
 
 async def test_errors_say_what_they_are_about(server: Server, http: aiohttp.ClientSession, room: str) -> None:

@@ -122,7 +122,7 @@ class Notifier:
         self._sources: list[Source] = []
         self._subjects: dict[str, Subject] = {}
         self._changed: dict[str, None] = {}
-        self._version = 0
+        self._version = 1  # 0 is what a client knows that comes for the first time
         self._telling: Iterator[None] | None = None
         self._told_at = 0.0
         self._is_scheduled = False
