@@ -97,37 +97,42 @@ class Hub:
             store = open_store(store, retention or Retention(), durable=durable)
         elif retention is not None or durable:
             raise ConfigError("retention and durable go with the URL of a store: a Store of your own has its own")
-        limits, counters = limits or Limits(), Counters()
-        try:
-            self._engine = Engine(
-                store,
-                limits,
-                tuning or Tuning(),
-                counters,
-                ping_interval_s=ping_interval_s,
-                ping_timeout_s=ping_timeout_s,
-                presence_grace_s=presence_grace_s,
-                clock=clock,
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-        self._access = Access(
-            limits,
-            counters,
-            self._engine.clock,
-            auth=auth,
-            cookie=cookie,
-            origins=origins,
-            loopback_only=loopback_only,
-            trusted=trusted,
-            node=self._engine.name if store.bus is not None else "",
-        )
-        self._administration = Administration(self._engine, self._access)
-        self._context = Context(self._engine, self._access, self._administration, self._ensure_started_by_request)
+        self._retention = retention or Retention()
+        self._engine_settings: dict[str, Any] = {
+            "limits": limits or Limits(),
+            "tuning": tuning or Tuning(),
+            "ping_interval_s": ping_interval_s,
+            "ping_timeout_s": ping_timeout_s,
+            "presence_grace_s": presence_grace_s,
+        }
+        self._access_settings: dict[str, Any] = {
+            "auth": auth,
+            "cookie": cookie,
+            "origins": origins,
+            "loopback_only": loopback_only,
+            "trusted": trusted,
+        }
+        self._context = Context(*self._build(store, clock, Access), self._ensure_started_by_request)
         self._ownership = Ownership(self._forked, self.close)
         self._pages = pages
         self._is_closed = False
         self._drained: asyncio.Future[None] | None = None
+
+    def _build(self, store: Store, clock: Clock | None, access: type[Access]) -> tuple[Engine, Access, Administration]:
+        counters = Counters()
+        try:
+            self._engine = Engine(store, counters=counters, clock=clock, **self._engine_settings)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        self._access = access(
+            self._engine.limits,
+            counters,
+            self._engine.clock,
+            node=self._engine.name if store.bus is not None else "",
+            **self._access_settings,
+        )
+        self._administration = Administration(self._engine, self._access)
+        return self._engine, self._access, self._administration
 
     # Life.
 
@@ -552,3 +557,37 @@ class Hub:
 def context_of(hub: Hub) -> Context:
     """Return what transports are given, for servers of our own."""
     return hub._context  # noqa: SLF001 - a server is not an application: dir(Hub) shows what that needs
+
+
+def rebuild(
+    hub: Hub, make_store: Callable[[Retention], Store], clock: Clock, access: type[Access]
+) -> Callable[[], None]:
+    """Give a hub that does not run another log, clock and access rules, with its settings and hooks as they are.
+
+    Everything that was made from the hub (`app`, `endpoint`, `websocket`) goes over to them. It is for tests of
+    applications, whose hub stands in a module (`trunkline.testing`).
+
+    Returns:
+        What undoes it, when the hub does not run any more.
+
+    Raises:
+        RuntimeError: The hub runs.
+    """
+    context = hub._context  # noqa: SLF001 - see context_of
+    before = (context.engine, context.access, context.administration)
+
+    def put(engine: Engine, access: Access, administration: Administration) -> None:
+        if hub._engine.is_running:  # noqa: SLF001
+            raise RuntimeError("the hub runs: it can be given another log before it starts, or after it was closed")
+        hub._engine, hub._access, hub._administration = engine, access, administration  # noqa: SLF001
+        context.engine, context.access, context.administration = engine, access, administration
+        hub._is_closed, hub._drained = False, None  # noqa: SLF001
+
+    if context.engine.is_running:
+        raise RuntimeError("the hub runs: tests take it over before the application starts")
+    engine, access_rules, administration = hub._build(make_store(hub._retention), clock, access)  # noqa: SLF001
+    access_rules.authenticate_hook = before[1].authenticate_hook
+    access_rules.authorize_hook = before[1].authorize_hook
+    engine.presence.hook = before[0].presence.hook
+    put(engine, access_rules, administration)
+    return lambda: put(*before)

@@ -114,6 +114,10 @@ class Access:
         """Whether clients must authenticate themselves."""
         return self._auth is not None or self.authenticate_hook is not None
 
+    def asks(self, brought: Credentials) -> bool:
+        """Return whether a client with these credentials is asked who it is."""
+        return self.is_required
+
     def redeem_elsewhere(self, redeem: Callable[[str, bytes], Awaitable[Grant | None]]) -> None:
         """Ask *redeem* for the grants of tickets of other nodes: it gets the node's name and the ticket's hash."""
         self._redeem = redeem

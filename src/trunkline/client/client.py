@@ -9,10 +9,8 @@ import asyncio
 import inspect
 import itertools
 import logging
-import random
 import re
 import secrets
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Self, overload
@@ -25,6 +23,7 @@ from trunkline.client import events
 from trunkline.client.errors import ClientError, RoomError
 from trunkline.client.http import open_http
 from trunkline.client.json_text import Json, dumps
+from trunkline.client.machine import THIS_MACHINE, Machine
 from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
 from trunkline.core.json_text import deeper_than
@@ -264,6 +263,7 @@ class Client(_Emitter):
         poll_ms: Between two short polls.
         retry_max_ms: The longest pause before the next attempt to connect. By default 5000, or what the server has said
             that it needs for all its clients to come back.
+        machine: Sockets, time and chance, for tests; by default those of this machine.
 
     Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
 
@@ -282,6 +282,7 @@ class Client(_Emitter):
         outbox_max: int = 1000,
         poll_ms: int = 2000,
         retry_max_ms: float | None = None,
+        machine: Machine = THIS_MACHINE,
     ) -> None:
         super().__init__()
         self._url = URL(re.sub("^ws", "http", url.rstrip("/")))
@@ -290,6 +291,7 @@ class Client(_Emitter):
         self.user: str | None = None
         self.member = ""
         self.client_id = secrets.token_hex(16) if client_id is None else client_id
+        self._machine = machine
         self._life = secrets.token_hex(8)
         self._attempts = itertools.count(1)
         self._get_token = get_token
@@ -311,7 +313,7 @@ class Client(_Emitter):
             has_token=get_token is not None,
             outbox_max=outbox_max,
             retry_max_ms=retry_max_ms,
-            random=random.random,  # jitter, no secret
+            random=machine.random,
         )
 
     @overload
@@ -324,7 +326,7 @@ class Client(_Emitter):
         return self._listen(kind, listener)
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = self._machine.open_http()
         self._watcher = asyncio.ensure_future(self._watch())
         asyncio.get_running_loop().call_soon(self.step, {"type": "start"})  # with the rooms that are asked for at once
         return self
@@ -476,7 +478,7 @@ class Client(_Emitter):
 
     def step(self, given: Json) -> None:
         """Give the session an input, and carry out its effects, after those of inputs before."""
-        self._effects.extend(self._session.step(given, time.time() * 1000))
+        self._effects.extend(self._session.step(given, self._machine.now_s() * 1000))
         if self._acting:
             return  # a listener did this: the call that told it goes on
         self._acting = True
@@ -563,7 +565,18 @@ class Client(_Emitter):
         def attempt() -> str:
             return f"{self._life}.{next(self._attempts)}"
 
-        wire = Wire(self._http, self._url, self.client_id, attempt, self._token, self._poll_ms, event, down, heard)
+        wire = Wire(
+            self._http,
+            self._url,
+            self.client_id,
+            attempt,
+            self._token,
+            self._poll_ms,
+            self._machine.random,
+            event,
+            down,
+            heard,
+        )
         driver: Driver
         driver = WebSocketDriver(wire, joins) if transport == "websocket" else open_http(transport, wire, joins)
         self._driver = driver
@@ -587,10 +600,10 @@ class Client(_Emitter):
 
     async def _watch(self) -> None:
         """Wake the client when the clock jumps, because the machine has slept."""
-        before = time.time()
+        before = self._machine.now_s()
         while True:
             await asyncio.sleep(WATCH_S)
-            now = time.time()
+            now = self._machine.now_s()
             if abs(now - before - WATCH_S) > JUMP_S:
                 self.wake("the clock has jumped")
             before = now

@@ -6,7 +6,6 @@ import asyncio
 import codecs
 import json
 import logging
-import random
 from collections import deque
 from collections.abc import Sequence
 
@@ -145,7 +144,7 @@ def open_http(transport: str, wire: Wire, joins: Sequence[Json]) -> HttpLink:
         wait_s=POLL_WAIT_S if transport == "longpoll" else 0,
         poll_ms=wire.poll_ms,
         attempt=wire.attempt,
-        random=random.random,
+        random=wire.random,
     )
     return HttpLink(wire, driver)
 

@@ -25,6 +25,7 @@ class Wire(NamedTuple):
     attempt: Callable[[], str]
     token: str
     poll_ms: int
+    random: Callable[[], float]
     event: Callable[[Json], None]
     down: Callable[[Json], None]
     heard: Callable[[], None]

@@ -134,7 +134,7 @@ class Duplex(Stream):
         """Authenticate the client, say welcome, and join the rooms that the URL named."""
         self.opened()
         access = self.context.access
-        if not access.is_required:
+        if not access.asks(brought):
             self._enter(UNAUTHENTICATED, joins)
             return
         self._unauthenticated = (brought, joins)
