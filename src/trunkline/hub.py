@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -44,6 +44,8 @@ from trunkline.transports.context import Context
 from trunkline.transports.shutdown import called_on_signals
 
 log = logging.getLogger("trunkline")
+
+T = TypeVar("T")
 
 
 class Hub:
@@ -557,6 +559,16 @@ class Hub:
 def context_of(hub: Hub) -> Context:
     """Return what transports are given, for servers of our own."""
     return hub._context  # noqa: SLF001 - a server is not an application: dir(Hub) shows what that needs
+
+
+def run_sync(hub: Hub, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
+    """Return what a coroutine returns that runs on a hub's event loop, from another thread; see `publish_sync`.
+
+    Raises:
+        TimeoutError: It took longer than *timeout_s* seconds.
+        WrongLoop: This is the thread of the hub's own event loop.
+    """
+    return hub._ownership.run_sync(call, timeout_s)  # noqa: SLF001 - see context_of
 
 
 def rebuild(

@@ -11,6 +11,7 @@ from tests.support import WAIT_S
 from trunkline.core.limits import Retention
 from trunkline.stores import MemoryStore, SqliteStore, Store
 from trunkline.stores.redis.store import RedisStore
+from trunkline.testing.store import VirtualStore
 from trunkline.testing.store_contract import StoreContract
 
 
@@ -19,6 +20,16 @@ class TestMemory(StoreContract):
 
     async def make(self, retention: Retention) -> Store:
         return MemoryStore(retention)
+
+
+class TestVirtual(StoreContract):
+    """The store of the test kit, whose log outlives its hub."""
+
+    async def make(self, retention: Retention) -> Store:
+        return VirtualStore(retention)
+
+    async def reopen(self, store: Store, retention: Retention) -> Store:
+        return store
 
 
 class TestSqlite(StoreContract):

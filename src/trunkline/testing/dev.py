@@ -1,0 +1,90 @@
+"""`trunkline dev`: a server to develop against, and with `--faults` a prompt that makes its network worse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from trunkline.testing.fault import Fault
+from trunkline.testing.live_server import LiveServer
+from trunkline.testing.proxy import FAULTS
+
+Say = Callable[[str], object]
+
+HELP = "\n".join(
+    [
+        "faults, until they are typed again or `mend`:",
+        *(f"  {name:<15} {what}" for name, (_, _, what) in FAULTS.items()),
+        "once:",
+        "  reset           break all connections; they may come back",
+        "  restart         stop the server and start it again",
+        "  kill            the same without a goodbye",
+        "and:",
+        "  mend            end all faults",
+        "  status          what is wrong, and how many connections there are",
+        "  help            this",
+        "  quit            stop the server",
+    ]
+)
+
+
+class FaultPrompt:
+    """What is typed, line by line.
+
+    Args:
+        say: Called with what is answered.
+    """
+
+    def __init__(self, server: LiveServer, say: Say) -> None:
+        self._server = server
+        self._say = say
+        self._faults: dict[str, Fault] = {}
+
+    def run(self, lines: Iterable[str]) -> None:
+        """Carry out lines until they end, or one is `quit`."""
+        for line in lines:
+            if line.strip() == "quit":
+                return
+            self.carry_out(line)
+
+    def carry_out(self, line: str) -> None:
+        """Carry out one line. What it does not know it says."""
+        words = line.split()
+        if not words:
+            return
+        name, arguments = words[0], words[1:]
+        if name in FAULTS:
+            self._toggle(name, arguments)
+        elif name in ("restart", "kill"):
+            self._server.restart(kill=name == "kill")
+            self._say("the server is back")
+        elif name == "reset":
+            self._server.reset()
+            self._say("all connections are broken")
+        elif name == "mend":
+            for fault in self._faults.values():
+                fault.end()
+            self._faults.clear()
+            self._say("all is well")
+        elif name == "status":
+            wrong = ", ".join(self._faults) or "nothing"
+            self._say(f"wrong: {wrong}; connections: {self._server.proxy.connections}")
+        elif name == "help":
+            self._say(HELP)
+        else:
+            self._say(f"{name} is no command: type help")
+
+    def _toggle(self, name: str, arguments: list[str]) -> None:
+        before = self._faults.pop(name, None)
+        if before is not None:
+            before.end()
+            if not arguments:
+                self._say(f"{name} is over")
+                return
+        verb, kinds, _ = FAULTS[name]
+        try:
+            values = [kind(argument) for kind, argument in zip(kinds, arguments, strict=True)]
+        except ValueError:
+            self._say(f"{name} takes {len(kinds) or 'no'} argument{'s' if len(kinds) != 1 else ''}: type help")
+            return
+        self._faults[name] = self._server.cause(verb, *values)
+        self._say(f"{' '.join([name, *arguments])}: until you type {name} again")

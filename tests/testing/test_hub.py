@@ -1,0 +1,362 @@
+"""A hub in a test: alone and in an application, with its faults."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from tests.access.support import SECRET
+from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth, Permissions
+from trunkline.access.jwt import sign
+from trunkline.client import ClientError, RoomError
+from trunkline.errors import StoreUnavailable
+from trunkline.testing.hub import TestHub, find_mount
+
+ISSUER = Issuer(secret=SECRET)
+
+
+@pytest.mark.transports
+async def test_what_is_published_while_a_reader_is_cut_is_heard_once_and_in_order(hub: TestHub) -> None:
+    """The tunnel."""
+    reader = await hub.reader("r", user="ada")
+    await hub.publish("r", 1)
+    await reader.expect(1)
+    with reader.cut():
+        for n in range(2, 30):
+            await hub.publish("r", n)
+        await reader.refute()
+        assert reader.state != "online"
+    await reader.expect(*range(2, 30))
+    await reader.refute()
+    assert reader.data == list(range(1, 30))
+
+
+@pytest.mark.transports
+async def test_a_tunnel_that_is_longer_than_every_timeout(hub: TestHub) -> None:
+    """An hour: the server has given the client up long ago."""
+    reader = await hub.reader("r")
+    with reader.cut():
+        await hub.clock.tick(1800)
+        await hub.publish("r", "late")
+        await hub.clock.tick(1800)
+    await reader.expect("late")
+
+
+@pytest.mark.transports
+async def test_a_slow_reader_holds_nobody_up_and_gets_everything(hub: TestHub) -> None:
+    slow, quick = await hub.reader("r"), await hub.reader("r")
+    with slow.slow():
+        for n in range(20):
+            await hub.publish("r", [n, "x" * 30_000])
+        await quick.expect(*([n, ...] for n in range(20)))
+    await slow.expect(*([n, ...] for n in range(20)))
+
+
+@pytest.mark.transports
+@pytest.mark.parametrize("kill", [False, True])
+async def test_a_restart_loses_nothing(hub: TestHub, *, kill: bool) -> None:
+    reader = await hub.reader("r")
+    await hub.publish("r", 1)
+    await reader.expect(1)
+    await hub.restart(kill=kill)
+    await hub.publish("r", 2)
+    await reader.expect(2)
+    await reader.refute()
+    assert [message.data for message in hub.stored("r")] == [1, 2]
+
+
+@pytest.mark.transports
+async def test_a_lost_log_is_told(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+    await hub.publish("r", 1)
+    await reader.expect(1)
+    await hub.restart(lose_log=True)
+    await hub.publish("r", "another life")
+    await reader.expect_gap("epoch")
+    await reader.expect("another life")
+
+
+@pytest.mark.transports
+async def test_what_retention_took_is_told(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+    await hub.publish("r", 1)
+    await reader.expect(1)
+    with reader.cut():
+        for n in range(2, 10):
+            await hub.publish("r", n)
+        hub.trim("r", keep=2)
+    gap = await reader.expect_gap("trimmed")
+    assert (gap["from"], gap["to"]) == (2, 7)
+    await reader.expect(8, 9)
+    assert [message.offset for message in hub.stored("r")] == [8, 9]
+
+
+@pytest.mark.transports
+async def test_a_log_that_is_away_refuses_and_then_goes_on(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+    with hub.store.away(), pytest.raises(StoreUnavailable):
+        await hub.publish("r", "lost?")
+    await hub.publish("r", "here")
+    await reader.expect("here")
+
+
+async def test_a_lost_answer_of_the_log_stores_nothing_twice(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+    with hub.store.away("answers"), pytest.raises(StoreUnavailable):
+        await hub.publish("r", 1, id="k")
+    receipt = await hub.publish("r", 1, id="k")
+    assert receipt.duplicate
+    await reader.expect(1)
+    await reader.refute()
+
+
+@pytest.mark.transports
+async def test_a_client_publishes_until_it_is_confirmed(hub: TestHub) -> None:
+    """Its log is away at first; it goes on trying, and it is stored once."""
+    reader = await hub.reader("r", user="ada")
+    away = hub.store.away()
+    publishing = asyncio.ensure_future(reader.publish("persistent", within_s=60))
+    await hub.clock.settle()
+    away.end()
+    assert await publishing == 1
+    await reader.expect("persistent", sender="ada")
+    assert (await reader.repeat()).duplicate
+    await reader.refute()
+
+
+@pytest.mark.transports
+async def test_a_token_that_expires_is_renewed_and_nothing_is_lost(hub: TestHub) -> None:
+    reader = await hub.reader("r", user="ada", expires_in_s=60)
+    for n in range(5):
+        await hub.clock.tick(45)
+        await hub.publish("r", n)
+        await reader.expect(n)
+    reader.expire_token()
+    await hub.publish("r", "after")
+    await reader.expect("after")
+
+
+@pytest.mark.transports
+async def test_a_token_that_expires_for_good_ends_the_reader(hub: TestHub) -> None:
+    reader = await hub.reader("r", user="ada", expires_in_s=60, renews=False)
+    await hub.clock.tick(90)
+    await reader.expect_error("unauthorized")
+    assert reader.state == "closed"
+
+
+@pytest.mark.transports
+async def test_whoever_may_not_read_is_refused(hub: TestHub) -> None:
+    permissions = Permissions(read=("mine:{user}",), write=("shared",))
+    await hub.reader("mine:ada", user="ada", permissions=permissions)
+    with pytest.raises(RoomError, match="you may not read other") as refused:
+        await hub.reader("other", user="ada", permissions=permissions)
+    assert refused.value.code == "forbidden"
+    with pytest.raises(ClientError, match="you may not publish to other"):
+        await hub.publish("other", 1, user="ada", permissions=permissions)
+    await hub.publish("shared", 1, user="ada", permissions=permissions)
+    assert [message.sender for message in hub.stored("shared")] == ["ada"]
+
+
+@pytest.mark.transports
+async def test_presence(hub: TestHub) -> None:
+    watcher = await hub.reader("r", presence="watch")
+    await watcher.expect_presence()
+    ada = await hub.reader("r", user="ada", presence={"mood": "good"})
+    await watcher.expect_presence("ada")
+    assert watcher.room.members["ada"]["data"] == {"mood": "good"}
+    bob = await hub.reader("r", user="bob", presence=True)
+    await watcher.expect_presence("ada", "bob")
+    await bob.close()
+    ada.cut()
+    await watcher.expect_presence(within_s=120)
+
+
+@pytest.mark.transports
+async def test_signals(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+    await hub.hub.signal("r", "typing", {"on": True})
+    assert (await reader.expect_signal("typing", {"on": True}))["name"] == "typing"
+    with pytest.raises(AssertionError, match="signals that came: typing"):
+        await reader.expect_signal("typing", within_s=1)
+
+
+# Applications.
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+    async with app.state.hub.lifespan():
+        app.state.events.append("up")
+        yield {"greeting": "hello"}
+        app.state.events.append("down")
+
+
+def _starlette(hub: Hub) -> Starlette:
+    async def greet(request: Request) -> JSONResponse:
+        receipt = await hub.publish("r", request.state.greeting)
+        return JSONResponse({"offset": receipt.offset})
+
+    app = Starlette(
+        routes=[Route("/greet", greet, methods=["POST"]), Mount("/live/v1", hub.app)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["testserver"])],
+        lifespan=_lifespan,
+    )
+    app.state.hub, app.state.events = hub, []
+    return app
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "longpoll", "shortpoll"])
+async def test_in_an_application(transport: str, tmp_path: Path) -> None:
+    """Through its middleware and routes, with its lifespan; and its own log is left alone."""
+    file = tmp_path / "log.db"
+    own = Hub(f"sqlite:///{file}")
+    app = _starlette(own)
+    for _ in range(2):  # the hub is given back, so it can be taken again
+        async with TestHub(own, app, transport=transport) as hub:
+            assert hub.url == "http://testserver/live/v1"
+            reader = await hub.reader("r", user="ada")
+            async with hub.http() as http, http.post("/greet") as answer:
+                assert await answer.json() == {"offset": 1}
+            await reader.expect("hello")
+            with reader.cut():
+                await own.publish("r", "again")
+            await reader.expect("again")
+        assert app.state.events.pop() == "down"
+    assert not file.exists()
+    async with own:
+        assert (await own.page("r")).messages == []
+
+
+async def test_readers_meet_the_applications_middleware() -> None:
+    refused: list[str] = []
+
+    def gatekeeper(app: Any) -> Any:
+        async def guarded(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] in ("http", "websocket"):
+                refused.append(scope["path"])
+            await app(scope, receive, send)
+
+        return guarded
+
+    own = Hub("memory:")
+    app = FastAPI(lifespan=own.lifespan)
+    app.mount("/realtime", own.app)
+    app.add_middleware(gatekeeper)
+    async with TestHub(own, app) as hub:
+        await hub.reader("r")
+    assert refused == ["/realtime/connect"]
+
+
+async def test_the_applications_own_authentication() -> None:
+    """A reader with `user=` is whoever the test says; all others are asked as always."""
+    own = Hub("memory:", auth=JwtAuth([ISSUER], Permissions(read=("*",))))
+    async with TestHub(own) as hub:
+        await hub.reader("r", user="ada")
+        await hub.reader("r", token=sign(ISSUER, "bob", 60))
+        await hub.reader("r", token=lambda: sign(ISSUER, "bob", 60))
+        with pytest.raises(ClientError, match="authentication|token") as refused:
+            await hub.reader("r", transport="longpoll")
+        assert refused.value.code == "unauthorized"
+        with pytest.raises(ClientError, match="not a JWT"):
+            await hub.reader("r", token="nonsense", transport="sse")
+        with pytest.raises(TypeError, match="user= is whoever you say"):
+            await hub.reader("r", user="ada", token="x")
+
+
+async def test_the_applications_hooks_stay() -> None:
+    own = Hub("memory:")
+    seen: list[Any] = []
+
+    @own.authenticate
+    async def who(credentials: Credentials) -> Grant | None:
+        seen.append(credentials.token)
+        return Grant(user="cookie", permissions=Permissions(read=("*",))) if credentials.token == "mine" else None
+
+    @own.authorize
+    def may(grant: Grant, action: str, room: str) -> bool:
+        return room != "secret"
+
+    @own.on_presence
+    def changed(room: str, member: str, joined: bool) -> None:
+        seen.append((room, member, joined))
+
+    async with TestHub(own) as hub:
+        await hub.reader("r", token="mine")
+        await hub.reader("r", user="ada", presence=True)
+        await hub.until(lambda: ("r", "ada", True) in seen)
+        with pytest.raises(RoomError, match="you may not read secret"):
+            await hub.reader("secret", user="ada")
+    assert "mine" in seen
+
+
+async def test_an_application_that_does_not_start() -> None:
+    @asynccontextmanager
+    async def fails(_: Any) -> AsyncIterator[None]:
+        raise ZeroDivisionError("no database")
+        yield
+
+    own = Hub("memory:")
+    hub = TestHub(own, Starlette(routes=[Mount("/", own.app)], lifespan=fails))
+    with pytest.raises(RuntimeError, match="no database"):
+        await hub.start()
+    await hub.close()
+
+
+async def test_a_hub_that_runs_is_not_taken() -> None:
+    async with Hub("memory:") as own:
+        with pytest.raises(RuntimeError, match="the hub runs"):
+            TestHub(own)
+
+
+async def test_wrong_arguments_are_told() -> None:
+    with pytest.raises(ValueError, match="'carrier' is no transport: there are websocket"):
+        TestHub(transport="carrier")
+    with pytest.raises(TypeError, match="cookie go with a new one"):
+        TestHub(Hub("memory:"), cookie="x")
+    async with TestHub(presence_grace_s=1.0) as hub:
+        with pytest.raises(ValueError, match="no transport"):
+            await hub.reader("r", transport="pigeon")
+        with pytest.raises(AssertionError, match=r"not within 2 s: .*never"):
+            await hub.until(never, within_s=2)
+
+
+def never() -> bool:
+    return False
+
+
+def _nested(hub: Hub) -> Starlette:
+    return Starlette(routes=[Mount("/a", routes=[Mount("/b", hub.app)])])
+
+
+MOUNTS: dict[str, tuple[Callable[[Hub], Any], str | None]] = {
+    "alone": (lambda hub: hub.app, ""),
+    "nested": (_nested, "/a/b"),
+    "elsewhere": (lambda hub: Starlette(routes=[Mount("/a", Hub("memory:").app)]), None),
+    "no Starlette": (lambda hub: object(), None),
+}
+
+
+@pytest.mark.parametrize("name", MOUNTS)
+def test_the_mount_is_found(name: str) -> None:
+    make, path = MOUNTS[name]
+    own = Hub("memory:")
+    assert find_mount(make(own), own) == path
+
+
+async def test_a_thousand_readers_and_one_clock() -> None:
+    """Large enough to see that nothing in it costs the square."""
+    async with TestHub() as hub:
+        readers = [await hub.reader("r") for _ in range(200)]
+        await hub.publish("r", "all of you")
+        for reader in readers:
+            await reader.expect("all of you")

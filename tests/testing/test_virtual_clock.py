@@ -1,0 +1,142 @@
+"""An hour in a moment, and in the right order."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from trunkline.testing.virtual_clock import VirtualClock
+
+
+@pytest.fixture
+def clock() -> Iterator[VirtualClock]:
+    clock = VirtualClock()
+    yield clock
+    clock.release()
+
+
+def governing(clock: VirtualClock) -> VirtualClock:
+    clock.govern(asyncio.get_running_loop())
+    return clock
+
+
+async def test_an_hour_passes_timer_by_timer(clock: VirtualClock) -> None:
+    """Each timer sees the time at which it is due, however long the tick."""
+    governing(clock)
+    began, real = clock.monotonic(), time.monotonic()
+    woken: list[float] = []
+
+    async def wake_every_minute() -> None:
+        while True:
+            await asyncio.sleep(60)
+            woken.append(clock.monotonic() - began)
+
+    task = asyncio.ensure_future(wake_every_minute())
+    await clock.tick(3601)
+    assert [round(at) for at in woken] == [60 * n for n in range(1, 61)]
+    assert clock.monotonic() - began == pytest.approx(3601, abs=5)
+    assert time.monotonic() - real < 5
+    task.cancel()
+
+
+async def test_all_clocks_agree(clock: VirtualClock) -> None:
+    governing(clock)
+    before = (clock.wall_s(), clock.steady(), clock.monotonic(), asyncio.get_running_loop().time())
+    await clock.tick(1000)
+    after = (clock.wall_s(), clock.steady(), clock.monotonic(), asyncio.get_running_loop().time())
+    assert [b - a for a, b in zip(before, after, strict=True)] == pytest.approx([1000] * 4, abs=5)
+    assert clock.wall_ms() == pytest.approx(time.time() * 1000 + 1_000_000, abs=5000)
+
+
+async def test_time_passes_by_itself_too(clock: VirtualClock) -> None:
+    """What the test itself waits for comes, without a tick."""
+    governing(clock)
+    await asyncio.sleep(0.01)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+
+
+async def test_until_jumps_as_far_as_it_must(clock: VirtualClock) -> None:
+    governing(clock)
+    began = clock.monotonic()
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(90, event.set)
+    assert await clock.until(event.is_set, 100)
+    assert clock.monotonic() - began == pytest.approx(90, abs=5)
+
+
+async def test_until_gives_up_when_the_time_is_over(clock: VirtualClock) -> None:
+    governing(clock)
+    began = clock.monotonic()
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(90, event.set)
+    assert not await clock.until(event.is_set, 30, outside=False)
+    assert clock.monotonic() - began == pytest.approx(30, abs=5)
+
+
+async def test_until_waits_for_what_a_thread_brings(clock: VirtualClock) -> None:
+    """A thread knows nothing of this clock, and gets a moment of real time."""
+    governing(clock)
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    threading.Timer(0.02, lambda: loop.call_soon_threadsafe(event.set)).start()
+    assert await clock.until(event.is_set, 1)
+
+
+async def test_run_lets_time_pass_for_a_coroutine(clock: VirtualClock) -> None:
+    governing(clock)
+
+    async def slow() -> str:
+        await asyncio.sleep(50)
+        return "done"
+
+    assert await clock.run(slow(), 60) == "done"
+    with pytest.raises(TimeoutError):
+        await clock.run(slow(), 10)
+
+
+async def test_a_loop_that_never_rests_does_not_hang_a_test(clock: VirtualClock) -> None:
+    governing(clock)
+    going = True
+
+    def spin() -> None:
+        if going:
+            asyncio.get_running_loop().call_soon(spin)
+
+    spin()
+    await clock.settle()
+    going = False
+
+
+async def test_one_clock_for_a_loop(clock: VirtualClock) -> None:
+    governing(clock)
+    governing(clock)
+    with pytest.raises(RuntimeError, match="another virtual clock"):
+        governing(VirtualClock())
+    clock.release()
+    assert asyncio.get_running_loop().time() == pytest.approx(time.monotonic(), abs=5)
+    clock.release()
+
+
+def test_a_loop_whose_time_cannot_be_set(clock: VirtualClock) -> None:
+    async def main() -> None:
+        governing(clock)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, pytest.raises(RuntimeError, match="uvloop"):
+        runner.run(main())
+
+
+def test_a_clock_outlives_its_loop(clock: VirtualClock) -> None:
+    async def main() -> None:
+        governing(clock)
+
+    asyncio.run(main())
+    asyncio.run(main())
+
+
+def test_chance_repeats_itself() -> None:
+    one, two = VirtualClock(7), VirtualClock(7)
+    assert [one.fraction() for _ in range(5)] == [two.fraction() for _ in range(5)]
