@@ -1,4 +1,4 @@
-"""The command line: serve · publish · tail · token · epoch new."""
+"""The command line: serve · dev · publish · tail · token · epoch new."""
 
 from __future__ import annotations
 
@@ -80,6 +80,20 @@ def _add_serve() -> None:
 
 
 _add_serve()
+
+
+@app.command()
+def dev(
+    application: Annotated[
+        str | None, typer.Argument(metavar="[MODULE:APP]", help="An ASGI application of yours; by default rooms alone.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8000,
+    faults: Annotated[bool, typer.Option("--faults", help="Cut, delay and restart by commands that you type.")] = False,
+) -> None:
+    """Serve on this machine, to develop against; the log is removed at the end. With --faults, try what networks do."""
+    from trunkline.testing.dev import run  # noqa: PLC0415
+
+    run(application, port, sys.stdin if faults else None, typer.echo)
 
 
 def _announce_all(url: str, data: str, workers: int) -> None:

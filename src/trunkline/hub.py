@@ -561,6 +561,11 @@ def context_of(hub: Hub) -> Context:
     return hub._context  # noqa: SLF001 - a server is not an application: dir(Hub) shows what that needs
 
 
+def is_reachable(hub: Hub) -> bool:
+    """Return whether a hub runs, on an event loop that has not ended."""
+    return hub._engine.is_running and hub._ownership.is_alive  # noqa: SLF001 - see context_of
+
+
 def run_sync(hub: Hub, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
     """Return what a coroutine returns that runs on a hub's event loop, from another thread; see `publish_sync`.
 
@@ -580,7 +585,7 @@ def rebuild(
     applications, whose hub stands in a module (`trunkline.testing`).
 
     Returns:
-        What undoes it, when the hub does not run any more.
+        What undoes it, when the hub is closed or its event loop has ended.
 
     Raises:
         RuntimeError: The hub runs.
@@ -589,8 +594,6 @@ def rebuild(
     before = (context.engine, context.access, context.administration)
 
     def put(engine: Engine, access: Access, administration: Administration) -> None:
-        if hub._engine.is_running:  # noqa: SLF001
-            raise RuntimeError("the hub runs: it can be given another log before it starts, or after it was closed")
         hub._engine, hub._access, hub._administration = engine, access, administration  # noqa: SLF001
         context.engine, context.access, context.administration = engine, access, administration
         hub._is_closed, hub._drained = False, None  # noqa: SLF001
@@ -602,4 +605,9 @@ def rebuild(
     access_rules.authorize_hook = before[1].authorize_hook
     engine.presence.hook = before[0].presence.hook
     put(engine, access_rules, administration)
-    return lambda: put(*before)
+
+    def undo() -> None:
+        hub._ownership.release()  # noqa: SLF001
+        put(*before)
+
+    return undo

@@ -64,6 +64,11 @@ class Ownership:
         """Let another event loop own the engine: it is closed, or could not be started."""
         self._loop = None
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether an event loop owns the engine that has not ended."""
+        return self._loop is not None and not self._loop.is_closed()
+
     def check(self) -> None:
         """Refuse a caller that nothing would ever wake.
 

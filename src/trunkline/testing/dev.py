@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+import threading
 from collections.abc import Callable, Iterable
 
+from trunkline.errors import ConfigError
 from trunkline.testing.fault import Fault
 from trunkline.testing.live_server import LiveServer
 from trunkline.testing.proxy import FAULTS
@@ -88,3 +92,37 @@ class FaultPrompt:
             return
         self._faults[name] = self._server.cause(verb, *values)
         self._say(f"{' '.join([name, *arguments])}: until you type {name} again")
+
+
+def run(app: str | None, port: int, lines: Iterable[str] | None, say: Say) -> None:
+    """Serve until the lines end; without any, until Ctrl-C or SIGTERM.
+
+    Args:
+        app: An ASGI application as `module:attribute`; by default rooms alone.
+        lines: What is typed, for faults; None for a server without.
+
+    Raises:
+        ConfigError: The server does not start, or the port is taken.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with LiveServer(app, port=port) as server:
+            name = app or "Trunkline"
+            if lines is None:
+                say(f"{name} on {server.url}")
+                threading.Event().wait()
+            else:
+                say(f"{name} on {server.url}, with faults: type help")
+                FaultPrompt(server, say).run(lines)
+    except KeyboardInterrupt:
+        pass  # the end of it
+    except RuntimeError as error:
+        raise ConfigError(str(error)) from None
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ConfigError(f"cannot listen on 127.0.0.1:{port}: it is in use") from None
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt  # as Ctrl-C does: on its way up the server is stopped

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from trunkline.core.grant import Permissions
 from trunkline.core.message import Message, Receipt
-from trunkline.hub import Hub, context_of, rebuild, run_sync
+from trunkline.hub import Hub, context_of, is_reachable, rebuild, run_sync
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
 from trunkline.server.uvicorn_http import counted_websocket
@@ -122,6 +122,7 @@ class TestHub:
             return
         undo, self._undo = self._undo, None
         try:
+            self.clock.govern(asyncio.get_running_loop())
             await self._close_readers()
             if self._lifespan is not None:
                 await self.clock.run(self._lifespan.stop(), WITHIN_S)
@@ -131,13 +132,11 @@ class TestHub:
             if self._patience is not None:
                 self._patience.cancel()
             self.clock.release()
-            if not self._context.engine.is_running:
-                undo()
+            undo()
 
     def close_sync(self) -> None:
         """`close`, from a thread that runs no event loop."""
-        loop = self.clock.loop
-        if loop is not None and not loop.is_closed():
+        if self._undo is not None and is_reachable(self.hub):
             self.run_sync(self.close)
         elif self._undo is not None:  # the loop that it ran on has ended, and everything with it
             undo, self._undo = self._undo, None
@@ -157,7 +156,8 @@ class TestHub:
             raise AssertionError(*error.args) from None  # where in the other thread is of no interest
 
     async def _close_readers(self) -> None:
-        for reader in self._readers:
+        readers, self._readers = self._readers, []
+        for reader in readers:
             await reader.close()
         self._network.reset()
 

@@ -30,7 +30,7 @@ class Proxy:
 
     Attributes:
         connections: How many there are now.
-        requests: The first lines of the requests that came, the newest last: at most 1,000.
+        requests: The first line of what each connection asked for first, the newest last: at most 1,000.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:
