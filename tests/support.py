@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import random
 import re
@@ -23,8 +22,13 @@ from typing import Any, Protocol, Self
 import aiohttp
 import redis
 
+from trunkline.testing.hub import TRANSPORTS
+from trunkline.testing.plain_readers import PLAIN_READERS, Item, Start, events
+from trunkline.testing.plain_readers import Follower as PlainFollower
+
+__all__ = ["TRANSPORTS", "Item", "events"]
+
 ROOT = Path(__file__).parents[1]
-TRANSPORTS = ("websocket", "sse", "long_poll", "short_poll")
 WAIT_S = 20.0  # for facts that come at once unless something is broken
 
 
@@ -221,108 +225,16 @@ class Proxy:
             pass
 
 
-Item = tuple[str, dict[str, Any], str]  # "message" or "gap", its body, and the position after it
-
-
-async def stream(
-    transport: str, http: aiohttp.ClientSession, url: str, room: str, start: dict[str, str]
-) -> AsyncIterator[Item]:
+def stream(transport: str, http: aiohttp.ClientSession, url: str, room: str, start: Start) -> AsyncIterator[Item]:
     """Items of a room over one connection (or, by poll, over any number), until it ends or fails."""
-    address = f"{url}/rooms/{room}"
-    if transport == "websocket":
-        async with http.ws_connect(address, params=start) as socket:
-            epoch = ""
-            async for frame in socket:
-                event = json.loads(frame.data)
-                kind = event.pop("type")
-                if kind == "joined":
-                    epoch = event["epoch"]
-                elif kind == "message":
-                    yield kind, event, f"{epoch}.{event['offset']}"
-                elif kind == "gap":
-                    epoch = event["epoch"]
-                    yield kind, event, event["next"]
-    elif transport == "sse":
-        async with http.get(address, params=start, headers={"Accept": "text/event-stream"}) as response:
-            assert response.status == 200, await response.text()
-            async for event in events(response.content):
-                if "data" in event and (kind := event.get("event", "message")) in ("message", "gap"):
-                    yield kind, json.loads(event["data"]), event["id"]
-    else:
-        wait = {"wait": "25"} if transport == "long_poll" else {}
-        while True:
-            async with http.get(address, params=start | wait) as response:
-                assert response.status == 200, await response.text()
-                page = await response.json()
-            if page["gap"]:
-                yield "gap", page["gap"], page["gap"]["next"]
-            for message in page["messages"]:
-                yield "message", message, f"{page['epoch']}.{message['offset']}"
-            start = {"since": page["next"]}
-            if transport == "short_poll" and not page["messages"]:
-                await asyncio.sleep(0.05)
+    return PLAIN_READERS[transport](http, url, room, start)
 
 
-async def events(content: aiohttp.StreamReader) -> AsyncIterator[dict[str, str]]:
-    """Server-sent events as dicts of their fields."""
-    event: dict[str, str] = {}
-    last_id = ""
-    async for raw in content:
-        line = raw.decode().rstrip("\r\n")
-        if line:
-            field, _, value = line.partition(":")
-            if field:
-                event[field] = value.removeprefix(" ")
-            last_id = event.get("id", last_id)
-        elif event:
-            yield event | {"id": last_id}
-            event = {}
-
-
-class Follower:
+class Follower(PlainFollower):
     """A client that comes back with its position, whatever happens to its connection."""
 
     def __init__(self, transport: str, http: aiohttp.ClientSession, url: str, room: str, **start: str) -> None:
-        self.transport, self.http, self.url, self.room = transport, http, url, room
-        self.start = start or {"since": "start"}
-        self.messages: list[dict[str, Any]] = []
-        self.gaps: list[dict[str, Any]] = []
-        self.failures = 0
-        self._moved = asyncio.Event()
-        self._task = asyncio.ensure_future(self._run())
-
-    @property
-    def offsets(self) -> list[int]:
-        return [message["offset"] for message in self.messages]
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                async for kind, body, position in stream(self.transport, self.http, self.url, self.room, self.start):
-                    self.start = {"since": position}
-                    (self.messages if kind == "message" else self.gaps).append(body)
-                    self._moved.set()
-            except (aiohttp.ClientError, OSError, AssertionError, TimeoutError):
-                pass
-            self.failures += 1
-            await asyncio.sleep(0.02)
-
-    async def until(self, count: int, wait_s: float = WAIT_S) -> None:
-        """Until so many messages have come."""
-        async with asyncio.timeout(wait_s):
-            while len(self.messages) < count:
-                self._moved.clear()
-                await self._moved.wait()
-
-    async def until_gap(self, count: int = 1) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while len(self.gaps) < count:
-                self._moved.clear()
-                await self._moved.wait()
-
-    async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        super().__init__(lambda name, at: stream(transport, http, url, name, at), room, **start)
 
 
 @asynccontextmanager

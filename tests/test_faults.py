@@ -75,7 +75,7 @@ async def test_cut_at_random_while_thousands_are_published(tmp_path: Path) -> No
     assert sorted(acked.values()) == list(range(1, head + 1))
     for follower in followers:
         assert follower.gaps == []
-        assert follower.offsets == list(range(1, head + 1)), follower.transport
+        assert follower.offsets == list(range(1, head + 1)), follower.start
         assert {message["id"]: message["offset"] for message in follower.messages} == acked
     assert sum(follower.failures for follower in followers) > 20
 

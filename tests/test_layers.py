@@ -17,7 +17,6 @@ LAYERS: dict[str, set[str]] = {
     "core": {"errors", "observe"},
     "wire": {"errors", "core"},
     "stores": {"errors", "core"},
-    "testing": {"errors", "core", "stores"},
     "engine": {"errors", "observe", "core", "wire", "stores"},
     "access": {"errors", "observe", "core", "wire", "engine"},
     "transports": {"errors", "core", "wire", "engine", "access"},
@@ -26,7 +25,8 @@ LAYERS: dict[str, set[str]] = {
     "server": {"errors", "core", "wire", "stores", "access", "transports", "hub", "config"},
     "client": {"errors", "core"},
     "remote": {"errors", "core", "client"},
-    "cli": {"errors", "core", "stores", "access", "server", "config", "remote"},
+    "testing": {"errors", "core", "wire", "stores", "engine", "access", "hub", "server", "client"},
+    "cli": {"errors", "core", "stores", "access", "server", "config", "remote", "testing"},
     "__init__": {"errors", "core", "wire", "stores", "engine", "access", "hub"},
     "__main__": {"cli"},
 }
@@ -42,6 +42,7 @@ LATE = {
     ("trunkline.cli", "trunkline.access.jwt"),
     ("trunkline.cli", "trunkline.remote"),
     ("trunkline.cli", "trunkline.stores"),
+    ("trunkline.cli", "trunkline.testing.dev"),
 }
 
 Graph = dict[str, set[str]]
@@ -173,6 +174,7 @@ TESTED_BY = {
     "client/errors": "client/test_client.py",
     "client/events": "client/test_client.py",  # types alone
     "client/json_text": "client/test_client.py",
+    "client/machine": "testing/test_hub.py",
     "client/websocket": "client/test_clients.py",
     "server/gate": "server/test_edge.py",
     "server/uvicorn_http": "transports/test_input.py",
@@ -184,7 +186,9 @@ TESTED_BY = {
     "stores/sqlite/rows": "stores/sqlite/test_store.py",
     "stores/sqlite/writer": "stores/sqlite/test_store.py",
     "testing/clock": "engine/test_clock.py",
+    "testing/plain_readers": "transports/test_contract.py",
     "testing/store_contract": "stores/test_contract.py",
+    "testing/transport_contract": "transports/test_contract.py",
     "transports/admission": "transports/test_input.py",
     "transports/app": "transports/test_contract.py",
     "transports/asgi": "transports/test_contract.py",

@@ -56,7 +56,7 @@ async def knock(
                     return "ok" if first["type"] == "welcome" else str(first["code"])
             except aiohttp.WSServerHandshakeError as error:
                 return str(error.status)
-        query = dict(params or {}) | ({"wait": "1"} if transport == "long_poll" else {})
+        query = dict(params or {}) | ({"wait": "1"} if transport == "longpoll" else {})
         accept = {"Accept": "text/event-stream"} if transport == "sse" else {}
         async with http.get(url, headers=accept | (headers or {}), params=query) as response:
             if response.status == 200:

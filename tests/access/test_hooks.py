@@ -93,7 +93,7 @@ async def test_what_by_a_hook(http: aiohttp.ClientSession) -> None:
         for url in urls:
             members.add("ana")
             headers = bearer(token("ana", rooms=None))
-            for transport in ("sse", "long_poll", "short_poll"):
+            for transport in ("sse", "longpoll", "shortpoll"):
                 assert await knock(http, transport, f"{url}/rooms/a", headers=headers) == "ok"
                 assert await knock(http, transport, f"{url}/rooms/crash", headers=headers) == "internal"
                 stranger = bearer(token("eve"))
@@ -138,4 +138,4 @@ async def test_a_plain_function_will_do(http: aiohttp.ClientSession, answer: boo
         for url in urls:
             outcome = await knock(http, "sse", f"{url}/rooms/a", headers={"Cookie": "x=1"})
             assert outcome == ("ok" if answer else "unauthorized")
-            assert await knock(http, "short_poll", f"{url}/rooms/b") == ("forbidden" if answer else "unauthorized")
+            assert await knock(http, "shortpoll", f"{url}/rooms/b") == ("forbidden" if answer else "unauthorized")

@@ -355,7 +355,7 @@ async def test_a_grant_that_ends_while_a_hook_thinks(http: aiohttp.ClientSession
             late = bearer(token(exp=ends))
             knocks = [
                 asyncio.ensure_future(knock(http, transport, room, headers=late))
-                for transport in ("sse", "long_poll", "short_poll")
+                for transport in ("sse", "longpoll", "shortpoll")
             ]
             await thinking(3)
             await asyncio.sleep(ends + 0.1 - time.time())
@@ -366,7 +366,7 @@ async def test_a_grant_that_ends_while_a_hook_thinks(http: aiohttp.ClientSession
             gone = token("gone", jti=url)
             posting = asyncio.ensure_future(http.post(room, json={"data": "forbidden"}, headers=bearer(gone)))
             events = asyncio.ensure_future(knock(http, "sse", room, headers=bearer(gone)))
-            polling = asyncio.ensure_future(knock(http, "long_poll", room, headers=bearer(gone)))
+            polling = asyncio.ensure_future(knock(http, "longpoll", room, headers=bearer(gone)))
             connection = await http.ws_connect(f"{url}/connect", headers=bearer(gone))
             assert (await connection.receive_json())["type"] == "welcome"
             await connection.send_json({"type": "message", "room": "a", "text": "forbidden"})
@@ -464,7 +464,7 @@ async def test_a_hook_of_one_kind_alone(http: aiohttp.ClientSession) -> None:
 
     async with serving(hub) as urls:
         for url in urls:
-            for transport in ("sse", "long_poll", "short_poll"):
+            for transport in ("sse", "longpoll", "shortpoll"):
                 assert await knock(http, transport, f"{url}/rooms/a") == "forbidden"
             async with http.post(f"{url}/rooms/a", json={"data": 1}) as response:
                 assert response.status == 403
@@ -490,7 +490,7 @@ async def test_a_hook_that_never_answers(http: aiohttp.ClientSession) -> None:
         for url in urls:
             async with http.ws_connect(f"{url}/rooms/a") as connection:
                 assert (await closed(connection))[1] in (4100, 1011)
-            for transport in ("sse", "long_poll", "short_poll"):
+            for transport in ("sse", "longpoll", "shortpoll"):
                 assert await knock(http, transport, f"{url}/rooms/a") == "internal"
 
 
@@ -515,11 +515,11 @@ async def test_a_token_of_no_time_is_revoked_with_its_user(tmp_path: Path, http:
     body = {"sub": "timeless", "exp": time.time() + 60, "iat": math.nan, "rooms": {"read": ["*"]}}
     text = jwt.api_jws.encode(json.dumps(body).encode(), SECRET, "HS256")
     with ours("memory:", tmp_path) as server:
-        assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=bearer(text)) == "ok"
+        assert await knock(http, "shortpoll", f"{server.url}/rooms/a", headers=bearer(text)) == "ok"
         admin = bearer(token("root", rooms=ADMIN))
         async with http.post(f"{server.url}/revoke", json={"user": "timeless"}, headers=admin) as response:
             assert response.status == 200
-        assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=bearer(text)) == "revoked"
+        assert await knock(http, "shortpoll", f"{server.url}/rooms/a", headers=bearer(text)) == "revoked"
 
 
 # ── Readers who do not read ──

@@ -202,7 +202,7 @@ async def test_tickets(server: Server, http: aiohttp.ClientSession, transport: s
         assert response.status == 401
     async with http.post(f"{server.url}/tickets", headers=bearer(token("ana", rooms={"read": ["a"]}))) as response:
         params = {"ticket": (await response.json())["ticket"]}
-    assert await knock(http, "short_poll", f"{server.url}/rooms/b", params=params) == "forbidden"
+    assert await knock(http, "shortpoll", f"{server.url}/rooms/b", params=params) == "forbidden"
 
 
 async def test_disconnect_and_revoke(server: Server, http: aiohttp.ClientSession) -> None:
@@ -233,8 +233,8 @@ async def test_disconnect_and_revoke(server: Server, http: aiohttp.ClientSession
             assert response.status == status
         assert time.monotonic() - began < 2
         after = "ok" if path == "disconnect" else "revoked"
-        assert await knock(http, "short_poll", room, headers=bearer(text)) == after
-    assert await knock(http, "short_poll", room, headers=bearer(token("leaver-revoke", iat=time.time() + 5))) == "ok"
+        assert await knock(http, "shortpoll", room, headers=bearer(text)) == after
+    assert await knock(http, "shortpoll", room, headers=bearer(token("leaver-revoke", iat=time.time() + 5))) == "ok"
 
 
 async def test_a_token_of_its_own(server: Server, http: aiohttp.ClientSession) -> None:
@@ -244,8 +244,8 @@ async def test_a_token_of_its_own(server: Server, http: aiohttp.ClientSession) -
     admin = bearer(token("admin", rooms=ADMIN))
     async with http.post(f"{server.url}/revoke", json={"token_id": "one"}, headers=admin) as response:
         assert response.status == 200
-    assert await knock(http, "short_poll", room, headers=bearer(one)) == "revoked"
-    assert await knock(http, "short_poll", room, headers=bearer(other)) == "ok"
+    assert await knock(http, "shortpoll", room, headers=bearer(one)) == "revoked"
+    assert await knock(http, "shortpoll", room, headers=bearer(other)) == "ok"
 
 
 async def test_nobody_sees_the_counters(server: Server, http: aiohttp.ClientSession) -> None:
@@ -266,9 +266,9 @@ async def test_what_is_revoked_stays_revoked(http: aiohttp.ClientSession, tmp_pa
             assert response.status == 200
         server.kill()
         server.start()
-        assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=bearer(text)) == "revoked"
+        assert await knock(http, "shortpoll", f"{server.url}/rooms/a", headers=bearer(text)) == "revoked"
         for name in ("$revocations", "%24revocations"):
-            assert await knock(http, "short_poll", f"{server.url}/rooms/{name}", headers=admin) == "bad_room"
+            assert await knock(http, "shortpoll", f"{server.url}/rooms/{name}", headers=admin) == "bad_room"
 
 
 async def test_without_tokens_nothing_has_changed(http: aiohttp.ClientSession) -> None:

@@ -105,9 +105,9 @@ async def test_connections_of_one_address(
     await quiet(server, http)
     held = [raw(server, address) for _ in range(8)]
     assert (
-        await knock(stranger, "short_poll", f"{server.url}/rooms/a", headers=bearer(token())) == "too_many_connections"
+        await knock(stranger, "shortpoll", f"{server.url}/rooms/a", headers=bearer(token())) == "too_many_connections"
     )
-    assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=bearer(token())) == "ok"
+    assert await knock(http, "shortpoll", f"{server.url}/rooms/a", headers=bearer(token())) == "ok"
     # Through a proxy of ours: counted for whom the proxy names, streams only.
     forwarded = bearer(token("p")) | {"X-Forwarded-For": f"9.9.9.9, {address}"}
     async with http.ws_connect(f"{server.url}/connect", headers=bearer(token())):
@@ -123,7 +123,7 @@ async def test_connections_of_one_address(
 
 
 async def test_connections_of_one_user(server: Server, http: aiohttp.ClientSession, transport: str) -> None:
-    if transport == "short_poll":
+    if transport == "shortpoll":
         return  # is over before it could be counted
     await quiet(server, http)
     sockets = [await http.ws_connect(f"{server.url}/connect", headers=bearer(token("many"))) for _ in range(3)]
@@ -153,7 +153,7 @@ async def test_requests_of_one_address(
     assert statuses.count(429) >= 8
     # The edge's streams draw on the same bucket; other addresses do not.
     assert await knock(stranger, "sse", f"{server.url}/rooms/a", headers=bearer(token())) == "rate_limited"
-    assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=bearer(token())) == "ok"
+    assert await knock(http, "shortpoll", f"{server.url}/rooms/a", headers=bearer(token())) == "ok"
 
 
 async def test_commands_of_one_connection(

@@ -38,7 +38,7 @@ async def test_origins(
     headers |= bearer(token()) if place == "header" else {"Cookie": f"{COOKIE}={token()}"}
     outcome = await knock(http, transport, f"{server.url}/rooms/a", headers=headers)
     assert outcome == ("ok" if allowed else "403" if transport == "websocket" else "bad_origin")
-    if transport == "short_poll":
+    if transport == "shortpoll":
         async with http.post(f"{server.url}/rooms/a", json={"data": 1}, headers=headers) as response:
             assert response.status == (201 if allowed else 403)
 
@@ -75,7 +75,7 @@ async def test_pages_that_do_not_say_their_origin(server: Server, http: aiohttp.
         ("cross-site", "navigate", "ok"),
     ):
         headers = bearer(token()) | {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
-        assert await knock(http, "short_poll", f"{server.url}/rooms/a", headers=headers) == outcome
+        assert await knock(http, "shortpoll", f"{server.url}/rooms/a", headers=headers) == outcome
 
 
 async def test_names_that_point_to_this_machine(http: aiohttp.ClientSession, transport: str) -> None:
@@ -104,7 +104,7 @@ async def test_names_that_point_to_this_machine(http: aiohttp.ClientSession, tra
         ({"Origin": ORIGIN}, "ok"),
     ],
 )
-@pytest.mark.parametrize("how", ["short_poll", "sse"])
+@pytest.mark.parametrize("how", ["shortpoll", "sse"])
 async def test_a_link_shows_nobody(
     server: Server, http: aiohttp.ClientSession, how: str, more: dict[str, str], outcome: str
 ) -> None:

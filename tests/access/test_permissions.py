@@ -69,7 +69,7 @@ async def test_a_denied_room_says_nothing_of_itself(server: Server, http: aiohtt
 
 
 async def test_one_denied_room_denies_the_stream(server: Server, http: aiohttp.ClientSession) -> None:
-    for transport in ("sse", "long_poll", "short_poll"):
+    for transport in ("sse", "longpoll", "shortpoll"):
         url = f"{server.url}/connect?room=news&room=x"
         assert await knock(http, transport, url, headers=bearer(token(rooms=ROOMS))) == "forbidden"
 

@@ -1,7 +1,7 @@
 """Many clients in one process: `python -m tests.chaos.crowd URL PACE_MS PLAN`, until its standard input ends.
 
 PLAN is a JSON list of `{"name", "room", "transport", "count"}`. They are Python clients, or, where the transport is
-`plain-websocket`, `plain-sse`, `plain-long_poll` or `plain-short_poll`, clients that know nothing but their position.
+`plain-websocket`, `plain-sse`, `plain-longpoll` or `plain-shortpoll`, clients that know nothing but their position.
 Says what they see, one JSON line each, as `checker.py` wants it, with `who` in front.
 """
 

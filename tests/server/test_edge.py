@@ -414,7 +414,7 @@ async def test_acks_come_in_order_and_once(server: Server, http: aiohttp.ClientS
         await sending
     assert acks == [(f"a{n}", n + 1) for n in range(2000)]
     seen = []
-    async for _, message, _ in stream("long_poll", http, server.url, "acks", {"since": "start"}):
+    async for _, message, _ in stream("longpoll", http, server.url, "acks", {"since": "start"}):
         seen.append(message["data"])
         if len(seen) == 2000:
             break

@@ -202,7 +202,7 @@ def test_settings_from_file_and_environment(tmp_path: Path, monkeypatch: pytest.
 async def test_kill_9_and_back(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     """Killed ten times under publishing: readers of all transports have every acked message once, in order."""
     with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
-        transports = ("websocket", "sse", "long_poll", "short_poll")
+        transports = ("websocket", "sse", "longpoll", "shortpoll")
         followers = [Follower(kind, http, server.url, "phoenix") for kind in transports]
         acked: dict[str, int] = {}
         going = True
@@ -239,7 +239,7 @@ async def test_kill_9_and_back(http: aiohttp.ClientSession, tmp_path: Path) -> N
 async def test_a_wiped_store_is_a_gap(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     """Somebody deletes the log: readers are told, and read the new one from its start (R3)."""
     with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
-        followers = [Follower(kind, http, server.url, "r") for kind in ("websocket", "sse", "long_poll", "short_poll")]
+        followers = [Follower(kind, http, server.url, "r") for kind in ("websocket", "sse", "longpoll", "shortpoll")]
         for n in range(3):
             await publish(http, server.url, "r", n)
         for follower in followers:

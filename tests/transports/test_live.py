@@ -99,7 +99,7 @@ class Member:
                     if "data" in event:
                         yield event.get("event", "message"), json.loads(event["data"])
         else:
-            more = {"since": "now", "live": "0"} | ({"wait": "25"} if self.transport == "long_poll" else {})
+            more = {"since": "now", "live": "0"} | ({"wait": "25"} if self.transport == "longpoll" else {})
             while True:
                 async with self.http.get(address, params=self.query | more) as response:
                     assert response.status == 200, await response.text()
@@ -114,7 +114,7 @@ class Member:
                     yield "presence", presence
                 for seen in live["seen"]:
                     yield "seen", seen
-                if self.transport == "short_poll":
+                if self.transport == "shortpoll":
                     await asyncio.sleep(0.05)
 
 
