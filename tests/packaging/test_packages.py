@@ -75,6 +75,19 @@ async def test_the_server_of_an_installed_package_serves_the_chat(installed: Pat
     assert str(installed) in run(installed / "env/bin/python", "-c", code, folder=installed)
 
 
+def test_the_test_kit_of_an_installed_package(built: Path, installed: Path, tmp_path: Path) -> None:
+    """The extra brings all that it needs, and pytest finds the plugin by itself."""
+    [package] = built.glob("*.whl" if installed.name.startswith("wheel") else "*.tar.gz")
+    run(installed / "env/bin/pip", "install", "--quiet", f"trunkline[testing] @ file://{package}", folder=installed)
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(blocking_hub):\n"
+        "    reader = blocking_hub.reader('r')\n"
+        "    blocking_hub.publish('r', 1)\n"
+        "    reader.expect(1)\n"
+    )
+    assert "1 passed" in run(installed / "env/bin/python", "-m", "pytest", "-q", folder=tmp_path)
+
+
 USER = """
 import { connect, TrunklineError, type Room } from "trunkline";
 import { useRoom } from "trunkline/react";

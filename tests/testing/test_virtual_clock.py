@@ -35,9 +35,9 @@ async def test_an_hour_passes_timer_by_timer(clock: VirtualClock) -> None:
             woken.append(clock.monotonic() - began)
 
     task = asyncio.ensure_future(wake_every_minute())
-    await clock.tick(3601)
-    assert [round(at) for at in woken] == [60 * n for n in range(1, 61)]
-    assert clock.monotonic() - began == pytest.approx(3601, abs=5)
+    await clock.tick(3605)
+    assert woken == pytest.approx([60 * n for n in range(1, 61)], abs=2)
+    assert clock.monotonic() - began == pytest.approx(3605, abs=5)
     assert time.monotonic() - real < 5
     task.cancel()
 

@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 TURNS_MAX = 10_000  # of the event loop, until what goes on and on is not waited for any more
 STEP_S = 1.0  # where the next timer cannot be known
+SLACK_S = 0.01  # timers that are due so soon after each other are due together
 OUTSIDE_S = 0.1  # of real time, for what comes from threads and sockets
 LOOK_S = 0.002
 
@@ -20,7 +21,7 @@ class VirtualClock:
     """A clock for `Hub(clock=…)`, and of the event loop that it governs.
 
     Time passes as it does, so whatever a test does otherwise goes on; and `tick` lets more of it pass at once, timer by
-    timer. An hour takes milliseconds then, and everything happens in the order in which it would happen.
+    timer. An hour takes a fraction of a second then, and everything happens in the order in which it would happen.
 
     Args:
         seed: Of `fraction`.
@@ -90,11 +91,10 @@ class VirtualClock:
     async def settle(self) -> None:
         """Wait until nothing more happens by itself: all that is left waits for time, a thread or a socket."""
         ready = getattr(self.loop, "_ready", ())  # likewise
-        quiet = 0
+        await asyncio.sleep(0)  # the turn that sees which timers are due
         for _ in range(TURNS_MAX):
             await asyncio.sleep(0)
-            quiet = 0 if ready else quiet + 1
-            if quiet == 2:  # the second turn has seen the timers that are due
+            if not ready:
                 return
 
     async def tick(self, seconds: float) -> None:
@@ -105,7 +105,7 @@ class VirtualClock:
             due = self._next_timer()
             if due is None or due >= until:
                 break
-            self._jump(due)
+            self._jump(min(due + SLACK_S, until))
             await self.settle()
         self._jump(until)
         await self.settle()
@@ -130,7 +130,7 @@ class VirtualClock:
             due = self._next_timer()
             if due is None or due > end:
                 break
-            self._jump(due)
+            self._jump(due + SLACK_S)
         patience_s = time.monotonic() + OUTSIDE_S
         while outside and time.monotonic() < patience_s:
             await asyncio.sleep(LOOK_S)
