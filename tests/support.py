@@ -25,8 +25,9 @@ import redis
 from trunkline.testing.hub import TRANSPORTS
 from trunkline.testing.plain_readers import PLAIN_READERS, Item, Start, events
 from trunkline.testing.plain_readers import Follower as PlainFollower
+from trunkline.testing.proxy import Proxy
 
-__all__ = ["TRANSPORTS", "Item", "events"]
+__all__ = ["TRANSPORTS", "Item", "Proxy", "events"]
 
 ROOT = Path(__file__).parents[1]
 WAIT_S = 20.0  # for facts that come at once unless something is broken
@@ -148,81 +149,6 @@ class Server:
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
-
-
-class Proxy:
-    """A TCP proxy that can cut every connection, or let nothing through."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.port = 0
-        self.connections: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[Any]] = set()
-        self.cuts = 0
-        self.open = asyncio.Event()
-        self.open.set()
-        self._server: asyncio.Server
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.open.set()
-        self.cut()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-        await self._server.wait_closed()
-
-    def cut(self, rng: random.Random | None = None) -> None:
-        """Reset all connections, or a random one."""
-        victims = list(self.connections)
-        if rng is not None and victims:
-            victims = [rng.choice(victims)]
-        for writer in victims:
-            self.connections.discard(writer)
-            self.cuts += 1
-            writer.transport.abort()
-
-    def half_close(self, rng: random.Random) -> None:
-        """End one direction of a random connection: its client hears no more, and may still speak."""
-        if self.connections:
-            writer = rng.choice(list(self.connections))
-            if writer.can_write_eof() and not writer.is_closing():
-                writer.write_eof()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        self.connections.add(writer)
-        try:
-            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            self.connections.discard(writer)
-            writer.transport.abort()
-            return
-        pumps = [asyncio.ensure_future(self._pump(a, b)) for a, b in ((reader, to_writer), (to_reader, writer))]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        self.connections.discard(writer)
-        for end in (writer, to_writer):
-            end.transport.abort()
-        await asyncio.gather(*pumps, return_exceptions=True)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                await self.open.wait()
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
 
 
 def stream(transport: str, http: aiohttp.ClientSession, url: str, room: str, start: Start) -> AsyncIterator[Item]:

@@ -51,12 +51,12 @@ async def test_a_laptop_that_sleeps(browser: Browser, server: Server, http: aioh
         await follow(page, proxy.url)
         await publish(http, server.url, "a", 1)
         await has(page, 1)
-        proxy.open.clear()
+        hanging = proxy.hang()
         for n in range(20):
             await publish(http, server.url, "a", n)
         await page.clock.fast_forward("10:00")
-        proxy.cut()
-        proxy.open.set()
+        proxy.reset()
+        hanging.end()
         before = time.monotonic()
         await page.clock.run_for(6000)
         await has(page, 21)
@@ -100,7 +100,7 @@ async def test_ten_tabs_without_websocket(browser: Browser, server: Server, http
             await publish(http, server.url, "a", n)
         for page in pages:
             await has(page, 5)
-        streams = [asked for asked in proxy.asked if "/connect?" in asked and "live=" not in asked and "since" in asked]
+        streams = [line for line in proxy.requests if "/connect?" in line and "live=" not in line and "since" in line]
         assert len(streams) < 10
         await pages[0].close()  # the first one had the lock
         await publish(http, server.url, "a", 6)

@@ -97,8 +97,8 @@ class Meddler(Proxy):
     """A proxy that does not like something.
 
     Args:
-        refuses: Answers every handshake of a WebSocket with 400.
-        swallows: Lets the handshake through, and nothing behind it.
+        refuses: Knows no WebSockets.
+        swallows: Lets the handshake of a WebSocket through, and nothing behind it.
         buffers: Keeps what an event stream brings.
         cut_after_s: Ends every WebSocket that lives so long.
     """
@@ -113,40 +113,25 @@ class Meddler(Proxy):
         cut_after_s: float = 0,
     ) -> None:
         super().__init__(target)
-        self._refuses, self._swallows, self._buffers, self._cut_after_s = refuses, swallows, buffers, cut_after_s
-        self._upgraded: dict[asyncio.StreamReader, str] = {}
-        self.delay_s = 0.0
-        self.asked: list[str] = []
+        self._refuses, self._swallows, self._keeps, self._cut_after_s = refuses, swallows, buffers, cut_after_s
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                await self.open.wait()
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
-                head = data.split(b"\r\n\r\n")[0].lower()
-                if head.startswith((b"get ", b"post ")):
-                    self.asked.append(head.split(b"\r\n")[0].decode())
-                if head.startswith(b"get ") and b"upgrade: websocket" in head and self._refuses:
-                    for client in self.connections:
-                        if client.transport.get_protocol()._stream_reader is reader:  # type: ignore[attr-defined]
-                            client.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                            await client.drain()
-                    return
-                if head.startswith(b"http/1.1 101"):
-                    if self._cut_after_s:
-                        asyncio.get_running_loop().call_later(self._cut_after_s, writer.transport.abort)
-                    if self._swallows:
-                        writer.write(data.split(b"\r\n\r\n")[0] + b"\r\n\r\n")
-                        await reader.read()
-                        return
-                if self._buffers and b"text/event-stream" in head and head.startswith(b"http/"):
-                    await reader.read()
-                    return
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass
+    async def start(self) -> None:
+        await super().start()
+        if self._refuses:
+            self.forget_upgrade()
+        if self._keeps:
+            self.buffer()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b"") -> None:
+        if first.startswith(b"HTTP/1.1 101"):
+            if self._cut_after_s:
+                asyncio.get_running_loop().call_later(self._cut_after_s, writer.transport.abort)
+            if self._swallows:
+                writer.write(first.split(b"\r\n\r\n")[0] + b"\r\n\r\n")
+                await reader.read()
+                writer.transport.abort()
+                return
+        await super()._pump(reader, writer, first)
 
 
 class Balancer(Meddler):

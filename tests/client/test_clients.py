@@ -92,6 +92,7 @@ async def test_cut_and_killed(server: Server, language: str, transport: str) -> 
             for name in ("ana", "ben", "quiet")
         ]
         await agents[0].until(lambda agent: agent.messages)
+        delay = proxy.delay(0)
         for turn in range(14):
             await asyncio.sleep(0.05 + rng.random() * 0.1)
             if turn == 6:
@@ -99,14 +100,15 @@ async def test_cut_and_killed(server: Server, language: str, transport: str) -> 
                 await asyncio.sleep(0.2)
                 server.start()
             elif turn % 4 == 1:
-                proxy.open.clear()
+                hanging = proxy.hang()
                 await asyncio.sleep(0.1)
-                proxy.open.set()
+                hanging.end()
             elif turn % 4 == 3:
                 proxy.half_close(rng)
             else:
-                proxy.delay_s = rng.random() * 0.02
-                proxy.cut(rng)
+                delay.end()
+                delay = proxy.delay(rng.random() * 0.02)
+                proxy.reset(rng)
         await finish(agents, counts)
     check(agents, counts)
 
@@ -123,7 +125,7 @@ async def test_any_node_serves_any_client(tmp_path: Path) -> None:
             node.kill()
             await asyncio.sleep(0.2)
             node.start()
-            proxy.cut(rng)
+            proxy.reset(rng)
         await finish(agents, counts)
     check(agents, counts)
 
@@ -167,12 +169,12 @@ async def test_a_link_that_goes_silent(server: Server, http: aiohttp.ClientSessi
         ]
         for agent in agents:
             await agent.until(lambda agent: "online" in agent.all("state"))
-        proxy.open.clear()
+        hanging = proxy.hang()
         await publish(http, server.url, "a", ["server", 1])
         for agent in agents:
             await agent.until(lambda agent: "lost" in agent.all("reason"), 40)
-        proxy.cut()
-        proxy.open.set()
+        proxy.reset()
+        hanging.end()
         for agent in agents:
             await agent.until(lambda agent: agent.offsets == [1])
             await agent.end()
@@ -199,7 +201,7 @@ async def test_a_blip_is_no_leave(server: Server, language: str, transport: str,
             await watcher.until(lambda agent: agent.all("members")[-1] == 2)
             before = len(watcher.all("members"))
             await agent.until(lambda agent: "online" in agent.all("state"))
-            proxy.cut()
+            proxy.reset()
             await publish(http, server.url, "a", "end")
             await agent.until(lambda agent: agent.messages == ["end"])
             assert len(watcher.all("members")) == before
@@ -217,10 +219,10 @@ async def test_a_member_whose_network_is_gone(tmp_path: Path) -> None:
             Agent("javascript", proxy.url, "a", "ana", "websocket") as ana,
         ):
             await watcher.until(lambda agent: agent.all("members") and agent.all("members")[-1] == 2)
-            proxy.open.clear()
+            hanging = proxy.hang()
             await watcher.until(lambda agent: agent.all("members")[-1] == 1)
-            proxy.cut()
-            proxy.open.set()
+            proxy.reset()
+            hanging.end()
             await watcher.until(lambda agent: agent.all("members")[-1] == 2)
             await ana.end()
             await watcher.end()

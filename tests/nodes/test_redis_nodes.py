@@ -30,7 +30,7 @@ async def test_nodes_and_redis_die(tmp_path: Path) -> None:
                 redis.kill()
                 await asyncio.sleep(0.2)
                 await asyncio.to_thread(redis.start)
-                proxy.cut(rng)
+                proxy.reset(rng)
             await finish(agents, counts)
         check(agents, counts)
 

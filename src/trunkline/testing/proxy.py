@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 from collections.abc import Callable
 from typing import Any, Self
@@ -30,6 +31,7 @@ class Proxy:
 
     Attributes:
         connections: How many there are now.
+        broken: How many it has broken.
         requests: The first line of what each connection asked for first, the newest last: at most 1,000.
     """
 
@@ -37,6 +39,7 @@ class Proxy:
         self.target = target
         self.port = port
         self.requests: list[str] = []
+        self.broken = 0
         self._server: asyncio.Server
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._cuts = 0
@@ -84,11 +87,30 @@ class Proxy:
 
     # Faults.
 
-    def reset(self) -> None:
-        """Break all connections, as a network does; new ones get through."""
-        for task, writer in list(self._serving.items()):
+    def reset(self, pick: random.Random | None = None) -> None:
+        """Break all connections, as a network does; new ones get through.
+
+        Args:
+            pick: Break one alone, which this picks.
+        """
+        for task, writer in self._some(pick):
+            self.broken += 1
             writer.transport.abort()
             task.cancel()
+
+    def half_close(self, pick: random.Random | None = None) -> None:
+        """End one direction of all connections: their clients hear no more, and may still speak.
+
+        Args:
+            pick: Of one alone, which this picks.
+        """
+        for _, writer in self._some(pick):
+            if writer.can_write_eof() and not writer.is_closing():
+                writer.write_eof()
+
+    def _some(self, pick: random.Random | None) -> list[tuple[asyncio.Task[None], asyncio.StreamWriter]]:
+        serving = list(self._serving.items())
+        return serving if pick is None or not serving else [pick.choice(serving)]
 
     def cut(self) -> Fault:
         """Break all connections, and let none through."""
