@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import unittest
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ TRANSPORT = "trunkline_transport"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register the settings."""
-    parser.addini("trunkline_hub", "your application's hub, as module:attribute; a new one by default")
+    parser.addini("trunkline_hub", "your hub, as module:attribute; by default the one in trunkline_app, else a new one")
     parser.addini("trunkline_app", "the ASGI application that the hub is used in, as module:attribute")
 
 
@@ -36,15 +37,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests with the mark once over each transport."""
-    mark = metafunc.definition.get_closest_marker("transports")
+    test = metafunc.definition
+    mark = test.get_closest_marker("transports")
     if mark is not None:
         if TRANSPORT not in metafunc.fixturenames:
-            raise pytest.UsageError(f"{metafunc.definition.nodeid} has the mark `transports`, and no fixture `hub`")
+            if mark not in test.own_markers:
+                return  # it is that of the class or the module, where others have the fixture
+            raise pytest.UsageError(f"{test.nodeid} has the mark `transports`, and no fixture `hub`")
         from trunkline.testing.hub import TRANSPORTS, check_transport  # noqa: PLC0415
 
         for name in mark.args:
-            check_transport(name)
+            try:
+                check_transport(name)
+            except ValueError as error:
+                raise pytest.UsageError(f"{test.nodeid}: {error}") from None
         metafunc.parametrize(TRANSPORT, mark.args or TRANSPORTS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse the mark where pytest cannot run a test several times."""
+    for item in items:
+        is_method = (
+            isinstance(item, pytest.Function) and item.cls is not None and issubclass(item.cls, unittest.TestCase)
+        )
+        if is_method and item.get_closest_marker("transports") is not None:
+            text = "has the mark `transports`, but a method of a TestCase runs once: make it a function"
+            raise pytest.UsageError(f"{item.nodeid} {text}")
 
 
 @pytest.fixture
@@ -56,8 +74,10 @@ def trunkline_transport() -> str:
 @pytest.fixture
 def trunkline_hub(pytestconfig: pytest.Config) -> Hub | None:
     """The hub that is tested: override it, or set `trunkline_hub`, to give your application's."""
-    found: Hub | None = _named(pytestconfig, "trunkline_hub")
-    return found
+    found = _named(pytestconfig, "trunkline_hub")
+    if found is not None and type(found).__name__ != "Hub":
+        raise pytest.UsageError(f"trunkline_hub = {pytestconfig.getini('trunkline_hub')} is no Hub, but {found!r}")
+    return found  # type: ignore[no-any-return]
 
 
 @pytest.fixture

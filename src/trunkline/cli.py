@@ -90,9 +90,14 @@ def dev(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8000,
     faults: Annotated[bool, typer.Option("--faults", help="Cut, delay and restart by commands that you type.")] = False,
 ) -> None:
-    """Serve on this machine, to develop against; the log is removed at the end. With --faults, try what networks do."""
+    """Serve on this machine, to develop against. With --faults, try what networks do.
+
+    Rooms alone have a log that is removed at the end; an application of yours has the log that it always has.
+    """
     from trunkline.testing.dev import run  # noqa: PLC0415
 
+    if faults and sys.stdin is None:
+        raise ConfigError("--faults takes commands from standard input, which is closed")
     run(application, port, sys.stdin if faults else None, typer.echo)
 
 

@@ -118,6 +118,7 @@ class Hub:
         self._ownership = Ownership(self._forked, self.close)
         self._pages = pages
         self._is_closed = False
+        self._why_closed = "the hub is closed"
         self._drained: asyncio.Future[None] | None = None
 
     def _build(self, store: Store, clock: Clock | None, access: type[Access]) -> tuple[Engine, Access, Administration]:
@@ -234,7 +235,9 @@ class Hub:
     @cached_property
     def app(self) -> Starlette:
         """The rooms as an ASGI application: run it with any ASGI server, or mount it into yours."""
-        return build_app(self._context, self.lifespan, pages=self._pages)
+        app = build_app(self._context, self.lifespan, pages=self._pages)
+        app.state.hub = self
+        return app
 
     @cached_property
     def exception_handlers(self) -> dict[Any, Any]:
@@ -535,14 +538,14 @@ class Hub:
             WrongLoop: The hub runs on another event loop.
         """
         if self._is_closed:
-            raise ShuttingDown("the hub is closed")
+            raise ShuttingDown(self._why_closed)
         if not self._engine.is_running:
             await self.start()
         else:
             self._ownership.check()
 
     async def _ensure_started_by_request(self) -> None:
-        if not self._engine.is_running:
+        if not (self._engine.is_running or self._is_closed):
             log.warning(
                 "the hub is started by its first request, so nothing will drain it when the server stops:"
                 " give your application lifespan=hub.lifespan, or enter that in your own"
@@ -561,9 +564,10 @@ def context_of(hub: Hub) -> Context:
     return hub._context  # noqa: SLF001 - a server is not an application: dir(Hub) shows what that needs
 
 
-def is_reachable(hub: Hub) -> bool:
-    """Return whether a hub runs, on an event loop that has not ended."""
-    return hub._engine.is_running and hub._ownership.is_alive  # noqa: SLF001 - see context_of
+def loop_of(hub: Hub) -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that a hub runs on; None if it does not run, or the loop has ended."""
+    loop = hub._ownership.loop  # noqa: SLF001 - see context_of
+    return loop if hub._engine.is_running and loop is not None and not loop.is_closed() else None  # noqa: SLF001
 
 
 def run_sync(hub: Hub, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
@@ -576,6 +580,11 @@ def run_sync(hub: Hub, call: Callable[[], Coroutine[Any, Any, T]], timeout_s: fl
     return hub._ownership.run_sync(call, timeout_s)  # noqa: SLF001 - see context_of
 
 
+def stop_background(hub: Hub) -> None:
+    """End the thread on which a hub ran that nothing else has run, when it is closed. From another thread."""
+    hub._ownership.stop_background()  # noqa: SLF001 - see context_of
+
+
 def rebuild(
     hub: Hub, make_store: Callable[[Retention], Store], clock: Clock, access: type[Access]
 ) -> Callable[[], None]:
@@ -585,10 +594,11 @@ def rebuild(
     applications, whose hub stands in a module (`trunkline.testing`).
 
     Returns:
-        What undoes it, when the hub is closed or its event loop has ended.
+        What undoes it, when the hub is closed or its event loop has ended. Until it is started the hub is closed then:
+        what the application still does would be done to its own log.
 
     Raises:
-        RuntimeError: The hub runs.
+        RuntimeError: The hub runs, on an event loop that has not ended; or it is under test already.
     """
     context = hub._context  # noqa: SLF001 - see context_of
     before = (context.engine, context.access, context.administration)
@@ -596,10 +606,16 @@ def rebuild(
     def put(engine: Engine, access: Access, administration: Administration) -> None:
         hub._engine, hub._access, hub._administration = engine, access, administration  # noqa: SLF001
         context.engine, context.access, context.administration = engine, access, administration
-        hub._is_closed, hub._drained = False, None  # noqa: SLF001
+        hub._is_closed, hub._drained, hub._why_closed = False, None, "the hub is closed"  # noqa: SLF001
+        hub._ownership.release()  # noqa: SLF001
 
-    if context.engine.is_running:
-        raise RuntimeError("the hub runs: tests take it over before the application starts")
+    if isinstance(before[1], access):
+        raise RuntimeError("another test has this hub: close its TestHub first")
+    if loop_of(hub) is not None:
+        raise RuntimeError(
+            "the hub runs already: take it over before the application starts (in pytest, the fixture `hub` before the"
+            " TestClient), or close it first"
+        )
     engine, access_rules, administration = hub._build(make_store(hub._retention), clock, access)  # noqa: SLF001
     access_rules.authenticate_hook = before[1].authenticate_hook
     access_rules.authorize_hook = before[1].authorize_hook
@@ -607,7 +623,15 @@ def rebuild(
     put(engine, access_rules, administration)
 
     def undo() -> None:
-        hub._ownership.release()  # noqa: SLF001
+        # Hooks that the application has registered meanwhile, in a module that a test was the first to import.
+        before[1].authenticate_hook = before[1].authenticate_hook or access_rules.authenticate_hook
+        before[1].authorize_hook = before[1].authorize_hook or access_rules.authorize_hook
+        before[0].presence.hook = before[0].presence.hook or engine.presence.hook
         put(*before)
+        hub._is_closed = True  # noqa: SLF001
+        hub._why_closed = (  # noqa: SLF001
+            "the test that had this hub has ended, and closed it: take the fixture `hub` here, too, or start it"
+            " (hub.lifespan, `await hub.start()`)"
+        )
 
     return undo

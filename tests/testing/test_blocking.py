@@ -13,7 +13,9 @@ from fastapi import FastAPI
 
 from trunkline import Hub
 from trunkline.client import RoomError
+from trunkline.errors import WrongLoop
 from trunkline.testing.blocking import BlockingHub
+from trunkline.testing.hub import TestHub
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it says which package it would rather be built on
@@ -71,8 +73,6 @@ class AsyncStyle(unittest.IsolatedAsyncioTestCase):
     """The standard library's own async tests."""
 
     async def test_a_coroutine(self) -> None:
-        from trunkline.testing.hub import TestHub
-
         async with TestHub(shop) as hub:
             reader = await hub.reader("r")
             await shop.publish("r", 1)
@@ -158,7 +158,35 @@ def test_what_is_wrong_is_told_as_to_a_coroutine() -> None:
 
 def test_signals_are_heard() -> None:
     with BlockingHub() as hub:
-        reader = hub.reader("r")
-        signalled: Any = hub.test_hub.run_sync(lambda: hub.test_hub.hub.signal("r", "typing", 1))
-        assert signalled is None
+        reader, other = hub.reader("r"), hub.reader("r")
+        other.signal("typing", 1)
         assert reader.expect_signal("typing")["data"] == 1
+
+
+async def test_in_a_coroutine_it_is_the_other_fixture(blocking_hub: BlockingHub) -> None:
+    with pytest.raises(RuntimeError, match="take the fixture `hub`, and await what it does"):
+        blocking_hub.reader("r")
+
+
+def test_a_testclient_is_entered_first() -> None:
+    own = Hub("memory:")
+    app = _application(own)
+    with BlockingHub(own, app) as hub:
+        hub.reader("r")
+        with pytest.raises(WrongLoop, match=r"`with TestClient\(app\)`"), TestClient(app):
+            pass
+
+
+@pytest.fixture
+async def database() -> int:
+    return 1
+
+
+@pytest.fixture
+async def customer(database: int, hub: TestHub) -> Any:
+    return await hub.reader("orders:7")
+
+
+def test_async_fixtures_of_a_test_that_is_no_coroutine(customer: Any) -> None:
+    """The event loop stands still between the fixtures' steps, and the hub is closed on it all the same."""
+    assert customer.state == "online"

@@ -51,11 +51,12 @@ def test_what_happens_once(server: LiveServer) -> None:
 
 
 def test_what_is_not_understood_is_said(server: LiveServer) -> None:
-    assert answers(server, "explode", "delay", "delay soon", "cut 3", "help", "quit", "status") == [
+    assert answers(server, "explode", "delay", "delay soon", "cut 3", "delay nan", "help", "quit", "status") == [
         "explode is no command: type help",
         "delay takes 1 argument: type help",
         "delay takes 1 argument: type help",
         "cut takes no arguments: type help",
+        "a delay is 0 to 3600 seconds, not nan",
         HELP,
     ]
     assert all(name in HELP for name in FAULTS)

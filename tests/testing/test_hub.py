@@ -1,6 +1,7 @@
 """A hub in a test: alone and in an application, with its faults."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ from tests.access.support import SECRET
 from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth, Permissions
 from trunkline.access.jwt import sign
 from trunkline.client import ClientError, RoomError
-from trunkline.errors import StoreUnavailable
-from trunkline.testing.hub import TestHub, find_mount
+from trunkline.errors import ShuttingDown, StoreUnavailable
+from trunkline.testing.hub import TRANSPORTS, TestHub, find_mount
 
 ISSUER = Issuer(secret=SECRET)
 
@@ -34,8 +35,8 @@ async def test_what_is_published_while_a_reader_is_cut_is_heard_once_and_in_orde
     with reader.cut():
         for n in range(2, 30):
             await hub.publish("r", n)
-        await reader.refute()
-        assert reader.state != "online"
+        with pytest.raises(AssertionError, match="is cut off: whatever comes, it does not hear it"):
+            await reader.refute()
     await reader.expect(*range(2, 30))
     await reader.refute()
     assert reader.data == list(range(1, 30))
@@ -186,7 +187,7 @@ async def test_signals(hub: TestHub) -> None:
     reader = await hub.reader("r")
     await hub.hub.signal("r", "typing", {"on": True})
     assert (await reader.expect_signal("typing", {"on": True}))["name"] == "typing"
-    with pytest.raises(AssertionError, match="signals that came: typing"):
+    with pytest.raises(AssertionError, match="the signals that came are: typing"):
         await reader.expect_signal("typing", within_s=1)
 
 
@@ -312,10 +313,77 @@ async def test_an_application_that_does_not_start() -> None:
     await hub.close()
 
 
+async def test_an_application_that_does_not_stop() -> None:
+    """Its error is the test's, and the hub is given back all the same."""
+
+    @asynccontextmanager
+    async def fails(_: Any) -> AsyncIterator[None]:
+        async with own.lifespan():
+            yield
+            raise ZeroDivisionError("nothing to close")
+
+    own = Hub("memory:")
+    with pytest.raises(RuntimeError, match="nothing to close"):
+        async with TestHub(own, Starlette(routes=[Mount("/", own.app)], lifespan=fails)) as hub:
+            await hub.reader("r")
+    async with TestHub(own):
+        pass
+
+
+async def test_a_shutdown_that_takes_real_time() -> None:
+    @asynccontextmanager
+    async def slow(_: Any) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(time.sleep, 0.5)
+        ended.append(True)
+
+    own = Hub("memory:")
+    ended: list[bool] = []
+    async with TestHub(own, Starlette(routes=[Mount("/", own.app)], lifespan=slow)):
+        pass
+    assert ended == [True]
+
+
 async def test_a_hub_that_runs_is_not_taken() -> None:
     async with Hub("memory:") as own:
-        with pytest.raises(RuntimeError, match="the hub runs"):
+        with pytest.raises(RuntimeError, match="the hub runs already: take it over before"):
             TestHub(own)
+    hub = TestHub(own)
+    with pytest.raises(RuntimeError, match="another test has this hub"):
+        TestHub(own)
+    await hub.close()
+    async with TestHub(own):
+        pass
+
+
+def test_a_hub_whose_loop_has_ended_is_taken() -> None:
+    """A test without the fixture has started it, and nothing has closed it."""
+    own = Hub("memory:")
+    asyncio.run(own.start())
+
+    async def main() -> None:
+        async with TestHub(own) as hub:
+            await own.publish("r", 1)
+            assert len(hub.stored("r")) == 1
+
+    asyncio.run(main())
+
+
+async def test_what_comes_too_late_does_not_reach_the_applications_own_log(tmp_path: Path) -> None:
+    """A task of the application that goes on, a fixture that cleans up: the hub is closed until it is started."""
+    file = tmp_path / "shop.db"
+    own = Hub(f"sqlite:///{file}")
+    async with TestHub(own) as hub:
+        await own.publish("r", 1)
+    with pytest.raises(ShuttingDown, match="the test that had this hub has ended"):
+        await own.publish("r", 2)
+    with pytest.raises(RuntimeError, match="this hub's test has ended"):
+        await hub.publish("r", 3)
+    with pytest.raises(RuntimeError, match="this hub's test has ended"):
+        await hub.reader("r")
+    assert not file.exists()
+    async with own:
+        assert (await own.publish("r", 4)).offset == 1
 
 
 async def test_wrong_arguments_are_told() -> None:
@@ -336,6 +404,162 @@ def never() -> bool:
 
 def _nested(hub: Hub) -> Starlette:
     return Starlette(routes=[Mount("/a", routes=[Mount("/b", hub.app)])])
+
+
+async def test_hooks_that_a_test_was_the_first_to_import_stay() -> None:
+    own = Hub("memory:")
+    async with TestHub(own):
+
+        @own.authorize
+        def nobody(grant: Grant, action: str, room: str) -> bool:
+            return False
+
+    async with TestHub(own) as hub:
+        with pytest.raises(RoomError, match="may not read"):
+            await hub.reader("r", user="ada")
+
+
+async def test_an_application_without_its_hub() -> None:
+    """It is found by itself; and where it cannot be, nothing is tested instead of it."""
+    own = Hub("memory:")
+    app = Starlette(routes=[Mount("/realtime", own.app)], lifespan=own.lifespan)
+    async with TestHub(app=app) as hub:
+        assert hub.hub is own
+        assert hub.url == "http://testserver/realtime"
+    with pytest.raises(TypeError, match="no hub can be seen"):
+        TestHub(app=Starlette())
+    two = Starlette(routes=[Mount("/a", own.app), Mount("/b", Hub("memory:").app)])
+    with pytest.raises(TypeError, match="several hubs are mounted"):
+        TestHub(app=two)
+    with pytest.raises(TypeError, match="cannot be seen from the application's routes"):
+        TestHub(own, Starlette(lifespan=own.lifespan))
+    async with TestHub(own, Starlette(lifespan=own.lifespan), alone=True) as hub:
+        await hub.reader("r")
+    for wrong in (app, "shop:hub"):
+        with pytest.raises(TypeError, match="is no Hub"):
+            TestHub(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="is no ASGI application"):
+        TestHub(own, "shop:app")  # type: ignore[arg-type]
+
+
+async def test_readers_meet_the_middleware_of_the_mount() -> None:
+    seen: list[str] = []
+
+    class Deny:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            seen.append(scope.get("path", ""))
+            await self.app(scope, receive, send)
+
+    own = Hub("memory:")
+    app = Starlette(routes=[Mount("/rt", app=own.app, middleware=[Middleware(Deny)])], lifespan=own.lifespan)
+    async with TestHub(own, Deny(app)) as hub:
+        await hub.reader("r")
+    assert seen.count("/rt/connect") == 2
+
+
+async def test_a_hub_for_this_machine_alone() -> None:
+    async with TestHub(Hub("memory:", loopback_only=True)) as hub:
+        assert hub.url == "http://localhost"
+        await hub.reader("r")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_cookies_and_headers_of_the_applications_own(transport: str) -> None:
+    own = Hub("memory:")
+
+    @own.authenticate
+    async def who(credentials: Credentials) -> Grant | None:
+        user = credentials.cookies.get("sessionid") or credentials.head.headers.get(b"x-user", b"").decode()
+        permissions = Permissions(read=("*",), write=("*",))
+        return Grant(user=user, permissions=permissions) if user else None
+
+    async with TestHub(own, transport=transport) as hub:
+        reader = await hub.reader("r", cookies={"sessionid": "ada"})
+        await hub.publish("r", 1, headers={"X-User": "bob"})
+        await reader.expect(1, sender="bob")
+        with pytest.raises(ClientError) as refused:
+            await hub.reader("r")
+        assert refused.value.code == "unauthorized"
+        with pytest.raises(TypeError, match="say user=, too"):
+            await hub.reader("r", permissions=Permissions())
+
+
+@pytest.mark.transports("websocket", "sse", "longpoll")
+async def test_disconnecting_a_user(hub: TestHub) -> None:
+    reader = await hub.reader("r", user="ada")
+    await hub.hub.disconnect("ada")
+    await reader.expect_error("disconnected")
+
+
+@pytest.mark.transports
+async def test_an_error_is_expected_once(hub: TestHub) -> None:
+    reader = await hub.reader("r", user="ada", permissions=Permissions(read=("r",)))
+    reader.room.signal("typing")
+    await reader.expect_error("forbidden")
+    with pytest.raises(AssertionError, match="the error forbidden"):
+        await reader.expect_error("forbidden", within_s=1)
+
+
+@pytest.mark.transports
+async def test_refuting_needs_a_reader_that_reads(hub: TestHub) -> None:
+    """One that is on its way back would not have heard it, and one that is gone never will."""
+    reader = await hub.reader("r")
+    await hub.restart()
+    await hub.publish("r", 1)
+    with pytest.raises(AssertionError, match="there is #1 1"):
+        await reader.refute()
+    with reader.slow(), pytest.raises(AssertionError, match="is slow"):
+        await reader.refute()
+    await reader.close()
+    with pytest.raises(AssertionError, match="it does not read, so it would hear nothing"):
+        await reader.refute(2)
+
+
+async def test_refuting_waits_for_threads(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+
+    def later() -> None:
+        time.sleep(0.02)
+        hub.hub.publish_sync("r", 1)
+
+    working = asyncio.ensure_future(asyncio.to_thread(later))
+    with pytest.raises(AssertionError, match="there is #1 1"):
+        await reader.refute()
+    await working
+
+
+async def test_a_hook_that_asks_a_thread() -> None:
+    own = Hub("memory:")
+
+    @own.authenticate
+    async def who(credentials: Credentials) -> Grant | None:
+        await asyncio.to_thread(time.sleep, 0.05)
+        return Grant(user="ada", permissions=Permissions(read=("*",)))
+
+    async with TestHub(own) as hub:
+        await hub.reader("r", token="x")
+
+
+async def test_what_a_publish_waited_for_is_told(hub: TestHub) -> None:
+    reader = await hub.reader("r")
+    with reader.cut(), pytest.raises(TimeoutError, match=r"not confirmed within 5 s .* the reader is cut off"):
+        await reader.publish(1)
+    with pytest.raises(ValueError, match="nowhere has no messages"):
+        hub.trim("nowhere")
+
+
+async def test_a_restart_is_not_taken_for_a_hub_without_a_lifespan(caplog: pytest.LogCaptureFixture) -> None:
+    own = Hub("memory:")
+    app = Starlette(routes=[Mount("/", own.app)], lifespan=own.lifespan)
+    async with TestHub(own, app, transport="longpoll") as hub:
+        reader = await hub.reader("r")
+        await hub.restart()
+        await hub.publish("r", 1)
+        await reader.expect(1)
+    assert "started by its first request" not in caplog.text
 
 
 MOUNTS: dict[str, tuple[Callable[[Hub], Any], str | None]] = {

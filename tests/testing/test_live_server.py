@@ -2,6 +2,7 @@
 
 import asyncio
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,29 @@ def test_a_server_that_does_not_start() -> None:
         pass
     with pytest.raises(RuntimeError, match="did not start"), LiveServer(arguments=["--no-such-flag"]):
         pass
+
+
+def test_an_application_that_talks(tmp_path: Path) -> None:
+    """Its address is told by uvicorn, and not by what it says itself."""
+    (tmp_path / "shop.py").write_text(
+        "print('cache is on http://127.0.0.1:6399')\nfrom trunkline import Hub\napp = Hub('memory:').app\n"
+    )
+    with LiveServer("shop:app", folder=tmp_path) as server:
+        assert publish(server.url, "r", 1) == 1
+        assert "cache is on" in server.output
+    with pytest.raises(TypeError, match="name it, as module:attribute"):
+        LiveServer(object())  # type: ignore[arg-type]
+
+
+def test_several_threads_restart_it() -> None:
+    with LiveServer() as server:
+        threads = [threading.Thread(target=server.restart, kwargs={"kill": True}) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert publish(server.url, "r", 1) == 1
+        assert server.is_running
 
 
 def test_a_port_that_is_taken() -> None:

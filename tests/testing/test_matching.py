@@ -1,6 +1,7 @@
 """What a test wants, and what it finds."""
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,9 @@ JSON = st.recursive(
         (lambda data: data > 3, 4),
         (pytest.approx(0.3), 0.1 + 0.2),
         (1, 1.0),
+        (ANY, True),
+        ({"done": ANY}, {"done": False}),
+        ({"done": lambda done: not done}, {"done": False}),
     ],
 )
 def test_a_part_of_it_is_enough(wanted: Any, found: Any) -> None:
@@ -68,6 +72,16 @@ def test_without_mappings_like_is_equal(wanted: Any, found: Any) -> None:
 
     if not has_mapping(wanted):
         assert matches(wanted, found) == (repr(wanted) == repr(found))
+
+
+def test_a_coroutine_decides_nothing() -> None:
+    """It would be true whatever it found."""
+
+    async def never(data: Any) -> bool:
+        return False
+
+    with pytest.raises(TypeError, match="never is a coroutine function"):
+        matches(never, 1)
 
 
 def test_values_are_shown_in_a_line() -> None:

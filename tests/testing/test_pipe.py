@@ -133,6 +133,53 @@ async def test_writing_to_an_end_that_has_closed() -> None:
     assert server.said == ["end", "lost by ConnectionResetError"]
 
 
+async def test_what_a_transport_does_not_take() -> None:
+    client, server = pair(stays=True)
+    with pytest.raises(TypeError, match="data is bytes, not int"):
+        client.transport.write(5)  # type: ignore[arg-type]
+    for high, low in ((4, 5), (0, -1)):
+        with pytest.raises(ValueError, match="must be >="):
+            client.transport.set_write_buffer_limits(high, low)
+    client.transport.set_write_buffer_limits(low=1000)
+    assert client.transport.get_write_buffer_limits() == (1000, 4000)
+    client.transport.write_eof()
+    with pytest.raises(RuntimeError, match="after write_eof"):
+        client.transport.write(b"x")
+    await turns()
+    assert server.said == ["end"]
+
+
+async def test_a_writer_learns_that_nobody_reads_any_more() -> None:
+    """Both ends are paused and have something unsent; then one closes, and the other one goes away."""
+    client, server = pair()
+    client.transport.pause_reading()
+    server.transport.pause_reading()
+    server.transport.write(b"x" * 10)
+    client.transport.close()
+    await turns()
+    assert client.said == ["lost"]
+    assert server.said == ["lost by ConnectionResetError"]
+
+
+@pytest.mark.parametrize("what", ["eof_received", "pause_writing", "resume_writing"])
+async def test_a_protocol_that_fails_is_told(what: str) -> None:
+    client, server = pair()
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    setattr(server, what, fail)
+    client.transport.pause_reading()
+    server.transport.write(b"x" * (HIGH_BYTES + 1))
+    client.transport.resume_reading()
+    await turns()
+    client.transport.write_eof()
+    await turns()
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
+
+
 async def test_a_protocol_that_fails_loses_its_connection() -> None:
     client, server = pair()
     failures: list[object] = []

@@ -98,6 +98,51 @@ async def test_it_keeps_what_an_event_stream_brings(proxy: Proxy, http: aiohttp.
             pass
 
 
+async def test_a_new_request_waits_like_all_others(proxy: Proxy, http: aiohttp.ClientSession, server: Server) -> None:
+    with proxy.hang():
+        asking = asyncio.ensure_future(publish(http, proxy.url, "waits", 1))
+        await asyncio.wait([asking], timeout=0.2)
+        async with http.get(f"{server.url}/rooms/waits") as response:
+            assert (await response.json())["head"] == 0
+    assert (await asking)["offset"] == 1
+    for wrong in (-5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a delay is 0 to"):
+            proxy.delay(wrong)
+
+
+async def test_a_server_that_resets_is_passed_on() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    listening = await asyncio.start_server(reset, "127.0.0.1", 0)
+    async with Proxy(listening.sockets[0].getsockname()[1]) as proxy, aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(http.post(proxy.url, data=b"x"), WAIT_S)
+    listening.close()
+    await listening.wait_closed()
+
+
+async def test_a_head_in_two_pieces_is_looked_at(http: aiohttp.ClientSession) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-")
+        await asyncio.sleep(0.05)
+        writer.write(b"Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with Proxy(listening.sockets[0].getsockname()[1]) as proxy:
+        with proxy.buffer():
+            asking = asyncio.ensure_future(http.get(proxy.url))
+            await asyncio.wait([asking], timeout=0.3)
+            assert not asking.done()
+        async with await asking as response:
+            assert await response.content.readline() == b"data: 1\n"
+    listening.close()
+
+
 async def test_a_server_that_is_not_there(http: aiohttp.ClientSession) -> None:
     async with Proxy(1) as proxy:
         with pytest.raises((aiohttp.ClientError, OSError)):

@@ -95,6 +95,9 @@ def test_settings_name_the_application(pytester: pytest.Pytester) -> None:
     named = ["-o", "trunkline_hub=shop:hub", "-o", "trunkline_app=shop:app"]
     pytester.runpytest_subprocess(*arguments, *named).assert_outcomes(passed=1)
     assert not (pytester.path / "must-not-be-there.db").exists()
+    pytester.runpytest_subprocess(*arguments, "-o", "trunkline_app=shop:app").assert_outcomes(passed=1)
+    wrong = pytester.runpytest_subprocess(*arguments, "-o", "trunkline_hub=shop:app")
+    wrong.stdout.fnmatch_lines(["*trunkline_hub = shop:app is no Hub, but *"])
     wrong = pytester.runpytest_subprocess(*arguments, "-o", "trunkline_hub=shop:hug")
     wrong.stdout.fnmatch_lines(["*trunkline_hub = shop:hug: module 'shop' has no attribute 'hug'*"])
 
@@ -128,6 +131,19 @@ def test_a_mark_without_the_fixture_is_told(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess().stdout.fnmatch_lines(["*test_it has the mark `transports`, and no fixture `hub`*"])
     pytester.makepyfile("import pytest\n\n@pytest.mark.transports('pigeon')\ndef test_it(hub): pass\n")
     pytester.runpytest_subprocess().stdout.fnmatch_lines(["*'pigeon' is no transport: there are websocket, *"])
+
+
+def test_a_mark_where_it_means_nothing_is_told(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "import unittest\nimport pytest\n\nclass T(unittest.TestCase):\n"
+        "    @pytest.mark.transports\n    def test_it(self): pass\n"
+    )
+    pytester.runpytest_subprocess().stderr.fnmatch_lines(["*a method of a TestCase runs once: make it a function*"])
+    pytester.makepyfile(
+        "import pytest\n\npytestmark = pytest.mark.transports\n\n"
+        "def test_without(): pass\n\ndef test_with(blocking_hub): pass\n"
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=5)
 
 
 def test_a_run_without_it_imports_nothing(pytester: pytest.Pytester) -> None:

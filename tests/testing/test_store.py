@@ -55,6 +55,15 @@ async def test_it_stores_and_the_answer_is_lost() -> None:
     assert (receipt.offset, receipt.duplicate) == (1, True)
 
 
+def test_what_cannot_be_is_refused() -> None:
+    """A fault that is misspelt would be none, and its test would pass."""
+    store = VirtualStore(Retention())
+    with pytest.raises(ValueError, match="away for all, writes, answers, not for 'write'"):
+        store.away("write")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nowhere has no messages"):
+        store.drop("nowhere", 1)
+
+
 async def test_it_outlives_its_hub_unless_it_is_lost() -> None:
     closed: list[int] = []
 
@@ -67,6 +76,9 @@ async def test_it_outlives_its_hub_unless_it_is_lost() -> None:
     await store.close()
     await store.start()
     assert (closed, (await store.head("r")).epoch) == ([1], epoch)
+    assert store.rooms == ["r"]
+    with pytest.raises(ValueError, match="-1 messages cannot be kept"):
+        store.drop("r", -1)
     assert store.drop("r", 1) == 3
     assert [message.offset for message in store.messages("r")] == [3]
     store.lose()

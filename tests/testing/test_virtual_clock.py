@@ -74,7 +74,7 @@ async def test_until_gives_up_when_the_time_is_over(clock: VirtualClock) -> None
     began = clock.monotonic()
     event = asyncio.Event()
     asyncio.get_running_loop().call_later(90, event.set)
-    assert not await clock.until(event.is_set, 30, outside=False)
+    assert not await clock.until(event.is_set, 30, outside_s=0)
     assert clock.monotonic() - began == pytest.approx(30, abs=5)
 
 
@@ -109,6 +109,82 @@ async def test_a_loop_that_never_rests_does_not_hang_a_test(clock: VirtualClock)
     spin()
     await clock.settle()
     going = False
+
+
+async def test_a_loop_that_never_rests_costs_little(clock: VirtualClock) -> None:
+    governing(clock)
+
+    async def spin() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    spinning = asyncio.ensure_future(spin())
+    began = time.monotonic()
+    await clock.tick(300)
+    assert time.monotonic() - began < 10
+    spinning.cancel()
+
+
+async def test_several_that_wait_get_on_together(clock: VirtualClock) -> None:
+    """Time passes for all of them, up to where the first gives up; and no longer than it must."""
+    governing(clock)
+    began, event = clock.monotonic(), asyncio.Event()
+    asyncio.get_running_loop().call_later(50, event.set)
+    waiting = [clock.until(lambda: False, within_s) for within_s in (10, 20, 30)]
+    outcomes = await asyncio.gather(*waiting, clock.until(event.is_set, 60), clock.tick(5))
+    assert outcomes == [False, False, False, True, None]
+    assert clock.monotonic() - began == pytest.approx(50, abs=3)
+
+
+async def test_one_that_is_cancelled_lets_others_go_on(clock: VirtualClock) -> None:
+    governing(clock)
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(50, event.set)
+    first = asyncio.ensure_future(clock.until(lambda: False, 1000))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(clock.until(event.is_set, 60))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second
+
+
+async def test_a_fact_that_raises_is_its_owners(clock: VirtualClock) -> None:
+    governing(clock)
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(5, event.set)
+    outcomes = await asyncio.gather(
+        clock.until(event.is_set, 60), clock.until(lambda: 1 / 0, 60), return_exceptions=True
+    )
+    assert outcomes[0] is True
+    assert isinstance(outcomes[1], ZeroDivisionError)
+
+
+async def test_a_thread_has_a_moment_before_time_passes(clock: VirtualClock) -> None:
+    """Else everything that waits for one with a time-out would give up at once."""
+    governing(clock)
+    working = asyncio.ensure_future(asyncio.wait_for(asyncio.to_thread(time.sleep, 0.02), 3))
+    assert not await clock.until(lambda: False, 60)
+    await working
+
+
+async def test_time_does_not_go_back(clock: VirtualClock) -> None:
+    governing(clock)
+    for seconds in (-5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="time cannot pass by"):
+            await clock.tick(seconds)
+
+
+async def test_a_loop_in_debug_mode_does_not_complain(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    before = loop.slow_callback_duration
+    governing(clock)
+    loop.call_later(30, lambda: None)
+    await clock.tick(60)
+    clock.release()
+    loop.set_debug(False)
+    assert "took" not in caplog.text
+    assert loop.slow_callback_duration == before
 
 
 async def test_one_clock_for_a_loop(clock: VirtualClock) -> None:

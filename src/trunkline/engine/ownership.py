@@ -65,9 +65,9 @@ class Ownership:
         self._loop = None
 
     @property
-    def is_alive(self) -> bool:
-        """Whether an event loop owns the engine that has not ended."""
-        return self._loop is not None and not self._loop.is_closed()
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that owns the engine, if one does."""
+        return self._loop
 
     def check(self) -> None:
         """Refuse a caller that nothing would ever wake.
@@ -86,8 +86,9 @@ class Ownership:
             )
         if self._background is not None and owner is self._background.loop:
             raise WrongLoop(
-                "publish_sync has started this hub on a thread of its own: in an application that runs the hub, start"
-                " it first (hub.lifespan, or `await hub.start()`); from elsewhere, go on with publish_sync"
+                "publish_sync has started this hub on a thread of its own (in a test, a reader of blocking_hub does so,"
+                " too): in an application that runs the hub, start it first (hub.lifespan, `await hub.start()`, or"
+                " `with TestClient(app)`); from elsewhere, go on with publish_sync"
             )
         raise WrongLoop(
             "this hub runs on another event loop: call hub.publish_sync(…) from other threads; for anything else,"
@@ -139,6 +140,14 @@ class Ownership:
                 self._background = BackgroundLoop()
                 atexit.register(self._end_background)
             return self._background
+
+    def stop_background(self) -> None:
+        """End the thread that `run_sync` has started, when the engine is closed. Harmless if there is none."""
+        with self._lock:
+            background, self._background = self._background, None
+        if background is not None:
+            atexit.unregister(self._end_background)
+            background.stop()
 
     def _end_background(self) -> None:
         if self._background is not None and self._background.process == os.getpid():

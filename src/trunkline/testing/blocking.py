@@ -76,6 +76,9 @@ class BlockingReader:
     def repeat(self) -> Receipt:
         return self._run(self.reader.repeat)
 
+    def signal(self, name: str, data: Any = None) -> None:
+        self._call(lambda: self.reader.signal(name, data))
+
     def cut(self) -> Fault:
         return self._cause(self.reader.cut)
 

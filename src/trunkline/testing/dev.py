@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import signal
-import threading
+import time
 from collections.abc import Callable, Iterable
 
 from trunkline.errors import ConfigError
 from trunkline.testing.fault import Fault
 from trunkline.testing.live_server import LiveServer
 from trunkline.testing.proxy import FAULTS
+
+LOOK_S = 0.2
 
 Say = Callable[[str], object]
 
@@ -59,8 +61,12 @@ class FaultPrompt:
         if name in FAULTS:
             self._toggle(name, arguments)
         elif name in ("restart", "kill"):
-            self._server.restart(kill=name == "kill")
-            self._say("the server is back")
+            try:
+                self._server.restart(kill=name == "kill")
+            except RuntimeError as error:
+                self._say(str(error).rstrip())
+            else:
+                self._say("the server is back")
         elif name == "reset":
             self._server.reset()
             self._say("all connections are broken")
@@ -70,7 +76,7 @@ class FaultPrompt:
             self._faults.clear()
             self._say("all is well")
         elif name == "status":
-            wrong = ", ".join(self._faults) or "nothing"
+            wrong = ", ".join(self._faults) or ("nothing" if self._server.is_running else "the server has ended")
             self._say(f"wrong: {wrong}; connections: {self._server.proxy.connections}")
         elif name == "help":
             self._say(HELP)
@@ -90,7 +96,11 @@ class FaultPrompt:
         except ValueError:
             self._say(f"{name} takes {len(kinds) or 'no'} argument{'s' if len(kinds) != 1 else ''}: type help")
             return
-        self._faults[name] = self._server.cause(verb, *values)
+        try:
+            self._faults[name] = self._server.cause(verb, *values)
+        except ValueError as error:
+            self._say(str(error))
+            return
         self._say(f"{' '.join([name, *arguments])}: until you type {name} again")
 
 
@@ -106,14 +116,15 @@ def run(app: str | None, port: int, lines: Iterable[str] | None, say: Say) -> No
     """
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with LiveServer(app, port=port) as server:
+        with LiveServer(app, port=port, echo=say) as server:
             name = app or "Trunkline"
             if lines is None:
                 say(f"{name} on {server.url}")
-                threading.Event().wait()
-            else:
-                say(f"{name} on {server.url}, with faults: type help")
-                FaultPrompt(server, say).run(lines)
+                while server.is_running:
+                    time.sleep(LOOK_S)
+                raise ConfigError("the server has ended")
+            say(f"{name} on {server.url}, with faults: type help")
+            FaultPrompt(server, say).run(lines)
     except KeyboardInterrupt:
         pass  # the end of it
     except RuntimeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -15,7 +15,8 @@ from uvicorn.server import ServerState
 
 from trunkline.core.grant import Permissions
 from trunkline.core.message import Message, Receipt
-from trunkline.hub import Hub, context_of, is_reachable, rebuild, run_sync
+from trunkline.errors import WrongLoop
+from trunkline.hub import Hub, context_of, loop_of, rebuild, run_sync, stop_background
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
 from trunkline.server.uvicorn_http import counted_websocket
@@ -28,8 +29,10 @@ from trunkline.testing.virtual_clock import VirtualClock
 
 T = TypeVar("T")
 
+WRAPPED_MAX = 20  # applications around one another
+
 TRANSPORTS = ("websocket", "sse", "longpoll", "shortpoll")
-ORIGIN = "http://testserver"
+STOP_S = 10.0  # of real time, for an application's shutdown
 CALL_S = 30.0  # of real time, for what a blocking test waits for
 
 
@@ -38,10 +41,11 @@ class TestHub:
 
     Args:
         hub: Your application's hub. Until the test ends it has a fresh log in memory and the test's clock; its settings
-            and hooks stay as they are. By default a new hub.
+            and hooks stay as they are. By default the one that is mounted in *app*; without one, a new hub.
         app: The application that the hub is used in: its lifespan is run, and readers go through it, middleware
             included, if `hub.app` is mounted in it. By default the hub by itself, as `trunkline serve` serves it.
         path: Where `hub.app` is mounted in *app*, if that cannot be seen from its routes.
+        alone: Readers go to the hub by itself, although there is an *app*: it is mounted nowhere, or served elsewhere.
         transport: How readers read, unless they say otherwise: `websocket`, `sse`, `longpoll` or `shortpoll`.
         settings: Arguments of a new `Hub`.
 
@@ -51,7 +55,8 @@ class TestHub:
         store: The log: `hub.store.away()`.
 
     Raises:
-        RuntimeError: The hub runs already.
+        RuntimeError: The hub runs already, or is under test already.
+        TypeError: No hub can be seen in the application.
     """
 
     __test__ = False  # pytest: its name begins like a test's
@@ -62,12 +67,19 @@ class TestHub:
         app: ASGIApp | None = None,
         *,
         path: str | None = None,
+        alone: bool = False,
         transport: str = "websocket",
         **settings: Any,
     ) -> None:
         if hub is not None and settings:
             raise TypeError(f"a hub of your own has its settings: {', '.join(settings)} go with a new one")
         check_transport(transport)
+        if app is not None and not callable(app):
+            raise TypeError(f"{app!r} is no ASGI application")
+        if hub is None and app is not None:
+            hub = find_hub(app)
+        elif hub is not None and not isinstance(hub, Hub):
+            raise TypeError(f"{hub!r} is no Hub")
         self.hub = hub or Hub("memory:", **settings)
         self.clock = VirtualClock()
         self.transport = transport
@@ -76,7 +88,15 @@ class TestHub:
         self._gate = Gate(self._context)
         self._readers: list[Reader] = []
         self._app = app
-        self._path = path if path is not None or app is None else find_mount(app, self.hub)
+        self._path = path
+        if path is None and app is not None and not alone:
+            self._path = find_mount(app, self.hub)
+            if self._path is None:
+                self.undo()
+                raise TypeError(
+                    'where the hub is mounted cannot be seen from the application\'s routes: say path="/…", or'
+                    " alone=True if readers are to go to the hub by itself"
+                )
         self._network = Network(self._accept)
         self._lifespan: Lifespan | None = None
         self._patience: asyncio.Task[None] | None = None
@@ -97,7 +117,11 @@ class TestHub:
     @property
     def url(self) -> str:
         """The rooms' address, as readers know it."""
-        return ORIGIN + (self._path or "").rstrip("/")
+        return self._origin + (self._path or "").rstrip("/")
+
+    @property
+    def _origin(self) -> str:
+        return "http://localhost" if self._access.origins.loopback_only else "http://testserver"
 
     # Life.
 
@@ -107,6 +131,8 @@ class TestHub:
         Raises:
             RuntimeError: The application's lifespan failed, or the event loop's time cannot be set.
         """
+        if self._undo is None:
+            raise RuntimeError("this hub's test has ended: its readers and its log ended with it")
         if self._patience is not None:
             return
         self.clock.govern(asyncio.get_running_loop())
@@ -122,11 +148,14 @@ class TestHub:
             return
         undo, self._undo = self._undo, None
         try:
-            self.clock.govern(asyncio.get_running_loop())
-            await self._close_readers()
-            if self._lifespan is not None:
-                await self.clock.run(self._lifespan.stop(), WITHIN_S)
-            await self.clock.run(self.hub.close(), WITHIN_S)
+            if self._context.engine.is_running:
+                self.clock.govern(asyncio.get_running_loop())
+            try:
+                await self._close_readers()
+                if self._lifespan is not None:
+                    await self._stop_lifespan(self._lifespan)
+            finally:
+                await self.clock.run(self.hub.close(), WITHIN_S)
             await self.clock.settle()
         finally:
             if self._patience is not None:
@@ -134,12 +163,31 @@ class TestHub:
             self.clock.release()
             undo()
 
+    async def _stop_lifespan(self, lifespan: Lifespan) -> None:
+        stopping = asyncio.ensure_future(lifespan.stop())
+        if not await self.clock.until(stopping.done, WITHIN_S):  # it does something that takes real time
+            await asyncio.wait([stopping], timeout=STOP_S)
+        if not stopping.done():
+            stopping.cancel()
+            raise TimeoutError(f"the application's shutdown did not end within {STOP_S:g} s")
+        stopping.result()
+
     def close_sync(self) -> None:
         """`close`, from a thread that runs no event loop."""
-        if self._undo is not None and is_reachable(self.hub):
-            self.run_sync(self.close)
-        elif self._undo is not None:  # the loop that it ran on has ended, and everything with it
-            undo, self._undo = self._undo, None
+        loop = loop_of(self.hub) or self.clock.loop
+        if self._undo is not None and loop is not None and not loop.is_closed():
+            if loop.is_running():
+                self.run_sync(self.close)
+                stop_background(self.hub)
+            else:  # that of an async fixture, between its steps
+                loop.run_until_complete(self.close())
+        else:  # the loop that it ran on has ended, and everything with it
+            self.undo()
+
+    def undo(self) -> None:
+        """Give the hub back as it was; nothing of it runs any more. Idempotent."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
             self.clock.release()
             undo()
 
@@ -154,6 +202,11 @@ class TestHub:
             return run_sync(self.hub, call, CALL_S)
         except AssertionError as error:
             raise AssertionError(*error.args) from None  # where in the other thread is of no interest
+        except WrongLoop as error:
+            if has_running_loop():
+                text = "this test is a coroutine: take the fixture `hub`, and await what it does"
+                raise RuntimeError(text) from None
+            raise RuntimeError(str(error)) from None
 
     async def _close_readers(self) -> None:
         readers, self._readers = self._readers, []
@@ -170,7 +223,11 @@ class TestHub:
                 self._patience = None
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -211,6 +268,8 @@ class TestHub:
         expires_in_s: float | None = None,
         renews: bool = True,
         token: str | GetToken | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
         since: str | int | None = None,
         last: int | None = None,
         presence: bool | str | dict[str, Any] = False,
@@ -227,6 +286,7 @@ class TestHub:
             expires_in_s: After how many seconds of the test's clock its token expires.
             renews: Whether it gets another one then.
             token: A token for your application's own authentication, or a function that returns one.
+            headers, cookies: What its requests bring, for an `authenticate` hook that looks at them.
             since, last: Where to begin, as `Client.room` has it: by default with the newest 50 messages.
             presence: True, or a dict that members are shown; `watch` to be told of them only.
 
@@ -236,8 +296,7 @@ class TestHub:
         await self.start()
         if transport is not None:
             check_transport(transport)
-        if user is not None and token is not None:
-            raise TypeError("user= is whoever you say, token= is whoever your application says: give one of them")
+        _check_who(user, permissions, token)
         identity = None
         if user is not None:
             identity = Identity(self._access, self.clock, user, permissions, expires_in_s, renews=renews)
@@ -249,8 +308,11 @@ class TestHub:
             room,
             transport or self.transport,
             lambda: self.stored(room),
+            lambda: self.store.rooms,
+            lambda: user is None and token is None and self._access.is_required,
             identity,
             token,
+            _headers(headers, cookies),
             {**start, "presence": presence},
         )
         self._readers.append(reader)
@@ -265,23 +327,27 @@ class TestHub:
         user: str | None = None,
         permissions: Permissions | None = None,
         token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
     ) -> Receipt:
-        """Publish: as the application does, or as a client by POST if *user* or *token* is given.
+        """Publish: as the application does; or as a client by POST, if it is said who that is.
 
         Args:
-            user, permissions, token: As for `reader`.
+            user, permissions, token, headers, cookies: As for `reader`.
 
         Raises:
             ClientError: A client's publish was refused.
             TrunklineError: The application's was.
         """
         await self.start()
-        if user is None and token is None:
+        _check_who(user, permissions, token)
+        if user is None and token is None and headers is None and cookies is None:
             return await self.clock.run(self.hub.publish(room, data, id=id), WITHIN_S)
         if user is not None:
             token = Identity(self._access, self.clock, user, permissions).get_token()
         url = f"{self.url}/rooms/{room}"
-        return await self.clock.run(post(self._network.line(), url, token, data, id), WITHIN_S)
+        brought = _headers(headers, cookies)
+        return await self.clock.run(post(self._network.line(), url, token, data, id, brought), WITHIN_S)
 
     def http(self, **options: Any) -> aiohttp.ClientSession:
         """Return an HTTP client of the application, or of the hub alone: `async with hub.http() as http: …`.
@@ -292,7 +358,9 @@ class TestHub:
         Args:
             options: More arguments of `aiohttp.ClientSession`.
         """
-        return aiohttp.ClientSession(ORIGIN, connector=LineConnector(self._network.line(self._accept_http)), **options)
+        return aiohttp.ClientSession(
+            self._origin, connector=LineConnector(self._network.line(self._accept_http)), **options
+        )
 
     def stored(self, room: str) -> list[Message]:
         """Return what the log holds of a room."""
@@ -336,11 +404,46 @@ class TestHub:
 
         Args:
             keep: How many of the newest stay.
+
+        Raises:
+            ValueError: The room has no messages.
         """
         first = self.store.drop(room, keep)
         found = self._context.engine.rooms.get(room)
         if found is not None:
             found.first = max(found.first, first)
+
+
+def has_running_loop() -> bool:
+    """Return whether this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def find_hub(app: Any) -> Hub:
+    """Return the hub that is mounted in a Starlette or FastAPI application.
+
+    Raises:
+        TypeError: None can be seen, or more than one.
+    """
+
+    def search(routes: Iterable[Any]) -> Iterator[Hub]:
+        for route in routes:
+            if isinstance(route, Mount):
+                hub = getattr(getattr(_mounted(route), "state", None), "hub", None)
+                if isinstance(hub, Hub) and _mounted(route) is hub.app:
+                    yield hub
+                else:
+                    yield from search(route.routes or ())
+
+    found = list(dict.fromkeys(search(_routes(app))))
+    if len(found) != 1:
+        what = "no hub can be seen among the routes of" if not found else "several hubs are mounted in"
+        raise TypeError(f"{what} the application: name the one to be tested (in pytest, by the setting trunkline_hub)")
+    return found[0]
 
 
 def find_mount(app: Any, hub: Hub) -> str | None:
@@ -349,7 +452,7 @@ def find_mount(app: Any, hub: Hub) -> str | None:
     def search(routes: Iterable[Any], before: str) -> str | None:
         for route in routes:
             if isinstance(route, Mount):
-                if route.app is hub.app:
+                if _mounted(route) is hub.app:
                     return before + route.path
                 found = search(route.routes or (), before + route.path)
                 if found is not None:
@@ -358,7 +461,36 @@ def find_mount(app: Any, hub: Hub) -> str | None:
 
     if app is hub.app:
         return ""
-    return search(getattr(app, "routes", ()), "")
+    return search(_routes(app), "")
+
+
+def _routes(app: Any) -> Iterable[Any]:
+    """Return the routes of an application, or of the one that is wrapped in middleware."""
+    for _ in range(WRAPPED_MAX):
+        if hasattr(app, "routes"):
+            routes: Iterable[Any] = app.routes
+            return routes
+        app = getattr(app, "app", None)
+    return ()
+
+
+def _mounted(route: Mount) -> Any:
+    """Return what is mounted, without the middleware of its mount."""
+    return getattr(route, "_base_app", route.app)
+
+
+def _check_who(user: str | None, permissions: Permissions | None, token: object) -> None:
+    if user is not None and token is not None:
+        raise TypeError("user= is whoever you say, token= is whoever your application says: give one of them")
+    if permissions is not None and user is None:
+        raise TypeError("permissions= are those of a user: say user=, too")
+
+
+def _headers(headers: Mapping[str, str] | None, cookies: Mapping[str, str] | None) -> dict[str, str]:
+    given = dict(headers or {})
+    if cookies:
+        given["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    return given
 
 
 def _config(app: Any, *, ws: Any) -> uvicorn.Config:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
@@ -21,9 +24,11 @@ T = TypeVar("T")
 START_S = 20.0
 STOP_S = 20.0
 CALL_S = 10.0
-LOOK_S = 0.02
 
-_ADDRESS = re.compile(r"\bon (https?://[\w.:\[\]-]+):(\d+)")
+LINES_MAX = 10_000  # of its output
+
+_OURS = re.compile(r"Trunkline on http://[\w.:\[\]-]+?:(\d+)\b")
+_UVICORN = re.compile(r"Uvicorn running on http://[\w.:\[\]-]+?:(\d+)\b")
 
 
 class LiveServer:
@@ -38,6 +43,7 @@ class LiveServer:
         environment: More environment variables.
         folder: Where the server runs; by default here.
         port: The proxy's port; by default a free one.
+        echo: Called with each line that the server writes once it has started, on another thread.
 
     Attributes:
         url: The address to use: the proxy's.
@@ -52,19 +58,27 @@ class LiveServer:
         environment: Mapping[str, str] | None = None,
         folder: str | Path | None = None,
         port: int = 0,
+        echo: Callable[[str], object] | None = None,
     ) -> None:
+        if app is not None and not isinstance(app, str):
+            raise TypeError("the application runs in another process: name it, as module:attribute")
         self._own = tempfile.TemporaryDirectory(prefix="trunkline-")
-        self._log = Path(self._own.name) / "server.log"
+        self._lines: deque[str] = deque(maxlen=LINES_MAX)
+        self._echo = echo
+        self._address = _OURS if app is None else _UVICORN
+        self._lock = threading.Lock()
         if app is None:
             store = store or f"sqlite:///{self._own.name}/log.db"
-            command = ["-m", "trunkline", "serve", "--host", "127.0.0.1", "--port", "0", "--store", store]
+            command = ["trunkline", "serve", "--host", "127.0.0.1", "--port", "0", "--store", store]
         else:
-            command = ["-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "0"]
-        self._command = [sys.executable, *command, *arguments]
+            command = ["uvicorn", app, "--host", "127.0.0.1", "--port", "0"]
+        self._command = [sys.executable, "-u", "-m", "trunkline.testing.child", *command, *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._folder = folder
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread
+        self._has_started = False
         self._background: BackgroundLoop | None = None
         self.proxy: Proxy
 
@@ -74,8 +88,13 @@ class LiveServer:
 
     @property
     def output(self) -> str:
-        """What the server has written."""
-        return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
+        """The last lines that the server has written."""
+        return "".join(line + "\n" for line in tuple(self._lines))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's process is there."""
+        return self._process is not None and self._process.poll() is None
 
     # Life.
 
@@ -107,19 +126,42 @@ class LiveServer:
         Raises:
             RuntimeError: It did not start; the text has what it wrote.
         """
-        before = len(self.output)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - what the test says
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, cwd=self._folder
-            )
-        end = time.monotonic() + START_S
+        self._has_started = False
+        self._process = process = subprocess.Popen(  # noqa: S603 - what the test says
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            cwd=self._folder,
+        )
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, args=(process, lines), daemon=True)
+        self._reader.start()
+        end, said = time.monotonic() + START_S, ""
         while True:
-            found = _ADDRESS.search(self.output, before)
+            try:
+                line = lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                line = None
+            found = None if line is None else self._address.search(line)
             if found is not None:
-                return int(found[2])
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the server did not start:\n{self.output[before:]}")
-            time.sleep(LOOK_S)
+                self._has_started = True
+                return int(found[1])
+            if line is None:
+                self._stop(kill=True)
+                raise RuntimeError(f"the server did not start:\n{said}")
+            said += line + "\n"
+
+    def _read(self, process: subprocess.Popen[bytes], lines: queue.SimpleQueue[str | None]) -> None:
+        assert process.stdout is not None
+        for data in process.stdout:
+            line = data.decode("utf-8", "replace").rstrip("\n")
+            self._lines.append(line)
+            lines.put(line)
+            if self._echo is not None and self._has_started:
+                self._echo(line)
+        lines.put(None)
 
     def _stop(self, *, kill: bool) -> None:
         process, self._process = self._process, None
@@ -134,6 +176,10 @@ class LiveServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._reader.join(STOP_S)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def restart(self, *, kill: bool = False) -> None:
         """Stop the server and start it again; the address stays.
@@ -144,9 +190,10 @@ class LiveServer:
         Raises:
             RuntimeError: It did not start again.
         """
-        self._stop(kill=kill)
-        target = self._start()
-        self._call(lambda: setattr(self.proxy, "target", target))
+        with self._lock:
+            self._stop(kill=kill)
+            target = self._start()
+            self._call(lambda: setattr(self.proxy, "target", target))
 
     # Faults.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -24,10 +25,14 @@ def matches(wanted: Any, found: Any) -> bool:
         return isinstance(found, Mapping) and all(key in found and matches(wanted[key], found[key]) for key in wanted)
     if isinstance(wanted, list | tuple):
         return isinstance(found, list) and len(wanted) == len(found) and all(map(matches, wanted, found))
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        return type(wanted) is type(found) and wanted == found  # 1 is not true in JSON
     if callable(wanted) and not isinstance(wanted, type):
-        return bool(wanted(found))
+        answer = wanted(found)
+        if inspect.iscoroutine(answer):
+            answer.close()
+            raise TypeError(f"{shown(wanted)} is a coroutine function: what decides about a message is a plain one")
+        return bool(answer)
+    if isinstance(wanted, bool | int | float) and isinstance(wanted, bool) != isinstance(found, bool):
+        return False  # 1 is not true in JSON
     return bool(wanted == found)
 
 

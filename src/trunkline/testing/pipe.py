@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 CHUNK_BYTES = 64 * 1024
@@ -66,8 +67,12 @@ class PipeTransport(asyncio.Transport):
         self._other._flush_soon()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = HIGH_BYTES if high is None else high
-        self._low = self._high // 4 if low is None else low
+        if high is None:
+            high = HIGH_BYTES if low is None else 4 * low
+        low = high // 4 if low is None else low
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high, self._low = high, low
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return self._low, self._high
@@ -76,7 +81,11 @@ class PipeTransport(asyncio.Transport):
         return self._unsent_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._is_closing or self._has_ended or not data:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data is bytes, not {type(data).__name__}")
+        if self._has_ended and not self._is_closing:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._is_closing or not data:
             return
         data = bytes(data)
         self._unsent.extend(data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES))
@@ -84,7 +93,7 @@ class PipeTransport(asyncio.Transport):
         self._flush_soon()
         if self._unsent_bytes > self._high and not self._is_full:
             self._is_full = True
-            self._protocol.pause_writing()
+            self._tell(self._protocol.pause_writing)
 
     def can_write_eof(self) -> bool:
         return True
@@ -135,7 +144,7 @@ class PipeTransport(asyncio.Transport):
             self._lose(ConnectionResetError("the other end is gone"))
         if self._is_full and self._unsent_bytes <= self._low and not self._is_lost:
             self._is_full = False
-            self._protocol.resume_writing()
+            self._tell(self._protocol.resume_writing)
         if self._has_ended and not self._unsent:
             if other._takes and not self._has_told_end:
                 self._has_told_end = True
@@ -148,14 +157,32 @@ class PipeTransport(asyncio.Transport):
         try:
             self._protocol.data_received(data)
         except Exception as error:  # noqa: BLE001 - as asyncio's transports do
-            context = {"message": "data_received failed", "exception": error, "protocol": self._protocol}
-            self._loop.call_exception_handler(context)
-            self.abort()
+            self._fail("data_received", error)
 
     def _receive_end(self) -> None:
         assert isinstance(self._protocol, asyncio.Protocol)
-        if not self._is_closing and not self._protocol.eof_received():
-            self.close()
+        if self._is_closing:
+            return
+        try:
+            stays = self._protocol.eof_received()
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._fail("eof_received", error)
+        else:
+            if not stays:
+                self.close()
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - likewise
+            context = {"message": f"{call.__name__} failed", "exception": error, "protocol": self._protocol}
+            self._loop.call_exception_handler(context)
+
+    def _fail(self, what: str, error: Exception) -> None:
+        context = {"message": f"{what} failed", "exception": error, "protocol": self._protocol}
+        self._loop.call_exception_handler(context)
+        self._lose(error)
+        self._other._lose(ConnectionResetError("the connection was reset"))
 
     def _lose(self, error: Exception | None) -> None:
         if not self._is_lost:
@@ -163,6 +190,7 @@ class PipeTransport(asyncio.Transport):
             self._unsent.clear()
             self._unsent_bytes = 0
             self._loop.call_soon(self._protocol.connection_lost, error)
+            self._other._flush_soon()  # what it has for us is not wanted any more
 
 
 def connect(client: asyncio.Protocol, server: asyncio.Protocol, port: int) -> tuple[PipeTransport, PipeTransport]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from trunkline.testing.fault import Fault
 
 PIECE_BYTES = 64 * 1024
 HEAD_BYTES_MAX = 64 * 1024
+DELAY_MAX_S = 3600
 PIECES_MAX = 64  # that wait for their time, in each direction of a connection
 
 _UPGRADE = re.compile(rb"\r\n(upgrade|connection|sec-websocket-[a-z-]+)[ \t]*:[^\r\n]*", re.IGNORECASE)
@@ -119,7 +119,13 @@ class Proxy:
         return Fault(lambda: self._count("_cuts", -1))
 
     def delay(self, seconds: float) -> Fault:
-        """Let everything arrive so much later, in both directions."""
+        """Let everything arrive so much later, in both directions.
+
+        Raises:
+            ValueError: It is no such time.
+        """
+        if not 0 <= seconds <= DELAY_MAX_S:
+            raise ValueError(f"a delay is 0 to {DELAY_MAX_S} seconds, not {seconds!r}")
         self._delays_s.append(seconds)
         return Fault(lambda: self._delays_s.remove(seconds))
 
@@ -164,14 +170,17 @@ class Proxy:
             far_reader, far = await asyncio.open_connection("127.0.0.1", self.target, limit=HEAD_BYTES_MAX)
             head = await reader.readuntil(b"\r\n\r\n")
             self.requests = [*self.requests[-999:], head.partition(b"\r\n")[0].decode("latin-1")]
+            await asyncio.sleep(sum(self._delays_s))
+            await self._flows.wait()
             far.write(self._changed(head))
             there = asyncio.ensure_future(self._pump(reader, far))
             back = asyncio.ensure_future(self._answer(far_reader, writer))
             try:
-                await asyncio.wait((there, back), return_when=asyncio.ALL_COMPLETED)
+                await asyncio.wait((there, back), return_when=asyncio.FIRST_EXCEPTION)
             finally:
                 there.cancel()
                 back.cancel()
+                await asyncio.gather(there, back, return_exceptions=True)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
@@ -189,7 +198,12 @@ class Proxy:
         return _CONNECTION.sub(b"", head)[:-2] + b"Connection: close\r\n\r\n"
 
     async def _answer(self, far: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first = await far.read(PIECE_BYTES)
+        first = b""
+        while b"\r\n\r\n" not in first and len(first) <= HEAD_BYTES_MAX:
+            piece = await far.read(PIECE_BYTES)
+            first += piece
+            if not piece or not self._buffers:
+                break
         if self._buffers and _EVENT_STREAM.search(first.partition(b"\r\n\r\n")[0]):
             held, flushing = bytearray(first), asyncio.ensure_future(self._flushes.wait())
             while not flushing.done():
@@ -213,19 +227,21 @@ class Proxy:
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(PIECES_MAX)
 
         async def read() -> None:
-            data = first
-            with contextlib.suppress(OSError):
-                if not data:
-                    data = await reader.read(PIECE_BYTES)
-                while data:
-                    await pieces.put((loop.time() + sum(self._delays_s), data))
-                    data = await reader.read(PIECE_BYTES)
+            data = first or await reader.read(PIECE_BYTES)
+            while data:
+                await pieces.put((loop.time() + sum(self._delays_s), data))
+                data = await reader.read(PIECE_BYTES)
             await pieces.put((loop.time() + sum(self._delays_s), b""))
 
         reading = asyncio.ensure_future(read())
         try:
             while True:
-                due, data = await pieces.get()
+                getting = asyncio.ensure_future(pieces.get())
+                await asyncio.wait((getting, reading), return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done():  # the reader has failed; else it puts the end there
+                    getting.cancel()
+                    reading.result()
+                due, data = await getting
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 await self._flows.wait()
                 if not data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -23,12 +23,24 @@ if TYPE_CHECKING:
     from trunkline.testing.access import Identity
 
 WITHIN_S = 5.0  # virtual: it costs a test that fails a tenth of a second
-NOTHING_WITHIN_S = 0.5
-POLL_MS = 100
+NOTHING_WITHIN_S = 1.0
+OUTSIDE_S = 0.1
+POLL_MS = 250
 SHOWN = 10
 
 Item = Message | events.Gap
 GetToken = Callable[[], Any]
+
+
+class _HeardClient(Client):
+    """A client that says of all errors that it is told, also of those that are about no room."""
+
+    hears_error: Callable[[events.Refusal], object]
+
+    def step(self, given: dict[str, Any]) -> None:
+        if given["type"] == "event" and given["event"]["type"] == "error":
+            self.hears_error(given["event"])
+        super().step(given)
 
 
 class Reader:
@@ -41,6 +53,12 @@ class Reader:
         transport: How it reads.
         messages: All that it has heard, expected or not.
         signals, errors: The same of signals, and of refusals.
+
+    Args:
+        stored: Returns what the log holds of a room; and `others` the rooms in which there is something.
+        waits_for_token: Returns whether the hub waits for a token of a client that brings none.
+        identity, token, headers: Who it is.
+        options: Those of `Client.room`.
     """
 
     def __init__(
@@ -51,21 +69,29 @@ class Reader:
         room: str,
         transport: str,
         stored: Callable[[], list[Any]],
+        others: Callable[[], list[str]],
+        waits_for_token: Callable[[], bool],
         identity: Identity | None,
         token: str | GetToken | None,
+        headers: Mapping[str, str],
         options: dict[str, Any],
     ) -> None:
         self._clock = clock
         self._line = line
         self._identity = identity
         self._stored = stored
+        self._others = others
+        self._waits_for_token = waits_for_token
         self._url = url
         self._token = token
+        self._headers = headers
+        self._watches_presence = bool(options.get("presence"))
         self.transport = transport
         self._items: list[Item] = []
         self._expected = 0  # how many of them the test has expected
-        self._faults: list[Fault] = []
-        self._is_joined = False
+        self._faults: dict[Fault, str] = {}
+        self._is_joined = self._has_joined = False
+        self._is_thrown_out = False
         self._change: Any = {"state": "idle", "text": "not started", "reason": ""}
         self._published: tuple[Any, str] | None = None
         self._ids = itertools.count(1)
@@ -73,21 +99,26 @@ class Reader:
         self.signals: list[events.Signal] = []
         self.errors: list[events.Refusal] = []
         self._signals_expected = 0
+        self._errors_expected = 0
         get_token = None if token is None and identity is None else self._get_token
-        self.client = Client(
+        self.client = _HeardClient(
             url,
             get_token=get_token,
             transports=[transport],
             poll_ms=POLL_MS,
             machine=Machine(self._open_http, clock.wall_s, clock.fraction),
         )
+        self.client.hears_error = self.errors.append
         self.client.on("state", self._changed)
         self.room: Room = self.client.room(room, **options)
         self.room.on("message", self._message)
         self.room.on("gap", self._items.append)
         self.room.on("joined", self._joined)
         self.room.on("signal", self.signals.append)
-        self.room.on("error", self.errors.append)
+        self.room.on("error", self._room_error)
+
+    def __repr__(self) -> str:
+        return f"<Reader of {self.name} by {self.transport}, {self.state}>"
 
     @property
     def name(self) -> str:
@@ -114,13 +145,14 @@ class Reader:
         """
         __tracebackhide__ = True
         await self.client.__aenter__()
-        if not await self._clock.until(lambda: self._is_joined or self._refusal(), WITHIN_S):
-            raise AssertionError(f"{self._me} did not get through: it is {self.state} ({self._change['text']})")
-        refusal = self._refusal()
-        if refusal is not None and not self._is_joined:
-            await self.close()
-            raise refusal
-        return self
+        await self._clock.until(lambda: self._is_joined or self._refusal(), WITHIN_S)
+        if self._is_joined:
+            return self
+        refusal, text = self._refusal(), f"{self._me} did not get through: it is {self.state} ({self._change['text']})"
+        if refusal is None and self.transport == "websocket" and self._waits_for_token():
+            refusal = ClientError("unauthorized", "the hub does not know this client, and waits for a token")
+        await self.close()
+        raise AssertionError(text) if refusal is None else refusal
 
     async def close(self) -> None:
         """Close the client, with a goodbye. Harmless if it is closed."""
@@ -129,7 +161,9 @@ class Reader:
         await self._clock.run(self.client.close(), WITHIN_S)
 
     def _open_http(self) -> aiohttp.ClientSession:
-        headers = {} if self._identity is None else {"Authorization": f"Bearer {self._identity.get_token()}"}
+        headers = dict(self._headers)
+        if self._identity is not None:
+            headers["Authorization"] = f"Bearer {self._identity.get_token()}"
         return aiohttp.ClientSession(connector=LineConnector(self._line), headers=headers)
 
     def _get_token(self) -> Any:
@@ -146,16 +180,30 @@ class Reader:
         self._items.append(message)
 
     def _joined(self, _: events.Joined) -> None:
-        self._is_joined = True
+        self._is_joined = self._has_joined = True
+        self._is_thrown_out = False
+
+    @property
+    def _is_reading(self) -> bool:
+        """Whether it would hear what is published now."""
+        if self.state != "online" or self._is_thrown_out:
+            return False
+        # Streams and polls do not say `joined` when they come back with a position.
+        return self._is_joined if self.transport == "websocket" else self._has_joined
 
     def _changed(self, change: events.Change) -> None:
         self._change = change
         if change["state"] != "online":
             self._is_joined = False
 
+    def _room_error(self, refusal: events.Refusal) -> None:
+        if refusal.get("about") in (None, "join"):
+            self._is_joined, self._is_thrown_out = False, True
+
     def _refusal(self) -> ClientError | None:
         if self.state == "closed":
-            return ClientError(self._change["reason"], self._change["text"])
+            codes = [error["code"] for error in self.errors] if self.transport == "websocket" else []
+            return ClientError(codes[-1] if codes else self._change["reason"], self._change["text"])
         if self.errors and not self._is_joined:
             return RoomError(self.errors[-1]["code"], self.errors[-1]["message"])
         return None
@@ -183,11 +231,12 @@ class Reader:
         __tracebackhide__ = True
         message: Message | None = None
         for part in wanted or (...,):
-            item = await self._next(f"the message {shown(part)}", within_s)
+            what = "a message" if part is ... else f"the message {shown(part)}"
+            item = await self._next(what, within_s)
             if not isinstance(item, Message):
-                raise self._failed(f"the message {shown(part)}", f"a gap came instead: {_line(item)}")
+                raise self._failed(what, f"a gap came instead: {_line(item)}")
             if not matches(part, item.data):
-                raise self._failed(f"the message {shown(part)}", f"the next message was {_line(item)}")
+                raise self._failed(what, f"the next message was {_line(item)}")
             for what, of, is_ in (("sender", sender, item.sender), ("id", id, item.id)):
                 if not matches(of, is_):
                     raise self._failed(f"the {what} {shown(of)}", f"it was {shown(is_)} in {_line(item)}")
@@ -207,10 +256,21 @@ class Reader:
             AssertionError: There is one.
         """
         __tracebackhide__ = True
-        if await self._clock.until(lambda: self._unwanted(unwanted) is not None, within_s, outside=False):
+        if self._wrong():
+            raise AssertionError(
+                f"{self._me} is {self._wrong()[0]}: whatever comes, it does not hear it; end that first"
+            )
+
+        like = "" if unwanted is ... else f" {shown(unwanted)}"
+        if (
+            not await self._clock.until(lambda: self._is_reading or self.state == "closed", WITHIN_S)
+            or not self._is_reading
+        ):
+            raise self._failed(f"no message{like}", "it does not read, so it would hear nothing")
+        if await self._clock.until(lambda: self._unwanted(unwanted) is not None, within_s, outside_s=OUTSIDE_S):
             found = self._unwanted(unwanted)
             assert found is not None
-            raise self._failed(f"no message {shown(unwanted)}", f"there is {_line(found)}")
+            raise self._failed(f"no message{like}", f"there is {_line(found)}")
 
     async def expect_gap(self, reason: str | None = None, *, within_s: float = WITHIN_S) -> events.Gap:
         """Expect to be told next that messages are missing; return what it was told.
@@ -241,6 +301,8 @@ class Reader:
             AssertionError: It is shown others, or not asked for presence (`hub.reader(…, presence="watch")`).
         """
         __tracebackhide__ = True
+        if not self._watches_presence:
+            raise AssertionError(f'{self._me} does not ask for presence: make it with presence=True, or "watch"')
         if not await self._clock.until(lambda: set(self.room.members) == set(members), within_s):
             found = f"it is shown {', '.join(sorted(self.room.members)) or 'nobody'}"
             raise self._failed(f"the members {', '.join(sorted(members)) or '(none)'}", found)
@@ -267,12 +329,13 @@ class Reader:
 
         if not await self._clock.until(look, within_s):
             heard = ", ".join(f"{signal['name']} {shown(signal['data'])}" for signal in self.signals) or "none"
-            raise self._failed(f"the signal {name} {shown(data)}", f"signals that came: {heard}")
+            of = "" if data is ... else f" with {shown(data)}"
+            raise self._failed(f"the signal {name}{of}", f"the signals that came are: {heard}")
         self._signals_expected = found[0] + 1
         return self.signals[found[0]]
 
     async def expect_error(self, code: str, *, within_s: float = WITHIN_S) -> None:
-        """Expect to be refused something, or to be sent away for good.
+        """Expect to be refused something, after what was expected before; or to be sent away for good.
 
         Args:
             code: One of PROTOCOL.md.
@@ -283,13 +346,14 @@ class Reader:
         __tracebackhide__ = True
 
         def look() -> bool:
-            is_over = self.state == "closed" and self._change["reason"] == code
-            return is_over or any(error["code"] == code for error in self.errors)
+            found = [n for n, error in enumerate(self.errors) if n >= self._errors_expected and error["code"] == code]
+            if found:
+                self._errors_expected = found[0] + 1
+            return bool(found) or (self.state == "closed" and self._change["reason"] == code)
 
         if not await self._clock.until(look, within_s):
-            raise self._failed(
-                f"the error {code}", f"errors that came: {', '.join(error['code'] for error in self.errors) or 'none'}"
-            )
+            came = ", ".join(error["code"] for error in self.errors) or "none"
+            raise self._failed(f"the error {code}", f"the errors that came are: {came}")
 
     async def _next(self, what: str, within_s: float) -> Item:
         __tracebackhide__ = True
@@ -324,9 +388,16 @@ class Reader:
         stored = self._stored()
         lines.append(f"the log of {self.name} holds:" if stored else f"the log of {self.name} is empty")
         lines += [f"  {_line(message)}" for message in stored[-SHOWN:]]
-        if self.state != "online":
+        others = [] if stored else self._others()
+        if others:
+            lines.append(f"there are messages in {', '.join(others[:SHOWN])}")
+        lines += [f"the reader is {wrong}, by this test" for wrong in self._wrong()]
+        if self.state != "online" and not self._wrong():
             lines.append(f"the reader is {self.state}: {self._change['text']}")
         return AssertionError("\n".join(lines))
+
+    def _wrong(self) -> list[str]:
+        return [what for fault, what in self._faults.items() if not fault.is_over]
 
     # What it does.
 
@@ -343,7 +414,16 @@ class Reader:
         """
         message_id = f"{self.client.client_id}-{next(self._ids)}" if id is None else id
         self._published = data, message_id
-        return await self._clock.run(self.room.publish(data, id=message_id), within_s)
+        try:
+            return await self._clock.run(self.room.publish(data, id=message_id), within_s)
+        except TimeoutError:
+            why = ", ".join(self._wrong()) or self.state
+            text = f"not confirmed within {within_s:g} s of the test's clock: the reader is {why}, and goes on trying"
+            raise TimeoutError(text) from None
+
+    def signal(self, name: str, data: Any = None) -> None:
+        """Send a signal to the room's readers as this client (`Room.signal`)."""
+        self.room.signal(name, data)
 
     async def repeat(self) -> Receipt:
         """Send the last publish once more, as a client does that did not hear that it was stored.
@@ -356,14 +436,14 @@ class Reader:
         data, message_id = self._published
         token = self.client._token or None  # noqa: SLF001 - whatever it is known by
         return await self._clock.run(
-            post(self._line, f"{self._url}/rooms/{self.name}", token, data, message_id), WITHIN_S
+            post(self._line, f"{self._url}/rooms/{self.name}", token, data, message_id, self._headers), WITHIN_S
         )
 
     # Faults.
 
     def cut(self) -> Fault:
         """Break its connection, and let none through until that is over: `with reader.cut(): …`, or `reconnect()`."""
-        return self._cause(self._line.cut())
+        return self._cause(self._line.cut(), "cut off")
 
     def reset(self) -> None:
         """Break its connection once: it may come back at once."""
@@ -371,7 +451,7 @@ class Reader:
 
     def slow(self) -> Fault:
         """Let it take nothing that it is sent, until that is over: its machine, or its network, does not get on."""
-        return self._cause(self._line.freeze())
+        return self._cause(self._line.freeze(), "slow: it takes nothing")
 
     async def reconnect(self) -> None:
         """End all faults of this reader, and wait until it reads again.
@@ -382,7 +462,7 @@ class Reader:
         __tracebackhide__ = True
         for fault in self._faults:
             fault.end()
-        if not await self._clock.until(lambda: self.state == "online" and self._is_joined, WITHIN_S):
+        if not await self._clock.until(lambda: self._is_reading, WITHIN_S):
             raise self._failed("to be connected", f"it is {self.state}: {self._change['text']}")
 
     def expire_token(self) -> None:
@@ -391,23 +471,26 @@ class Reader:
             raise RuntimeError("only a reader with `user=` has a token of the test's own")
         self._identity.expire()
 
-    def _cause(self, fault: Fault) -> Fault:
+    def _cause(self, fault: Fault, what: str) -> Fault:
         def end() -> None:
             fault.end()
             self.client.wake("the line is mended")
 
         caused = Fault(end)
-        self._faults = [*(before for before in self._faults if not before.is_over), caused]
+        self._faults = {before: wrong for before, wrong in self._faults.items() if not before.is_over}
+        self._faults[caused] = what
         return caused
 
 
-async def post(line: Line, url: str, token: str | None, data: Any, message_id: str | None) -> Receipt:
+async def post(
+    line: Line, url: str, token: str | None, data: Any, message_id: str | None, headers: Mapping[str, str]
+) -> Receipt:
     """Publish by POST; return the receipt.
 
     Raises:
         ClientError: It was refused, or the server cannot be reached.
     """
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {**headers, "Authorization": f"Bearer {token}"} if token else headers
     body = {"data": data} if message_id is None else {"data": data, "id": message_id}
     try:
         async with (

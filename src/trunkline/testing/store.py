@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt
@@ -42,8 +42,15 @@ class VirtualStore(MemoryStore):
             what: `all`; or `writes`, so that it can still be read; or `answers`: it stores what it is given, and the
                 answer is lost, so that nobody knows.
         """
+        if what not in get_args(Away):
+            raise ValueError(f"a log is away for {', '.join(get_args(Away))}, not for {what!r}")
         self._away.append(what)
         return Fault(lambda: self._away.remove(what))
+
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms that hold messages."""
+        return [name for name, log in self._logs.items() if log.messages]
 
     def messages(self, room: str) -> list[Message]:
         """Return what a room holds."""
@@ -55,8 +62,13 @@ class VirtualStore(MemoryStore):
 
         Args:
             keep: How many of the newest stay.
+
+        Raises:
+            ValueError: The room has no messages, or *keep* is negative.
         """
-        log = self._logs[room]
+        log = self._logs.get(room)
+        if log is None or keep < 0:
+            raise ValueError(f"{room} has no messages" if log is None else f"{keep} messages cannot be kept")
         while len(log.messages) > keep:
             log.drop_first()
         return log.first
