@@ -291,7 +291,12 @@ class World:
         raise AssertionError(f"somebody never arrived: {[(r.name, r.position, r.cursor) for r in self.readers]}")
 
     def arrived(self, reader: Reader) -> bool:
-        return reader.position == f"{self.log.epoch}.{self.log.head}"
+        """Whether it has all of the log: where it stands is the head, if perhaps by the name of an epoch before."""
+        if not reader.position:
+            return False
+        log = self.log
+        after, gap = resolve(reader.start(), "r", log.epoch, log.first, log.head, log.lineage)
+        return gap is None and after == log.head
 
     def check(self) -> None:
         """Every acked message is in its log, once, where the ack said."""

@@ -41,6 +41,27 @@ async def test_tasks_end_with_their_owner() -> None:
 
 
 @virtual
+async def test_a_task_that_takes_its_end_for_a_timeout_ends_all_the_same() -> None:
+    """As clients of databases do: they catch the cancellation, and their caller tries again."""
+    swallowed = []
+
+    async def look_for_ever() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if len(swallowed) == 2:
+                    raise
+                swallowed.append(True)
+
+    tasks = Tasks()
+    tasks.spawn(look_for_ever())
+    await asyncio.sleep(0)
+    await tasks.cancel()
+    assert len(swallowed) == 2
+
+
+@virtual
 async def test_cancelled_tells_what_was_raised() -> None:
     async def fail() -> None:
         raise OSError("gone")

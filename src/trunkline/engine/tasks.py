@@ -9,6 +9,8 @@ from typing import Any
 
 log = logging.getLogger("trunkline")
 
+CANCEL_AGAIN_S = 0.1
+
 
 class Tasks:
     """Tasks on the running event loop."""
@@ -29,10 +31,7 @@ class Tasks:
 
     async def cancel(self) -> None:
         """Cancel all tasks, and wait for their end."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*self._tasks)
 
 
 async def _repeat(interval_s: float, work: Callable[[], Awaitable[None] | None]) -> None:
@@ -52,8 +51,10 @@ async def cancelled(*tasks: asyncio.Future[Any]) -> list[Exception]:
     Not by `asyncio.gather`: when the caller is cancelled meanwhile, that raises a CancelledError of its own, and anyio
     (which Starlette's TestClient cancels us with) knows its own by their text.
     """
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    left = set(tasks)
+    while left:  # libraries take some cancellations for a time-out, and go on
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
     raised = [None if task.cancelled() else task.exception() for task in tasks]
     return [error for error in raised if isinstance(error, Exception)]
