@@ -43,7 +43,7 @@ async def test_tasks_end_with_their_owner() -> None:
 @virtual
 async def test_a_task_that_takes_its_end_for_a_timeout_ends_all_the_same() -> None:
     """As clients of databases do: they catch the cancellation, and their caller tries again."""
-    swallowed = []
+    swallowed: list[bool] = []
 
     async def look_for_ever() -> None:
         while True:
