@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -45,7 +46,8 @@ async def node_tests(tests: str, **environment: str) -> None:
         check=False,
         timeout=WAIT_S * 6,
     )
-    assert ended.returncode == 0, ended.stdout[-4000:]
+    failures = re.findall(r"^ *not ok(?:.*\n){1,20}", ended.stdout, re.MULTILINE)
+    assert ended.returncode == 0, "".join(failures) or ended.stdout[-4000:]
 
 
 @pytest.mark.parametrize("tests", ["session", "rooms"])

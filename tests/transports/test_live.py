@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import WAIT_S, Server, events, parked, publish, publish_many
 from tests.transports.test_contract import room, transport
+from trunkline.testing.hub import TestHub
 
 __all__ = ["room", "transport"]
 
@@ -314,6 +315,20 @@ async def test_a_long_poll_waits_where_nothing_has_ever_happened(http: aiohttp.C
         await publish(http, server.url, "r", "at last")
         async with await poll as response:
             assert [message["data"] for message in (await response.json())["messages"]] == ["at last"]
+
+
+async def test_whoever_leaves_behind_a_poll_has_left() -> None:
+    """The two come on two connections, in this order, and the poll is given up at once."""
+    query = {"since": "now", "wait": "20", "live": "0", "presence": "1", "client": "0123456789abcdef"}
+    async with TestHub(presence_grace_s=1.0) as hub, hub.http() as http:
+        await (await http.get("/rooms/r", params={"client": query["client"]})).read()
+        polling = asyncio.ensure_future(http.get("/rooms/r", params=query))
+        leaving = asyncio.ensure_future(http.delete("/rooms/r/presence", params={"client": query["client"]}))
+        assert (await leaving).status == 204
+        polling.cancel()
+        await hub.clock.tick(3)
+        async with http.get("/rooms/r/presence") as response:
+            assert (await response.json())["count"] == 0
 
 
 async def test_errors_say_what_they_are_about(server: Server, http: aiohttp.ClientSession, room: str) -> None:

@@ -35,21 +35,19 @@ async def answer_poll(context: Context, request: Exchange, caller: Caller, query
     live = _LivePoll.of(context, caller, query)
 
     async def ask(wait_s: float) -> Answer:
-        try:
-            if live is not None:
-                live.enter()
-            watch = None if live is None else live.watch
-            pages = await context.engine.pages.poll(
-                query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max
-            )
-            return _encoded(query, pages, None if live is None else await live.body())
-        finally:
-            if live is not None:
-                live.leave()
+        watch = None if live is None else live.watch
+        pages = await context.engine.pages.poll(query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max)
+        return _encoded(query, pages, None if live is None else await live.body())
 
-    if not query.wait_s:
-        return await ask(0)
-    return await WaitingPoll(context, caller).stay(request, ask, query.wait_s)
+    try:
+        if live is not None:
+            live.enter()  # before anything is awaited: the client may say right behind this request that it leaves
+        if not query.wait_s:
+            return await ask(0)
+        return await WaitingPoll(context, caller).stay(request, ask, query.wait_s)
+    finally:
+        if live is not None:
+            live.leave()
 
 
 def _encoded(query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
@@ -112,7 +110,7 @@ class _LivePoll:
         self._options = options
         self._rooms = query.rooms
         self._version = context.engine.notifier.parse_version(query.live or "")
-        self._entered: list[str] | None = None
+        self._entered: list[str] = []
         self.watch = LiveWatch(context.engine.notifier, self._rooms, self._version, options)
 
     @classmethod
@@ -137,9 +135,6 @@ class _LivePoll:
         Raises:
             RequestError: `too_many_members`.
         """
-        if self._entered is not None:
-            return
-        self._entered = []
         for room in self._rooms:
             data = self._options.for_room(room).data
             if data is not None:
@@ -148,7 +143,7 @@ class _LivePoll:
 
     def leave(self) -> None:
         """Leave in LEASE_S, unless the client polls again."""
-        rooms, self._entered = self._entered or [], []
+        rooms, self._entered = self._entered, []
         for room in rooms:
             self._context.engine.presence.leave(room, self._member, self._options.client_id or "", grace_s=LEASE_S)
 
