@@ -200,6 +200,7 @@ TESTED_BY = {
     "transports/endpoints/presence": "transports/endpoints/test_endpoints.py",
     "transports/endpoints/publishing": "transports/endpoints/test_endpoints.py",
     "transports/endpoints/reading": "transports/endpoints/test_endpoints.py",
+    "transports/endpoints/table": "transports/endpoints/test_endpoints.py",
     "transports/exchange": "transports/endpoints/test_endpoints.py",
     "transports/poll": "transports/test_contract.py",
     "transports/sse": "transports/test_contract.py",

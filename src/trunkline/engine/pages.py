@@ -24,6 +24,40 @@ READ_WAIT_S = 3600.0
 Join = tuple[str, Start]
 
 
+class Parked:
+    """The rooms of a poll that has nothing to tell yet: it stands at their heads, and they stay open until `close`.
+
+    Args:
+        pages: What the poll would be answered with.
+    """
+
+    __slots__ = ("_rooms", "pages")
+
+    def __init__(self, rooms: Sequence[Room], pages: list[Page]) -> None:
+        self._rooms: Sequence[Room] = rooms
+        self.pages = pages
+        for room in rooms:
+            room.pins += 1
+
+    @property
+    def rooms(self) -> Sequence[Room]:
+        """The rooms."""
+        return self._rooms
+
+    def add_waiter(self, wake: Callable[[], None]) -> None:
+        """Call *wake* when one of the rooms moves, or the server stops."""
+        for room in self._rooms:
+            room.waiters.add(wake)
+
+    def close(self, wake: Callable[[], None] | None = None) -> None:
+        """Let go of the rooms, and call *wake* no more. Harmless if that was done."""
+        rooms, self._rooms = self._rooms, ()
+        for room in rooms:
+            if wake is not None:
+                room.waiters.discard(wake)
+            room.pins -= 1
+
+
 class Pages:
     """Reads pages from the tails of rooms, or from the store."""
 
@@ -78,6 +112,30 @@ class Pages:
                 return await self._read_all(rooms, [parse_since(page.next) for page in pages], limit, bytes_max)
             except StoreUnavailable:  # what came is too much for the tail: the next poll waits for the log
                 return pages
+
+    async def look(
+        self, joins: Sequence[Join], limit: int, bytes_max: Callable[[], int]
+    ) -> tuple[list[Page], Parked | None]:
+        """Return a page of each room, as `poll` does that does not wait; and what to wait with, if nothing is new.
+
+        Raises:
+            RequestError: `bad_room`.
+            StoreUnavailable: The log could not be read.
+        """
+        async with self._follower.opened([check_room(name) for name, _ in joins]) as rooms:
+            pages = await self._read_all(rooms, [start for _, start in joins], limit, bytes_max)
+            is_new = any(page.messages or page.gap for page in pages) or self._is_stopping
+            if is_new or any(f"{room.epoch}.{room.head}" != page.next for room, page in zip(rooms, pages, strict=True)):
+                return pages, None
+            return pages, Parked(rooms, pages)
+
+    async def look_again(self, parked: Parked, limit: int, bytes_max: Callable[[], int]) -> list[Page]:
+        """Return what has come since, to a poll that has waited."""
+        try:
+            starts = [parse_since(page.next) for page in parked.pages]
+            return await self._read_all(parked.rooms, starts, limit, bytes_max)
+        except StoreUnavailable:  # what came is too much for the tail: the next poll waits for the log
+            return parked.pages
 
     async def read(
         self, name: str, start: Start, *, limit: int = 100, bytes_max: int | None = None, wait_s: float = 0.0

@@ -26,7 +26,7 @@ from trunkline.wire.credentials import Credentials
 from trunkline.wire.deflate import agree
 from trunkline.wire.origin import cors_headers
 from trunkline.wire.query import Kind, ReadQuery
-from trunkline.wire.request_head import RequestHead, parse_head
+from trunkline.wire.request_head import RequestHead, parse_request
 
 ROOMS = "/rooms/"
 CONNECT = "/connect"
@@ -58,6 +58,7 @@ class Gate:
         # Connections that owe us a whole request, by the tenth of the handshake time in which it began.
         self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
         self.stalled: set[Stalling] = set()
+        self._looked_at: tuple[bytes, tuple[str, RequestHead] | None] = (b"", None)
 
     async def expire_for_ever(self) -> None:
         """Cut connections whose clients do not finish a request in time, or do not take their answers."""
@@ -88,6 +89,22 @@ class Gate:
         """Return whether these first bytes can be the beginning of a stream's request."""
         return any(data.startswith(ours[: len(data)]) for ours in self._ours)
 
+    def parse(self, head: bytes) -> tuple[str, RequestHead] | None:
+        """Return the method and the head of a request, without its final empty line; None if it is not a plain one.
+
+        The last one is remembered, because a request that is no stream is looked at again.
+        """
+        if self._looked_at[0] != head:
+            self._looked_at = (head, parse_request(head))
+        return self._looked_at[1]
+
+    def key_of(self, transport: asyncio.Transport, head: RequestHead, admission: Admission) -> str | None:
+        """Return the key under which a request is counted: of the client that a proxy of ours names, if it does."""
+        forwarded = head.headers.get(b"x-forwarded-for")
+        if admission.key is not None or forwarded is None:
+            return admission.key
+        return self.context.access.addresses.key(peer_of(transport), forwarded.decode("latin-1"))
+
     def take(self, transport: asyncio.Transport, data: bytes, admission: Admission) -> asyncio.BaseProtocol | None:
         """Return the protocol that takes a connection over, having answered; None if the request is not for us.
 
@@ -99,9 +116,10 @@ class Gate:
         end = data.find(b"\r\n\r\n")
         if end < 0 or end > self.context.limits.head_bytes_max:
             return None
-        head = parse_head(data[:end])
-        if head is None or head.has_body:
+        parsed = self.parse(data[:end])
+        if parsed is None or parsed[0] != "GET" or parsed[1].has_body:
             return None
+        head = parsed[1]
         is_echo = head.path == self._echo
         if not (is_echo or head.path == CONNECT or head.path.startswith(ROOMS)):
             return None

@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any
 
@@ -37,6 +37,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from trunkline.core.address_limits import Admission
 from trunkline.errors import RequestError
 from trunkline.server.gate import Expiring, Gate
+from trunkline.server.plain_request import PlainRequest, plain
 from trunkline.transports import refusals
 from trunkline.transports.asgi import END_OF_INPUT
 from trunkline.transports.stream import LINGER_S
@@ -113,6 +114,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_of_input = asyncio.Event()
         self._stalled_at = 0.0
         self._unsent = 0
+        self._plain: PlainRequest | None = None  # a request of ours that is not answered yet
+        self._has_plain_body = False  # what comes is the body of a request of ours
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -162,7 +165,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._ended or self.parser is None or self._has_left or self.transport.is_closing()
 
     def _owes_answer(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._plain is not None or (self.cycle is not None and not self.cycle.response_complete)
 
     def _is_head_to_come(self) -> bool:
         return self._between_requests and self._tried is not None and not self._owes_answer()
@@ -208,6 +211,8 @@ class HttpProtocol(HttpToolsProtocol):
             if rest and isinstance(taken, asyncio.Protocol):
                 taken.data_received(rest)
             return
+        if self._take_plain(head):
+            return
         upgrades = _tokens(_UPGRADE, head)
         if b"websocket" in upgrades and b"upgrade" in _tokens(_CONNECTION, head):
             self._pass_on_websocket(head)
@@ -216,6 +221,66 @@ class HttpProtocol(HttpToolsProtocol):
         self._feed(_UPGRADE.sub(b"", head) if upgrades else head)
         if not self._between_requests and not self._is_over():
             self._begin_body()
+
+    # Requests of ours.
+
+    def _take_plain(self, head: bytes) -> bool:
+        """Begin to answer a request without ASGI; return False if it is not one of ours, or not a plain one."""
+        parsed = self._gate.parse(head[:-4])
+        found = None if parsed is None else plain(*parsed)
+        if parsed is None or found is None:
+            return False
+        method, request_head = parsed
+        endpoint, length = found
+        key = self._gate.key_of(self.transport, request_head, self._admission)
+        lines = b"".join(b"%b: %b\r\n" % line for line in self.server_state.default_headers)
+        self._plain = request = PlainRequest(
+            self._gate.context, self, method, request_head, key, endpoint, length, lines
+        )
+        if length:
+            self._between_requests, self._has_plain_body, self._body_left = False, True, length
+        else:
+            self._forget()
+        self.spawn(request.answer())
+        return True
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def drain(self) -> None:
+        await self.flow.drain()
+
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    async def ended(self) -> None:
+        await self._end_of_input.wait()
+
+    def answered(self, *, close: bool) -> None:
+        request, self._plain = self._plain, None
+        if self.transport.is_closing() or request is None:
+            return
+        if close and request.left:  # of a body that nobody wants: its client may still be sending it
+            self._between_requests = True
+            self._end_with(b"")
+        elif close:
+            self.transport.close()
+        elif request.left:
+            self._schedule()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            self._schedule()
+
+    def shutdown(self) -> None:
+        if self._plain is not None:
+            self._plain.keeps_alive = False
+        else:
+            super().shutdown()
 
     def _begin_body(self) -> None:
         headers = dict(self.headers)
@@ -230,6 +295,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._at += len(piece)
         if self._body_left > 0:
             self._body_left -= len(piece)
+        if self._has_plain_body:
+            if not self._body_left:
+                self._between_requests, self._has_plain_body = True, False
+                self._forget()
+            if self._plain is not None:  # else it is answered already: nobody wants the rest
+                self._plain.feed(piece)
+            return
         self._bytes_since_body += len(piece)
         self._feed(piece)
         if self._body_left < 0 and self._bytes_since_body > self._gate.context.limits.head_bytes_max:
@@ -246,6 +318,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._end_of_input.set()
+        if self._plain is not None:
+            self._plain.client_ended()
         if (
             self._ended
             or not self._owes_answer()
@@ -253,7 +327,10 @@ class HttpProtocol(HttpToolsProtocol):
             or self.transport.get_extra_info("ssl_object")
         ):
             return False
-        self.cycle.keep_alive = False
+        if self._plain is not None:
+            self._plain.keeps_alive = False
+        else:
+            self.cycle.keep_alive = False
         return True
 
     # WebSockets of other paths.
@@ -320,6 +397,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
+        if self._plain is not None:  # what comes behind a request of ours is no HTTP: that one is still answered
+            self._plain.keeps_alive = False
+            self._input = b""
+            return
         if self._owes_answer():
             if self.cycle.response_started:  # an answer that is under way must not be mixed with this one
                 self._forget()
@@ -333,6 +414,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._forget()
         self._gate.stalled.discard(self)
         self._input = b""
+        self._end_of_input.set()
+        if self._plain is not None:
+            self._plain.broken_off()
+            self._plain.client_ended()
         if not self._has_left:
             self._admission.release()
         super().connection_lost(exc)

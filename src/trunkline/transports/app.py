@@ -26,38 +26,12 @@ from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
 from trunkline.transports.context import PIECE_BYTES, Context
-from trunkline.transports.endpoints import admin, health, presence, publishing, reading
 from trunkline.transports.endpoints.reading import StreamAnswer
-from trunkline.transports.exchange import Answer, Exchange
+from trunkline.transports.endpoints.table import ENDPOINTS, STARTS_NOTHING, Endpoint
+from trunkline.transports.exchange import Answer
+from trunkline.transports.poll import WaitingPoll, wait_out
 from trunkline.wire.query import ReadQuery
-from trunkline.wire.request_head import RequestHead
-
-Endpoint = Callable[[Context, Exchange], Awaitable[Answer | StreamAnswer]]
-
-ENDPOINTS: list[tuple[str, str, Endpoint]] = [
-    ("GET", "/rooms/{room}", reading.read_room),
-    ("POST", "/rooms/{room}", publishing.publish_one),
-    ("POST", "/rooms/{room}/signals", presence.send_signal),
-    ("GET", "/rooms/{room}/presence", presence.list_members),
-    ("DELETE", "/rooms/{room}/presence", presence.leave),
-    ("GET", "/rooms/{room}/seen", presence.list_read_marks),
-    ("POST", "/rooms/{room}/seen", presence.mark_seen),
-    ("GET", "/unread", presence.count_unread),
-    ("GET", "/connect", reading.connect),
-    ("POST", "/publish", publishing.publish_list),
-    ("POST", "/tickets", admin.issue_ticket),
-    ("POST", "/sessions/{session}/auth", admin.renew),
-    ("POST", "/disconnect", admin.disconnect),
-    ("POST", "/revoke", admin.revoke),
-    ("GET", "/whoami", admin.whoami),
-    ("GET", "/healthz", health.health),
-    ("GET", "/livez", health.alive),
-    ("GET", "/readyz", health.ready),
-]
-"""Method, path and endpoint; HEAD is answered like GET."""
-
-STARTS_NOTHING = ("/healthz", "/livez")
-"""Endpoints that do not start a hub that nothing has started."""
+from trunkline.wire.request_head import SINGLE, RequestHead
 
 # Pages of ours need nothing from elsewhere, run no script that is written into them, and stand in no other page.
 PAGE_HEADERS = {
@@ -164,6 +138,8 @@ def serve(
             refusal = refusals.as_answer(context.access, error)
             return _response(context, refusal._replace(headers=[("Allow", ", ".join(allowed))]))
         answer = await endpoint(context, exchange)
+        if isinstance(answer, WaitingPoll):
+            answer = await wait_out(exchange, answer)
         if isinstance(answer, StreamAnswer):
             stream = AsgiEventStream(context, answer.caller.key)
             stream.presence = answer.query.presence
@@ -232,16 +208,13 @@ class _Events(Response):
         await self._stream.respond(Request(scope, receive), send, self._query)
 
 
-_SINGLE = frozenset((b"content-type", b"idempotency-key"))  # are no lists: of several, the first counts
-
-
 def head_of(request: Request | WebSocket) -> RequestHead:
     """Return a request's head."""
     headers: dict[bytes, bytes] = {}
     for name, value in request.scope["headers"]:
         if name not in headers:
             headers[name] = value
-        elif name not in _SINGLE:
+        elif name not in SINGLE:
             headers[name] += b", " + value
     query = request.scope["query_string"].decode("latin-1")
     version = request.scope.get("http_version", "1.1")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from trunkline.core.grant import Grant
@@ -14,8 +15,9 @@ from trunkline.core.page import Page
 from trunkline.core.presence_options import PresenceOptions, lasting_member, member_of
 from trunkline.engine.live import LiveWatch
 from trunkline.engine.notifier import LEASE_S
+from trunkline.engine.pages import Parked
 from trunkline.engine.tasks import cancelled
-from trunkline.errors import RequestError
+from trunkline.errors import RequestError, StoreUnavailable
 from trunkline.transports.admission import Caller
 from trunkline.transports.context import Context
 from trunkline.transports.exchange import Answer, Exchange
@@ -25,29 +27,41 @@ from trunkline.wire.query import ReadQuery
 T = TypeVar("T")
 
 
-async def answer_poll(context: Context, request: Exchange, caller: Caller, query: ReadQuery) -> Answer:
-    """Return the answer of a poll that is permitted.
+async def answer_poll(context: Context, request: Exchange, caller: Caller, query: ReadQuery) -> Answer | WaitingPoll:
+    """Return the answer of a poll that is permitted; or the poll, if there is none yet and it may wait.
 
     Raises:
         RequestError: The query is not valid, or the client may not stay while it waits.
         StoreUnavailable: The log did not answer in time.
     """
     live = _LivePoll.of(context, caller, query)
-
-    async def ask(wait_s: float) -> Answer:
-        watch = None if live is None else live.watch
-        pages = await context.engine.pages.poll(query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max)
-        return _encoded(query, pages, None if live is None else await live.body())
-
+    waits = False
     try:
         if live is not None:
             live.enter()  # before anything is awaited: the client may say right behind this request that it leaves
         if not query.wait_s:
-            return await ask(0)
-        return await WaitingPoll(context, caller).stay(request, ask, query.wait_s)
+            return await _ask(context, query, live, 0)
+        try:
+            pages, parked = await context.engine.pages.look(query.joins, query.limit, lambda: context.poll_bytes_max)
+        except StoreUnavailable:
+            ask = partial(_ask, context, query, live)
+            return await _PatientPoll(context, caller).stay(request, ask, query.wait_s)
+        if parked is not None and live is not None and live.watch.has_news():
+            parked.close()
+            parked = None
+        if parked is None:
+            return _encoded(query, pages, None if live is None else await live.body())
+        waits = True
+        return WaitingPoll(context, caller, query, live, parked)
     finally:
-        if live is not None:
+        if live is not None and not waits:
             live.leave()
+
+
+async def _ask(context: Context, query: ReadQuery, live: _LivePoll | None, wait_s: float) -> Answer:
+    watch = None if live is None else live.watch
+    pages = await context.engine.pages.poll(query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max)
+    return _encoded(query, pages, None if live is None else await live.body())
 
 
 def _encoded(query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
@@ -55,7 +69,109 @@ def _encoded(query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
 
 
 class WaitingPoll:
-    """A poll that waits, as it is registered: it can be dismissed like a stream."""
+    """A poll that waits: an object that its rooms know, and no task. Whoever serves it finishes it when it is woken.
+
+    It is registered, and can be dismissed like a stream.
+    """
+
+    def __init__(
+        self, context: Context, caller: Caller, query: ReadQuery, live: _LivePoll | None, parked: Parked
+    ) -> None:
+        self._context = context
+        self._query = query
+        self._live = live
+        self._parked = parked
+        self._error: RequestError | None = None
+        self._woken: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+        self.grant = caller.grant
+        self.session = caller.session
+
+    def begin(self, woken: Callable[[], None]) -> None:
+        """Wait, and call *woken* once when it is time to `finish`.
+
+        Raises:
+            RequestError: The client may not stay; it is over.
+        """
+        self._woken = woken
+        self._context.waiting_polls += 1
+        self._parked.add_waiter(self.wake)
+        if self._live is not None:
+            self._live.watch.add_waiter(self.wake)
+        self._timer = asyncio.get_running_loop().call_later(self._query.wait_s, self.wake)
+        try:
+            self._context.access.register(self)
+        except RequestError:
+            self.leave()
+            raise
+
+    def wake(self) -> None:
+        """Wait no longer: something is new, the time is over, or the client does not want to wait."""
+        woken, self._woken = self._woken, None
+        if woken is not None:
+            woken()
+
+    async def finish(self) -> Answer:
+        """Return the answer.
+
+        Raises:
+            RequestError: The client was dismissed.
+        """
+        try:
+            if self._error is not None:
+                raise self._error
+            context, query = self._context, self._query
+            pages = await context.engine.pages.look_again(self._parked, query.limit, lambda: context.poll_bytes_max)
+            return _encoded(query, pages, None if self._live is None else await self._live.body())
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Let go of everything. Harmless if it was done."""
+        if self._is_over:
+            return
+        self._is_over, self._woken = True, None
+        self._context.waiting_polls -= 1
+        self._context.access.registry.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._live is not None:
+            self._live.watch.remove_waiter(self.wake)
+            self._live.leave()
+        self._parked.close(self.wake)
+
+    def dismiss(self, error: RequestError) -> None:
+        self._error = self._error or error
+        self.wake()
+
+    def renewed(self, grant: Grant) -> None:
+        self.recheck()
+
+    def recheck(self) -> None:
+        self.dismiss(_ask_again())
+
+
+async def wait_out(request: Exchange, waiting: WaitingPoll) -> Answer:
+    """Return the answer of a poll that waits, for a server that waits for answers.
+
+    Raises:
+        RequestError: The client may not stay.
+    """
+    woken = asyncio.get_running_loop().create_future()
+    waiting.begin(lambda: None if woken.done() else woken.set_result(None))
+    ended = asyncio.ensure_future(request.ended())
+    ended.add_done_callback(lambda _: waiting.wake())
+    try:
+        await woken
+        return await waiting.finish()
+    finally:
+        waiting.leave()
+        await cancelled(ended)
+
+
+class _PatientPoll:
+    """A poll that waits for a log that is away. It can be dismissed like a stream."""
 
     def __init__(self, context: Context, caller: Caller) -> None:
         self._access = context.access
@@ -93,8 +209,12 @@ class WaitingPoll:
         self.recheck()
 
     def recheck(self) -> None:
-        # The client asks again at once, and is authenticated as always.
-        self.dismiss(RequestError("forbidden", "what you may read has changed: ask again"))
+        self.dismiss(_ask_again())
+
+
+def _ask_again() -> RequestError:
+    # The client asks again at once, and is authenticated as always.
+    return RequestError("forbidden", "what you may read has changed: ask again")
 
 
 class _LivePoll:

@@ -86,11 +86,11 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
 
 def cors_headers(origins: Origins, head: RequestHead) -> list[tuple[str, str]]:
     """Return what lets a listed page of another origin read the answer (the Fetch standard, section 3.3)."""
-    origin = head.headers.get(b"origin", b"").decode("latin-1")
-    if not origin or not origins.allowed:
+    if not origins.allowed:
         return []
-    if "*" in origins.allowed:
-        return [("Access-Control-Allow-Origin", "*")]
+    origin = head.headers.get(b"origin", b"").decode("latin-1")
+    if "*" in origins.allowed and origin:
+        return [("Access-Control-Allow-Origin", "*"), ("Vary", "Origin")]
     if origin in origins.allowed:
         return [
             ("Access-Control-Allow-Origin", origin),

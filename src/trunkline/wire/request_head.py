@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl, unquote
 # Field names are tokens (RFC 9110 section 5.6.2); values hold no control characters but tab (section 5.5).
 # Every quantifier is possessive: a head that does not match must be found out in one pass, whatever is in it.
 _FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)(?:\r\n|\Z)"
-_HEAD = re.compile(rb"GET (/[!-~]*+) HTTP/(1\.[01])\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
+_HEAD = re.compile(rb"(GET|POST|DELETE) (/[!-~]*+) HTTP/(1\.[01])\r\n(?:" + _FIELD.replace(b"(", b"(?:", 2) + rb")*+\Z")
 _FIELDS = re.compile(_FIELD)
 
 
 class RequestHead(NamedTuple):
-    """The head of a request; what `parse_head` makes is that of a GET.
+    """The head of a request.
 
     Attributes:
         path: Percent-decoded.
@@ -69,17 +69,31 @@ def wants_events(accept: bytes) -> bool:
     return False
 
 
-def parse_head(head: bytes) -> RequestHead | None:
-    """Parse a head, without its final empty line; return None if it is not a plain GET."""
+SINGLE = frozenset((b"content-type", b"idempotency-key"))
+"""Header fields that are no lists: of several, the first counts."""
+
+
+def parse_request(head: bytes) -> tuple[str, RequestHead] | None:
+    """Parse a head, without its final empty line; return the method with it, or None if it is not a plain one."""
     match = _HEAD.match(head)
     if match is None:
         return None
     headers: dict[bytes, bytes] = {}
-    for name, value in _FIELDS.findall(head, match.end(2) + len("\r\n")):
+    for name, value in _FIELDS.findall(head, match.end(3) + len("\r\n")):
         name, value = name.lower(), value.rstrip(b" \t")
-        headers[name] = headers[name] + b", " + value if name in headers else value
-    version = match[2].decode("ascii")
+        if name not in headers:
+            headers[name] = value
+        elif name not in SINGLE:
+            headers[name] += b", " + value
+    version = match[3].decode("ascii")
     if b"host" not in headers and version != "1.0":
         return None
-    path, _, query = match[1].decode("ascii").partition("?")
-    return RequestHead(unquote(path), parse_qsl(query, keep_blank_values=True) if query else [], headers, version)
+    path, _, query = match[2].decode("ascii").partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True) if query else []
+    return match[1].decode("ascii"), RequestHead(unquote(path), pairs, headers, version)
+
+
+def parse_head(head: bytes) -> RequestHead | None:
+    """Parse a head, without its final empty line; return None if it is not a plain GET."""
+    parsed = parse_request(head)
+    return parsed[1] if parsed is not None and parsed[0] == "GET" else None

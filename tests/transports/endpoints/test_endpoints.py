@@ -21,6 +21,7 @@ from trunkline.hub import context_of
 from trunkline.transports.endpoints import admin, health, presence, publishing, reading
 from trunkline.transports.endpoints.reading import StreamAnswer
 from trunkline.transports.exchange import Answer
+from trunkline.transports.poll import WaitingPoll
 from trunkline.wire.request_head import RequestHead
 
 SECRET = "a secret for tests, of 32 bytes or more"
@@ -55,7 +56,7 @@ def request(method: str = "GET", body: object = None, room: str = "r", **query: 
     return Request(method, named, headers, b"" if body is None else json.dumps(body).encode(), room)
 
 
-def said(answer: Answer | StreamAnswer) -> Any:
+def said(answer: Answer | StreamAnswer | WaitingPoll) -> Any:
     assert isinstance(answer, Answer)
     return json.loads(answer.body)
 
