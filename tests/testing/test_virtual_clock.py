@@ -159,6 +159,25 @@ async def test_a_fact_that_raises_is_its_owners(clock: VirtualClock) -> None:
     assert isinstance(outcomes[1], ZeroDivisionError)
 
 
+async def test_a_fact_that_raises_when_its_time_is_over_is_its_owners_too(clock: VirtualClock) -> None:
+    """Then somebody else lets time pass, and waits for what threads bring."""
+    governing(clock)
+    end, event = clock.monotonic() + 5, asyncio.Event()
+    asyncio.get_running_loop().call_later(50, event.set)
+
+    def late() -> bool:
+        if clock.monotonic() > end:
+            looks.append(True)
+        return len(looks) > 1 and bool(1 / 0)  # not at the first look behind the end, but while it is listened
+
+    looks: list[bool] = []
+    idle = asyncio.ensure_future(asyncio.to_thread(time.sleep, 0.5))
+    outcomes = await asyncio.gather(clock.until(event.is_set, 60), clock.until(late, 5), return_exceptions=True)
+    assert outcomes[0] is True
+    assert isinstance(outcomes[1], ZeroDivisionError)
+    await idle
+
+
 async def test_a_thread_has_a_moment_before_time_passes(clock: VirtualClock) -> None:
     """Else everything that waits for one with a time-out would give up at once."""
     governing(clock)

@@ -1,4 +1,4 @@
-"""Who the clients of a test are: whoever the test says."""
+"""The users of a test: the hub takes a client for the user that the test names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USER_PERMISSIONS = Permissions(read=("*",), write=("*",), signal=("*",), presenc
 
 
 class VirtualAccess(Access):
-    """The access rules of a hub, which also know the users of a test. Whoever else comes is treated as always.
+    """The access rules of a hub, which also know the users of a test. All other clients are asked as always.
 
     Attributes:
         issued: The grants of the test's own tokens.

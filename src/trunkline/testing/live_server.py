@@ -158,8 +158,9 @@ class LiveServer:
         for data in process.stdout:
             line = data.decode("utf-8", "replace").rstrip("\n")
             self._lines.append(line)
-            lines.put(line)
-            if self._echo is not None and self._has_started:
+            if not self._has_started:
+                lines.put(line)  # later on nobody takes them
+            elif self._echo is not None:
                 self._echo(line)
         lines.put(None)
 

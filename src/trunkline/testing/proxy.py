@@ -190,9 +190,10 @@ class Proxy:
 
     def _changed(self, head: bytes) -> bytes:
         """Return a request's head as it is passed on."""
-        if self._forgets and re.search(rb"\r\nupgrade[ \t]*:", head, re.IGNORECASE):
+        upgrades = re.search(rb"\r\nupgrade[ \t]*:", head, re.IGNORECASE)
+        if upgrades and self._forgets:
             head = _UPGRADE.sub(b"", head)
-        elif not ((self._forgets or self._buffers) and not re.search(rb"\r\nupgrade[ \t]*:", head, re.IGNORECASE)):
+        elif upgrades or not (self._forgets or self._buffers):
             return head
         # One request for each connection, so that each one's head is looked at.
         return _CONNECTION.sub(b"", head)[:-2] + b"Connection: close\r\n\r\n"

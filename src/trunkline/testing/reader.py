@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 import msgspec
@@ -14,15 +14,13 @@ from trunkline.client.client import Client, Message, Room
 from trunkline.client.errors import ClientError, RoomError
 from trunkline.client.machine import Machine
 from trunkline.core.message import Receipt
+from trunkline.testing.access import Identity
 from trunkline.testing.fault import Fault
 from trunkline.testing.matching import matches, shown
 from trunkline.testing.network import Line, LineConnector
 from trunkline.testing.virtual_clock import VirtualClock
 
-if TYPE_CHECKING:
-    from trunkline.testing.access import Identity
-
-WITHIN_S = 5.0  # virtual: it costs a test that fails a tenth of a second
+WITHIN_S = 5.0  # virtual: it costs a test that fails a fifth of a second
 NOTHING_WITHIN_S = 1.0
 OUTSIDE_S = 0.1
 POLL_MS = 250

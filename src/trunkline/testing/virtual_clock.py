@@ -187,13 +187,12 @@ class VirtualClock:
                 if self.monotonic() >= first.end and not first.decided.done():
                     if self._may_hear_from_outside():
                         await self._listen(first, first.outside_s)
-                    self._decide(first, is_so=bool(first.decided.done() and first.decided.result()))
+                    self._decide(first, is_so=False)  # unless it was decided meanwhile
         finally:
             self._is_driving = False
-            if self._waiters and not all(waiter is own for waiter in self._waiters):
-                following = next(waiter for waiter in self._waiters if waiter is not own)
-                if not following.decided.done():
-                    following.decided.set_result(None)
+            following = next((waiter for waiter in self._waiters if waiter is not own), None)
+            if following is not None and not following.decided.done():
+                following.decided.set_result(None)
 
     async def _listen(self, waiter: _Waiter, real_s: float) -> None:
         """Wait in real time for what comes from outside, until *waiter* is decided."""
