@@ -103,15 +103,11 @@ class Pages:
             )
             starts = [start for _, start in joins]
             pages, wait_s = await self._patiently(lambda: self._read_all(rooms, starts, limit, bytes_max), wait_s)
-            if wait_s <= 0 or any(page.messages or page.gap for page in pages):
+            if wait_s <= 0 or _is_news(pages):
                 return pages
-            is_at_head = all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True))
-            if is_at_head and (watch is None or not watch.has_news()):
+            if _is_at_heads(rooms, pages) and (watch is None or not watch.has_news()):
                 await wait_for_news(rooms, wait_s, watch, lambda: self._is_stopping)
-            try:
-                return await self._read_all(rooms, [parse_since(page.next) for page in pages], limit, bytes_max)
-            except StoreUnavailable:  # what came is too much for the tail: the next poll waits for the log
-                return pages
+            return await self._read_on(rooms, pages, limit, bytes_max)
 
     async def look(
         self, joins: Sequence[Join], limit: int, bytes_max: Callable[[], int]
@@ -124,18 +120,15 @@ class Pages:
         """
         async with self._follower.opened([check_room(name) for name, _ in joins]) as rooms:
             pages = await self._read_all(rooms, [start for _, start in joins], limit, bytes_max)
-            is_new = any(page.messages or page.gap for page in pages) or self._is_stopping
-            if is_new or any(f"{room.epoch}.{room.head}" != page.next for room, page in zip(rooms, pages, strict=True)):
+            if _is_news(pages):
                 return pages, None
+            if self._is_stopping or not _is_at_heads(rooms, pages):
+                return await self._read_on(rooms, pages, limit, bytes_max), None
             return pages, Parked(rooms, pages)
 
     async def look_again(self, parked: Parked, limit: int, bytes_max: Callable[[], int]) -> list[Page]:
         """Return what has come since, to a poll that has waited."""
-        try:
-            starts = [parse_since(page.next) for page in parked.pages]
-            return await self._read_all(parked.rooms, starts, limit, bytes_max)
-        except StoreUnavailable:  # what came is too much for the tail: the next poll waits for the log
-            return parked.pages
+        return await self._read_on(parked.rooms, parked.pages, limit, bytes_max)
 
     async def read(
         self, name: str, start: Start, *, limit: int = 100, bytes_max: int | None = None, wait_s: float = 0.0
@@ -165,6 +158,15 @@ class Pages:
 
     async def _patiently(self, read: Callable[[], Awaitable[T]], wait_s: float) -> tuple[T, float]:
         return await self._availability.patiently(read, wait_s, lambda: self._is_stopping)
+
+    async def _read_on(
+        self, rooms: Sequence[Room], pages: list[Page], limit: int, bytes_max: Callable[[], int] | None
+    ) -> list[Page]:
+        """Return the pages behind these, which are empty."""
+        try:
+            return await self._read_all(rooms, [parse_since(page.next) for page in pages], limit, bytes_max)
+        except StoreUnavailable:  # what came is too much for the tail: the next poll waits for the log
+            return pages
 
     async def _read_all(
         self, rooms: Sequence[Room], starts: Sequence[Start], limit: int, bytes_max: Callable[[], int] | None
@@ -208,3 +210,13 @@ class Pages:
             room.first = max(room.first, page.first)
             messages = [message for message in page.messages if message.offset <= head]
         return messages
+
+
+def _is_news(pages: Sequence[Page]) -> bool:
+    """Return whether there is anything to tell a poll."""
+    return any(page.messages or page.gap for page in pages)
+
+
+def _is_at_heads(rooms: Sequence[Room], pages: Sequence[Page]) -> bool:
+    """Return whether no room has moved while it was read."""
+    return all(f"{room.epoch}.{room.head}" == page.next for room, page in zip(rooms, pages, strict=True))

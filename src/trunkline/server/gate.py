@@ -140,11 +140,7 @@ class Gate:
 
     def _count_client(self, transport: asyncio.Transport, head: RequestHead, admission: Admission) -> None:
         """Count a stream under its client's address, if a proxy of ours says which that is."""
-        forwarded = head.headers.get(b"x-forwarded-for")
-        if admission.key is None and forwarded is not None:
-            addresses = self.context.access.addresses
-            key = addresses.key(peer_of(transport), forwarded.decode("latin-1"))
-            admission.move(key, self.context.engine.clock.monotonic())
+        admission.move(self.key_of(transport, head, admission), self.context.engine.clock.monotonic())
 
     def _begin_websocket(
         self, transport: asyncio.Transport, head: RequestHead, query: ReadQuery, admission: Admission, rest: bytes
