@@ -263,7 +263,7 @@ class HttpProtocol(HttpToolsProtocol):
         request, self._plain = self._plain, None
         if self.transport.is_closing() or request is None:
             return
-        if close and request.left:  # of a body that nobody wants: its client may still be sending it
+        if close and request.left:  # the endpoint did not want all of the body, and the client may still be sending it
             self._between_requests = True
             self._end_with(b"")
         elif close:
@@ -299,7 +299,7 @@ class HttpProtocol(HttpToolsProtocol):
             if not self._body_left:
                 self._between_requests, self._has_plain_body = True, False
                 self._forget()
-            if self._plain is not None:  # else it is answered already: nobody wants the rest
+            if self._plain is not None:  # else the request is answered already, and the rest of its body is thrown away
                 self._plain.feed(piece)
             return
         self._bytes_since_body += len(piece)
