@@ -1,97 +1,163 @@
-"""Trunkline beside C floors and other servers, on the rig that all figures of this project come from.
+"""Trunkline beside C floors and other servers: every figure of README.md in this folder comes from here.
 
-    python bench/compare.py [--rounds 3] [--rig ../shared/bench] [--peers bun,ws,socket.io]
+    python bench/compare.py                                              all scenarios, five rounds
+    python bench/compare.py --scenarios w1,echo --targets trunkline,bun  some of them
+    python bench/compare.py --before /path/to/.venv/bin/python           and another checkout in the same rounds
 
-The rig (a C load generator pinned to one core, the server pinned to the other) is not part of this repository; its
-README says how to install the peers. Peers that are not there are left out, and said to be. Ratios are to what was
-measured in the same round. Exits with 1 if a budget is missed.
+The server runs on one core, the load generator (rig/load.c) on another, over loopback. Each round measures everything
+once; ratios are to a floor (rig/floor.c) that was measured just before, because the machines that this runs on are shared.
+Exits with 1 if a budget is missed, or a message was lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
+import sysconfig
 import time
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-BUILD = Path(os.environ.get("BENCH_BUILD", "/tmp/bench"))
-SCENARIOS = "w1,w50,r200,n5k,echo,idle"
-FLOORS = ["limit-loop", "limit-coalesce"]
-OURS = ["trunkline", "trunkline-sse"]
+from rig.intervals import with_interval
+from rig.measure import Figure, build, measure
+from rig.scenarios import SCENARIOS
+from rig.targets import BUILD, TARGETS, Target, of_checkout
 
-Run = dict[str, Any]
+ROUNDS = 5
+EVERYWHERE = ("w1", "w50", "r200", "echo", "connect")  # what other servers can be asked, too
 
+# Of each scenario: what our figure is a ratio to, and what it is to be at most.
+BUDGETS: dict[tuple[str, str], tuple[str, str, float]] = {
+    ("trunkline", "w1"): ("floor", "w1", 1.3),
+    ("trunkline", "w50"): ("bun", "w50", 1.0),
+    ("trunkline", "sse-w1"): ("floor", "w1", 2.0),
+    ("trunkline", "sse-w50"): ("coalescing", "w50", 2.0),
+    ("trunkline", "echo"): ("floor", "echo", 4.0),
+    ("trunkline", "connect"): ("floor", "connect", 5.5),
+    ("trunkline", "poll"): ("floor", "echo", 9.5),
+    ("trunkline", "post"): ("floor", "echo", 7.0),
+    ("trunkline", "long"): ("floor", "echo", 13.5),
+    ("mounted", "w1"): ("fastapi", "w1", 0.8),
+    ("mounted", "w50"): ("fastapi", "w50", 0.15),
+}
+DELAY_BUDGET = ("trunkline", "r200", "bun", 1.3)  # of the median delay
+MEMORY_MAX = 2500.0  # bytes for each connection
 
-def available(peer: str) -> bool:
-    """Whether the rig can start this peer here."""
-    modules = BUILD / "npm" / "node_modules"
-    return (modules / peer).is_dir() if peer in ("bun", "ws", "socket.io") else shutil.which(peer) is not None
-
-
-def measure(rig: Path, peers: list[str], rounds: int) -> list[Run]:
-    """Run the rig; one record per run."""
-    tag = time.strftime("trunkline-%m%d-%H%M%S")
-    command = [sys.executable, "run.py", "--peers", ",".join(peers), "--scen", SCENARIOS, "--rounds", str(rounds)]
-    subprocess.run([*command, "--tag", tag], cwd=rig, check=True)
-    runs: list[Run] = json.loads((BUILD / "results" / f"{tag}.json").read_text("utf-8"))["runs"]
-    return runs
-
-
-def ratios(runs: list[Run], peer: str, scenario: str, floor: str) -> list[float]:
-    """CPU of a peer against a floor of the same round; the floor `ctl` is the C loop measured just before."""
-    found = []
-    for run in runs:
-        if (run["peer"], run["scen"]) == (peer, scenario):
-            if floor == "ctl":
-                found.append(run["cpu_us"] / run["ctl_us"])
-            else:
-                same = (other for other in runs if other["round"] == run["round"])
-                base = next(o for o in same if (o["peer"], o["scen"]) == (floor, scenario))
-                found.append(run["cpu_us"] / base["cpu_us"])
-    return found
+Key = tuple[str, str]  # target, scenario
 
 
-def values(runs: list[Run], peer: str, scenario: str, key: str) -> list[float]:
-    return [run[key] for run in runs if (run["peer"], run["scen"]) == (peer, scenario)]
+def python_is_optimised() -> bool:
+    """Return whether this Python was built with optimisations."""
+    return "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+
+
+def plan(targets: list[str], scenarios: list[str]) -> list[Key]:
+    """Return what each round measures, in this order: floors stand before what is compared with them."""
+    wanted = []
+    for name in scenarios:
+        kind = SCENARIOS[name].kind
+        for target in targets:
+            is_other = target in ("bun", "ws", "socket.io", "centrifugo", "fastapi")
+            if kind in TARGETS[target].load and not (is_other and name not in EVERYWHERE):
+                wanted.append((target, name))
+    return wanted
 
 
 def main() -> int:
-    """Measure, print the budgets, and say whether all were met."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--rig", type=Path, default=Path(__file__).parents[2] / "shared" / "bench")
-    arguments.add_argument("--peers", default="bun,ws,socket.io")
-    chosen = arguments.parse_args()
-    peers = [peer for peer in chosen.peers.split(",") if available(peer)]
-    for peer in set(chosen.peers.split(",")) - set(peers):
-        print(f"left out: {peer} is not installed (see the rig's README)")
-    runs = measure(chosen.rig, [*FLOORS, *OURS, *peers], chosen.rounds)
-    wrong = [run for run in runs if not run["delivered_ok"]]
-    budgets = [
-        ("w1: CPU per delivery, × C loop", ratios(runs, "trunkline", "w1", "ctl"), 1.3),
-        ("w50: CPU per delivery, × C coalescing", ratios(runs, "trunkline", "w50", "limit-coalesce"), 1.6),
-        ("SSE w1: the same, × C loop", ratios(runs, "trunkline-sse", "w1", "ctl"), 2.0),
-        ("SSE w50: the same, × C coalescing", ratios(runs, "trunkline-sse", "w50", "limit-coalesce"), 2.0),
-        ("stored and acked publish, × C echo", ratios(runs, "trunkline", "echo", "limit-loop"), 4.5),
-        ("idle: bytes per connection", values(runs, "trunkline", "idle", "rss_per_conn"), 2500.0),
-        ("idle: µs per connect", values(runs, "trunkline", "idle", "conn_cpu_us"), 200.0),
+    """Measure, print the tables, and say whether all budgets were met."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--scenarios", default=",".join(SCENARIOS))
+    parser.add_argument("--targets", default=",".join(TARGETS))
+    parser.add_argument("--before", help="the Python of another checkout's environment")
+    parser.add_argument("--save", type=Path, help="where the figures are written, as JSON")
+    chosen = parser.parse_args()
+    build()
+    if chosen.before:
+        TARGETS["before"] = of_checkout(chosen.before)
+        chosen.targets += ",before"
+    targets = [name for name in chosen.targets.split(",") if _is_here(name, TARGETS[name])]
+    rounds: list[dict[Key, Figure]] = []
+    python = f"CPython {sys.version.split()[0]}, built {'with' if python_is_optimised() else 'without'} optimisations"
+    print(f"{time.strftime('%Y-%m-%d')}, {python}, {chosen.rounds} rounds", flush=True)
+    keys = plan(targets, chosen.scenarios.split(","))
+    for number in range(chosen.rounds):
+        figures: dict[Key, Figure] = {}
+        for target, scenario in keys:
+            try:
+                figure = figures[target, scenario] = measure(TARGETS[target], SCENARIOS[scenario])
+            except (RuntimeError, OSError) as error:
+                print(f"{number} {target} {scenario}: {error}", file=sys.stderr, flush=True)
+                continue
+            note = f", WRONG {figure.wrong}" if figure.wrong else ""
+            print(
+                f"{number} {target} {scenario}: {figure.cpu_us:.2f} µs, p50 {figure.p50_ms:.1f} ms,"
+                f" {figure.memory:.0f} B, waited {figure.delay:.0%}{note}",
+                flush=True,
+            )
+        rounds.append(figures)
+        if chosen.save:
+            rows = [[number, *key, *figure] for number, figures in enumerate(rounds) for key, figure in figures.items()]
+            chosen.save.write_text(json.dumps(rows), "utf-8")
+    _print_figures(keys, rounds)
+    return 0 if _print_budgets(rounds) else 1
+
+
+def _is_here(name: str, target: Target) -> bool:
+    if not target.is_here():
+        print(f"left out: {name} is not installed (bench/README.md)")
+        return False
+    return True
+
+
+def _print_figures(keys: list[Key], rounds: list[dict[Key, Figure]]) -> None:
+    print("\n| scenario | server | µs | p50 ms | bytes | wrong |\n| --- | --- | --- | --- | --- | --- |")
+    for key in sorted(keys, key=lambda key: list(SCENARIOS).index(key[1])):
+        found = [figures[key] for figures in rounds if key in figures]
+        if found:
+            cpu = with_interval([figure.cpu_us for figure in found])
+            p50 = statistics.median(figure.p50_ms for figure in found)
+            memory = statistics.median(figure.memory for figure in found)
+            print(f"| {key[1]} | {key[0]} | {cpu} | {p50:.3g} | {memory:,.0f} | {sum(f.wrong for f in found)} |")
+
+
+def _ratios(rounds: list[dict[Key, Figure]], key: Key, base: Key) -> list[float]:
+    return [figures[key].cpu_us / figures[base].cpu_us for figures in rounds if key in figures and base in figures]
+
+
+def _print_budgets(rounds: list[dict[Key, Figure]]) -> bool:
+    rows: dict[str, tuple[list[float], float]] = {}
+    for key, (base, base_scenario, most) in BUDGETS.items():
+        rows[f"{key[0]} {key[1]} / {base} {base_scenario}"] = (_ratios(rounds, key, (base, base_scenario)), most)
+    target, scenario, base, most = DELAY_BUDGET
+    delays = [
+        figures[target, scenario].p50_ms / figures[base, scenario].p50_ms
+        for figures in rounds
+        if (target, scenario) in figures and (base, scenario) in figures
     ]
-    print("\n| budget | at most | median | range | |\n| --- | --- | --- | --- | --- |")
-    met = not wrong
-    for name, found, most in budgets:
-        median = statistics.median(found)
-        met &= median <= most
-        verdict = "met" if median <= most else "MISSED"
-        print(f"| {name} | {most:g} | {median:.4g} | {min(found):.4g} to {max(found):.4g} | {verdict} |")
-    for run in wrong:
-        print(f"not everything was delivered: {run['peer']} {run['scen']}")
-    return 0 if met else 1
+    rows[f"{target} {scenario} / {base}, median delay"] = (delays, most)
+    memory = [figures["trunkline", "connect"].memory for figures in rounds if ("trunkline", "connect") in figures]
+    rows["trunkline connect, bytes"] = (memory, MEMORY_MAX)
+    before: dict[str, list[float]] = defaultdict(list)
+    for figures in rounds:
+        for (name, scenario), figure in figures.items():
+            if name == "trunkline" and ("before", scenario) in figures:
+                before[scenario].append(figure.cpu_us / figures["before", scenario].cpu_us)
+    print("\n| ratio | at most | median and 95 % interval | |\n| --- | --- | --- | --- |")
+    met = True
+    for name, (values, most) in rows.items():
+        if values:
+            is_met = statistics.median(values) <= most
+            met &= is_met
+            print(f"| {name} | {most:g} | {with_interval(values)} | {'met' if is_met else 'MISSED'} |")
+    for scenario, values in before.items():
+        print(f"| trunkline {scenario} / before | | {with_interval(values)} | |")
+    wrong = sum(figure.wrong for figures in rounds for (name, _), figure in figures.items() if name == "trunkline")
+    if wrong:
+        print(f"not everything was delivered: {wrong}")
+    return met and not wrong
 
 
 if __name__ == "__main__":
