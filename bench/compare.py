@@ -5,7 +5,7 @@
     python bench/compare.py --before /path/to/.venv/bin/python           and another checkout in the same rounds
 
 The server runs on one core, the load generator (rig/load.c) on another, over loopback. Each round measures everything
-once; ratios are to a floor (rig/floor.c) that was measured just before, because the machines that this runs on are shared.
+once; ratios are to a floor (rig/floor.c) of the same round, because the machines that this runs on are shared.
 Exits with 1 if a budget is missed, or a message was lost.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from rig.intervals import with_interval
 from rig.measure import Figure, build, measure
 from rig.scenarios import SCENARIOS
-from rig.targets import BUILD, TARGETS, Target, of_checkout
+from rig.targets import TARGETS, Target, of_checkout
 
 ROUNDS = 5
 EVERYWHERE = ("w1", "w50", "r200", "echo", "connect")  # what other servers can be asked, too

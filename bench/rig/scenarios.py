@@ -37,7 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
     "r200": _readers("websocket", 400, "1,000 readers, 200 messages a second", "--rate", "200"),
     "sse-w1": _readers("sse", 100, "1,000 event streams, one message in flight", "--window", "1"),
     "sse-w50": _readers("sse", 1500, "1,000 event streams, fifty in flight", "--window", "50"),
-    "deflate-w1": _readers("deflate", 100, "1,000 readers that take compressed messages, one in flight", "--window", "1"),
+    "deflate-w1": _readers("deflate", 100, "1,000 readers, compressed, one in flight", "--window", "1"),
     "echo": Scenario(
         "echo", ["--mode", "echo", "--n", "100", "--dur", "2"], "request", "100 publishers, each waits for its ack"
     ),

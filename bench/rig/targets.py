@@ -16,8 +16,8 @@ BUILD = Path(os.environ.get("BENCH_BUILD", "/tmp/bench"))
 NPM = BUILD / "npm" / "node_modules"
 SERVED = [sys.executable, "-m", "trunkline", "serve", "--host", "127.0.0.1", "--port", "{port}"]
 UVICORN = [
-    sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop", "--http", "httptools",
-    "--log-level", "warning", "--no-access-log", "--backlog", "4096",
+    sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop",
+    "--http", "httptools", "--log-level", "warning", "--no-access-log", "--backlog", "4096",
 ]  # fmt: skip
 
 
@@ -39,7 +39,14 @@ class Target(NamedTuple):
 def _ours(prefix: str = "") -> dict[str, list[str]]:
     """Return how to talk to Trunkline under a path."""
     room, connect = f"{prefix}/rooms/bench", f"{prefix}/connect"
-    publisher = ["--pub-path", f"{room}?since=now", "--pub-wait", '"joined"', "--tmpl", '{"type":"message","data":"{P}"}']
+    publisher = [
+        "--pub-path",
+        f"{room}?since=now",
+        "--pub-wait",
+        '"joined"',
+        "--tmpl",
+        '{"type":"message","data":"{P}"}',
+    ]
     joined = ["--path", f"{room}?since=now", "--wait-open", '"joined"']
     events = ["--sse", "--path", f"{room}?since=now"]
     json = ["--header", "Content-Type: application/json", "--tmpl", '{"data":"{P}"}']
@@ -129,9 +136,7 @@ TARGETS: dict[str, Target] = {
     "trunkline-memory": trunkline("--store", "memory:"),
     "trunkline-deflate": trunkline("--deflate"),
     "trunkline-workers": trunkline("--workers", "2"),
-    "mounted": Target(
-        [*UVICORN, "mounted_app:app"], _ours("/realtime"), {"BENCH_DB": "{folder}/log.db"}, settle_s=1.0
-    ),
+    "mounted": Target([*UVICORN, "mounted_app:app"], _ours("/realtime"), {"BENCH_DB": "{folder}/log.db"}, settle_s=1.0),
     "fastapi": Target([*UVICORN, "--ws", "websockets", "fastapi_app:app"], {**_PLAIN, "sse": _PLAIN_SSE}, settle_s=1.0),
     "bun": _peer([str(NPM / ".bin" / "bun"), "bun_uws.js", "{port}"], NPM / ".bin" / "bun", **_PLAIN),
     "ws": _peer(["node", "ws_node.js", "{port}"], NPM / "ws", **_PLAIN, sse=_PLAIN_SSE),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tests.wire.heads import parse_head
 from trunkline import Issuer, JwtAuth
 from trunkline.core.grant import PATTERN, UNAUTHENTICATED, matches
 from trunkline.core.joins import parse_positions
@@ -24,7 +25,6 @@ from trunkline.wire import websocket as ws
 from trunkline.wire.credentials import cookies, credentials
 from trunkline.wire.deflate import Corrupt, Inflater, TooLarge, agree
 from trunkline.wire.origin import Origins, cors_headers
-from trunkline.wire.request_head import parse_head
 
 SIZE_MAX = 2000
 LIMITS = Limits(message_bytes_max=1000)

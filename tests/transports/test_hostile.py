@@ -13,6 +13,7 @@ import pytest
 from tests.readers import SilentReader
 from tests.server.test_edge import UPGRADE, Raw
 from tests.support import Server, publish
+from tests.wire.heads import parse_head
 from trunkline import Hub, Retention, ShuttingDown, Tuning
 from trunkline.core.batch import Batch
 from trunkline.core.cursor import Cursor, Room
@@ -21,7 +22,6 @@ from trunkline.core.message import Message
 from trunkline.core.position import Gap, Start
 from trunkline.observe import Counters
 from trunkline.wire import websocket as ws
-from trunkline.wire.request_head import parse_head
 
 
 @pytest.fixture(scope="module")

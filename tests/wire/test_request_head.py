@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.heads import parse_head
 from trunkline.errors import RequestError
 from trunkline.wire.query import refuse_repeats
-from trunkline.wire.request_head import parse_head, wants_events
+from trunkline.wire.request_head import wants_events
 
 
 def test_a_plain_head() -> None:

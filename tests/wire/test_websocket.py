@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wire.heads import parse_head
 from trunkline.core.batch import Batch
 from trunkline.core.close_codes import CloseCode
 from trunkline.wire import websocket as ws
 from trunkline.wire.batches import text_frames
-from trunkline.wire.request_head import parse_head
 
 MASK = bytes.fromhex("37fa213d")
 SIZE_MAX = 70_000

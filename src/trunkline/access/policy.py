@@ -237,6 +237,20 @@ class Access:
                 break
         return answer
 
+    def check_now(self, grant: Grant, needs: Iterable[Need]) -> bool:
+        """Check that the grant permits all of *needs*; return False if `check_all` must be asked.
+
+        Raises:
+            RequestError: `forbidden`.
+        """
+        for action, room in needs:
+            permitted = self.permits_now(grant, action, room)
+            if permitted is None:
+                return False
+            if not permitted:
+                raise forbidden(action, room)
+        return True
+
     async def check(self, grant: Grant, action: Action, room: str) -> None:
         """Check that the grant permits *action* in *room*.
 

@@ -90,6 +90,10 @@ class Follower:
                 room.pins -= 1
         return room
 
+    def current(self, name: str) -> Room | None:
+        """Return what `open` returns, if that is known without asking the store."""
+        return self._rooms.get_current(name)
+
     @asynccontextmanager
     async def opened(self, names: Sequence[str]) -> AsyncIterator[list[Room]]:
         """Open several rooms at once, none of which is closed while the others are being opened."""

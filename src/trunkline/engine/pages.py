@@ -109,6 +109,49 @@ class Pages:
                 await wait_for_news(rooms, wait_s, watch, lambda: self._is_stopping)
             return await self._read_on(rooms, pages, limit, bytes_max)
 
+    def look_now(
+        self, joins: Sequence[Join], limit: int, bytes_max: int, *, parks: bool
+    ) -> tuple[list[Page], Parked | None] | None:
+        """Return what `look` returns, if all of it is in memory; None if the store must be asked.
+
+        Args:
+            parks: Whether the poll waits if nothing is new.
+        """
+        rooms = []
+        for name, _ in joins:
+            room = self._follower.current(name)
+            if room is None:
+                return None
+            rooms.append(room)
+        pages = self._read_all_now(rooms, [start for _, start in joins], limit, bytes_max)
+        if pages is None:
+            return None
+        if not parks or self._is_stopping or _is_news(pages):
+            return pages, None
+        return pages, Parked(rooms, pages)
+
+    def look_again_now(self, parked: Parked, limit: int, bytes_max: int) -> list[Page] | None:
+        """Return what `look_again` returns, if all of it is in memory; None if the store must be asked."""
+        starts = [parse_since(page.next) for page in parked.pages]
+        return self._read_all_now(parked.rooms, starts, limit, bytes_max)
+
+    def _read_all_now(
+        self, rooms: Sequence[Room], starts: Sequence[Start], limit: int, bytes_max: int
+    ) -> list[Page] | None:
+        pages = []
+        for room, start in zip(rooms, starts, strict=True):
+            after, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
+            messages: list[Message] = []
+            if after < room.head and limit > 0 and bytes_max > 0:
+                found = room.since(after, limit, bytes_max)
+                if found is None:
+                    return None
+                messages = found
+                limit -= len(messages)
+                bytes_max -= sum(len(memoryview(message.json)) for message in messages)
+            pages.append(_page(room, after, gap, messages))
+        return pages
+
     async def look(
         self, joins: Sequence[Join], limit: int, bytes_max: Callable[[], int]
     ) -> tuple[list[Page], Parked | None]:
@@ -196,8 +239,7 @@ class Pages:
                 if start.kind == "after":
                     gap = overtaken(gap, name, room.epoch, after, earliest)
                 after = earliest - 1
-            last = messages[-1].offset if messages else after
-            return Page(name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
+            return _page(room, after, gap, messages)
 
     async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message] | None:
         """Return the messages up to *head*; None if the log goes on under another epoch."""
@@ -210,6 +252,11 @@ class Pages:
             room.first = max(room.first, page.first)
             messages = [message for message in page.messages if message.offset <= head]
         return messages
+
+
+def _page(room: Room, after: int, gap: Gap | None, messages: list[Message]) -> Page:
+    last = messages[-1].offset if messages else after
+    return Page(room.name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
 
 
 def _is_news(pages: Sequence[Page]) -> bool:

@@ -59,6 +59,7 @@ class Gate:
         self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
         self.stalled: set[Stalling] = set()
         self._looked_at: tuple[bytes, tuple[str, RequestHead] | None] = (b"", None)
+        self._lines: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     async def expire_for_ever(self) -> None:
         """Cut connections whose clients do not finish a request in time, or do not take their answers."""
@@ -97,6 +98,12 @@ class Gate:
         if self._looked_at[0] != head:
             self._looked_at = (head, parse_request(head))
         return self._looked_at[1]
+
+    def lines_of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return header fields as lines. The server makes a new list of those that all answers have once a second."""
+        if self._lines[0] is not headers:
+            self._lines = (headers, b"".join(b"%b: %b\r\n" % field for field in headers))
+        return self._lines[1]
 
     def key_of(self, transport: asyncio.Transport, head: RequestHead, admission: Admission) -> str | None:
         """Return the key under which a request is counted: of the client that a proxy of ours names, if it does."""

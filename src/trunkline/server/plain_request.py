@@ -15,16 +15,15 @@ from typing import Any, Protocol
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import PIECE_BYTES, Context
-from trunkline.transports.endpoints.reading import StreamAnswer
+from trunkline.transports.endpoints.reading import Outcome, Outcoming, StreamAnswer
 from trunkline.transports.endpoints.table import STARTS_NOTHING, Found, find
-from trunkline.transports.exchange import Answer
-from trunkline.transports.poll import WaitingPoll
+from trunkline.transports.exchange import Answer, Pending
 from trunkline.wire.origin import cors_headers
 from trunkline.wire.request_head import RequestHead
 
 log = logging.getLogger("trunkline")
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_HEADS: dict[tuple[int, str], bytes] = {}  # the first lines of an answer, by its status and media type
 
 _UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", b"te"))
 
@@ -94,9 +93,9 @@ class PlainRequest:
         self._body: list[bytes] = []
         self._whole: asyncio.Future[None] | None = None
         self._headers = headers
-        self._waiting: WaitingPoll | None = None
+        self._pending: Pending | None = None
         self._client_has_ended = False
-        self.keeps_alive = b"close" not in head.tokens(b"connection")
+        self.keeps_alive = b"connection" not in head.headers or b"close" not in head.tokens(b"connection")
         self.method = method
         self.head = head
         self.key = key
@@ -116,88 +115,111 @@ class PlainRequest:
         """How many bytes of the body are still to come."""
         return self._left
 
-    async def body(self, bytes_max: int) -> bytes:
+    def body_now(self, bytes_max: int) -> bytes | None:
         if self._left + sum(map(len, self._body)) > bytes_max:
             raise RequestError("too_large", f"the body is larger than {bytes_max} bytes")
         if self._left:
-            self._whole = asyncio.get_running_loop().create_future()
-            await self._whole
+            return None
         return self._body[0] if len(self._body) == 1 else b"".join(self._body)
 
-    def broken_off(self) -> None:
-        """Note that the rest of the body will not come."""
-        if self._whole is not None:
-            self._whole.cancel()
+    async def body(self, bytes_max: int) -> bytes:
+        while (body := self.body_now(bytes_max)) is None:
+            self._whole = asyncio.get_running_loop().create_future()
+            await self._whole
+        return body
 
     async def ended(self) -> None:
         await self._connection.ended()
 
     # The answer.
 
-    async def answer(self) -> None:
-        """Carry the request out, and write the answer; or let it wait. Never raises, but for being cancelled."""
-        await self._write_outcome(self._carry_out())
-
-    async def _carry_out(self) -> Answer | None:
-        self._context.access.check_request_rate(self.key)
-        if self._found.path not in STARTS_NOTHING:
-            await self._context.ensure_started()
-        answer = await self._found.endpoint(self._context, self)
-        assert not isinstance(answer, StreamAnswer)
-        if isinstance(answer, WaitingPoll):
-            self._waiting = waiting = answer
-            waiting.begin(lambda: self._connection.spawn(self._write_outcome(waiting.finish())))
-            if self._client_has_ended:
-                waiting.wake()
-            return None
-        return answer
-
-    def client_ended(self) -> None:
-        """Note that the client has gone, or has ended its side: it waits for nothing."""
-        self._client_has_ended = True
-        if self._waiting is not None:
-            self._waiting.wake()
-
-    async def _write_outcome(self, work: Coroutine[Any, Any, Answer | None]) -> None:
+    def begin(self) -> None:
+        """Carry the request out, and write the answer: before this returns, if nothing must be waited for."""
+        context = self._context
         try:
-            try:
-                answer = await work
-            except TrunklineError as error:
-                answer = refusals.as_answer(self._context.access, error)
+            context.access.check_request_rate(self.key)
+            if context.engine.is_running or self._found.path in STARTS_NOTHING:
+                outcome = self._found.endpoint(context, self)
+            else:
+                outcome = self._start_hub()
+        except Exception as error:  # noqa: BLE001 - it is told to the client, and logged if it is none of ours
+            self._settle(error)
+        else:
+            self._go_on(outcome)
+
+    async def _start_hub(self) -> Outcome:
+        await self._context.ensure_started()
+        outcome = self._found.endpoint(self._context, self)
+        return await outcome if isinstance(outcome, Coroutine) else outcome
+
+    def _go_on(self, outcome: Outcoming) -> None:
+        if type(outcome) is Answer:
+            self._settle(outcome)
+        elif isinstance(outcome, Coroutine):
+            self._connection.spawn(self._wait(outcome))
+        else:
+            assert not isinstance(outcome, Answer | StreamAnswer)
+            self._pending = outcome
+            outcome.begin(self._settle)
+            if self._client_has_ended:
+                outcome.hurry()
+
+    async def _wait(self, work: Coroutine[Any, Any, Outcome]) -> None:
+        try:
+            outcome = await work
         except asyncio.CancelledError:
             if not self._context.engine.is_draining and not (self._whole is not None and self._whole.cancelled()):
                 raise
             self._connection.answered(close=True)
-        except Exception:
-            log.exception("a request failed: %s %s", self.method, self._found.path)
-            await self._write(Answer(b"Internal Server Error", 500, (), "text/plain; charset=utf-8"), close=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._settle(error)
         else:
-            if answer is not None:
-                await self._write(answer)
+            self._go_on(outcome)
 
-    async def _write(self, answer: Answer, *, close: bool = False) -> None:
-        close = close or not self.keeps_alive
-        lines = [*answer.headers, *cors_headers(self._context.access.origins, self.head)]
-        head = b"%b%b%bx-content-type-options: nosniff\r\n%b" % (
-            STATUS_LINES[answer.status],
-            self._headers,
-            b"".join(
-                b"%b: %b\r\n" % (name.encode("latin-1").lower(), value.encode("latin-1")) for name, value in lines
-            ),
-            b"connection: close\r\n" if close else b"",
-        )
+    def client_ended(self) -> None:
+        """Note that the client has ended its side: it waits for nothing."""
+        self._client_has_ended = True
+        if self._pending is not None:
+            self._pending.hurry()
+
+    def client_gone(self) -> None:
+        """Note that nobody wants the answer any more."""
+        if self._whole is not None:
+            self._whole.cancel()
+        if self._pending is not None:
+            self._pending.leave()
+
+    def _settle(self, outcome: Answer | Exception) -> None:
+        close = not self.keeps_alive
+        if isinstance(outcome, TrunklineError):
+            outcome = refusals.as_answer(self._context.access, outcome)
+        elif isinstance(outcome, Exception):
+            log.error("a request failed: %s %s", self.method, self._found.path, exc_info=outcome)
+            outcome = Answer(b"Internal Server Error", 500, (), "text/plain; charset=utf-8")
+            close = True
+        head = self._head_of(outcome, close=close)
+        if len(outcome.body) > PIECE_BYTES:
+            self._connection.spawn(self._write_pieces(head, outcome.body, close=close))
+        else:
+            self._connection.write(head + outcome.body)
+            self._connection.answered(close=close)
+
+    def _head_of(self, answer: Answer, *, close: bool) -> bytes:
+        origins = self._context.access.origins
+        first = _HEADS.get((answer.status, answer.media_type)) or _first_lines(answer.status, answer.media_type)
+        more = b"connection: close\r\n" if close else b""
+        is_cacheable = not answer.media_type
+        if answer.headers or origins.allowed:
+            for name, value in (*answer.headers, *cors_headers(origins, self.head)):
+                more += b"%b: %b\r\n" % (name.lower().encode("latin-1"), value.encode("latin-1"))
+                is_cacheable |= name == "Cache-Control"
         if not answer.media_type:
-            self._connection.write(head + b"\r\n")
-        else:
-            head += b"cache-control: no-store\r\n" if not any(name == "Cache-Control" for name, _ in lines) else b""
-            head += b"content-length: %d\r\ncontent-type: %b\r\n\r\n" % (len(answer.body), answer.media_type.encode())
-            if len(answer.body) <= PIECE_BYTES:
-                self._connection.write(head + answer.body)
-            else:
-                await self._write_pieces(head, answer.body)
-        self._connection.answered(close=close)
+            return b"%b%b%b\r\n" % (first, self._headers, more)
+        if not is_cacheable:
+            more += b"cache-control: no-store\r\n"
+        return b"%b%b%bcontent-length: %d\r\n\r\n" % (first, self._headers, more, len(answer.body))
 
-    async def _write_pieces(self, head: bytes, body: bytes) -> None:
+    async def _write_pieces(self, head: bytes, body: bytes, *, close: bool) -> None:
         """Write a large answer as its client takes it. What is not sent yet makes the answers to others smaller."""
         view, unsent = memoryview(body), len(body)
         self._context.unsent_bytes += unsent
@@ -211,3 +233,13 @@ class PlainRequest:
                 self._context.unsent_bytes -= len(piece)
         finally:
             self._context.unsent_bytes -= unsent
+        self._connection.answered(close=close)
+
+
+def _first_lines(status: int, media_type: str) -> bytes:
+    """Return the first lines of an answer, which are kept: there are few."""
+    lines = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nx-content-type-options: nosniff\r\n"
+    if media_type:
+        lines += f"content-type: {media_type}\r\n"
+    _HEADS[status, media_type] = lines.encode()
+    return lines.encode()

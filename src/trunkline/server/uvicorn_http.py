@@ -37,7 +37,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from trunkline.core.address_limits import Admission
 from trunkline.errors import RequestError
 from trunkline.server.gate import Expiring, Gate
-from trunkline.server.plain_request import PlainRequest, plain
+from trunkline.server.plain_connection import PlainConnection
 from trunkline.transports import refusals
 from trunkline.transports.asgi import END_OF_INPUT
 from trunkline.transports.stream import LINGER_S
@@ -114,7 +114,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_of_input = asyncio.Event()
         self._stalled_at = 0.0
         self._unsent = 0
-        self._plain: PlainRequest | None = None  # a request of ours that is not answered yet
+        self._plain = PlainConnection(self, gate, self.timeout_keep_alive)
         self._has_plain_body = False  # what comes is the body of a request of ours
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -149,8 +149,9 @@ class HttpProtocol(HttpToolsProtocol):
                 self._take_body()
             elif self._owes_answer():
                 break
-            else:
-                self._take_head()
+            elif self._take_head():
+                self._schedule()  # one request of ours, and then others have their turn
+                break
             if self._at == before:
                 break
             if self._at - begin >= BITE_BYTES:
@@ -165,30 +166,40 @@ class HttpProtocol(HttpToolsProtocol):
         return self._ended or self.parser is None or self._has_left or self.transport.is_closing()
 
     def _owes_answer(self) -> bool:
-        return self._plain is not None or (self.cycle is not None and not self.cycle.response_complete)
+        return self._plain.request is not None or (self.cycle is not None and not self.cycle.response_complete)
+
+    def is_between_requests(self) -> bool:
+        return self._between_requests and not self._owes_answer() and self._tried is None
 
     def _is_head_to_come(self) -> bool:
         return self._between_requests and self._tried is not None and not self._owes_answer()
 
-    def _take_head(self) -> None:
+    def _take_head(self) -> bool:
+        """Take a head, or what there is of it; return whether it is a request of ours that has been begun."""
         data, at = self._input, self._at
         if data[at : at + 1] in (b"\r", b"\n"):  # RFC 9112 section 2.2: empty lines, which keep nothing alive
             at = self._at = len(data) - len(data[at:].lstrip(b"\r\n"))
             if at == len(data):
-                return
+                return False
         self._unset_keepalive_if_required()
-        if self._generation is None:
-            self._generation = self._gate.admit(self)
         end = data.find(b"\r\n\r\n", at)
         size = (end + 4 if end >= 0 else len(data)) - at
+        if self._tried is not None and end >= 0:
+            self._tried, self._tried_bytes = None, 0
         if size > self._gate.context.limits.head_bytes_max:
             self._end(b"431 Request Header Fields Too Large")
         elif end < 0:
+            self._owe_request()
             self._try(data[at + self._tried_bytes :])
         else:
-            self._tried, self._tried_bytes = None, 0
             self._at = end + 4
-            self._take_whole_head(data[at : end + 4])
+            return self._take_whole_head(data[at : end + 4])
+        return False
+
+    def _owe_request(self) -> None:
+        """Note that the client owes us the rest of a request."""
+        if self._generation is None:
+            self._generation = self._gate.admit(self)
 
     def _try(self, piece: bytes) -> None:
         """Find out whether this can be the beginning of a head."""
@@ -202,7 +213,7 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
-    def _take_whole_head(self, head: bytes) -> None:
+    def _take_whole_head(self, head: bytes) -> bool:
         self.flow.hold(False)  # a stream that takes the connection over reads from it
         taken = self._gate.take(self.transport, head, self._admission)
         if taken is not None:
@@ -210,38 +221,39 @@ class HttpProtocol(HttpToolsProtocol):
             rest, self._input = self._input[self._at :], b""
             if rest and isinstance(taken, asyncio.Protocol):
                 taken.data_received(rest)
-            return
+            return False
         if self._take_plain(head):
-            return
+            return True
+        self._owe_request()
         upgrades = _tokens(_UPGRADE, head)
         if b"websocket" in upgrades and b"upgrade" in _tokens(_CONNECTION, head):
             self._pass_on_websocket(head)
-            return
+            return False
         self._body_left = 0
         self._feed(_UPGRADE.sub(b"", head) if upgrades else head)
         if not self._between_requests and not self._is_over():
             self._begin_body()
+        return False
 
     # Requests of ours.
 
     def _take_plain(self, head: bytes) -> bool:
         """Begin to answer a request without ASGI; return False if it is not one of ours, or not a plain one."""
-        parsed = self._gate.parse(head[:-4])
-        found = None if parsed is None else plain(*parsed)
-        if parsed is None or found is None:
+        request = self._plain.take(head, self._admission, self.server_state.default_headers)
+        if request is None:
             return False
-        method, request_head = parsed
-        endpoint, length = found
-        key = self._gate.key_of(self.transport, request_head, self._admission)
-        lines = b"".join(b"%b: %b\r\n" % line for line in self.server_state.default_headers)
-        self._plain = request = PlainRequest(
-            self._gate.context, self, method, request_head, key, endpoint, length, lines
-        )
-        if length:
-            self._between_requests, self._has_plain_body, self._body_left = False, True, length
+        left = request.left
+        here = self._input[self._at : self._at + left] if left else b""
+        if left and len(here) == left <= BITE_BYTES:
+            self._at += left
+            request.feed(here)
+            left = 0
+        if left:
+            self._owe_request()
+            self._between_requests, self._has_plain_body, self._body_left = False, True, left
         else:
             self._forget()
-        self.spawn(request.answer())
+        request.begin()
         return True
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -252,33 +264,19 @@ class HttpProtocol(HttpToolsProtocol):
     async def drain(self) -> None:
         await self.flow.drain()
 
-    def write(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(data)
-
     async def ended(self) -> None:
         await self._end_of_input.wait()
 
-    def answered(self, *, close: bool) -> None:
-        request, self._plain = self._plain, None
-        if self.transport.is_closing() or request is None:
-            return
-        if close and request.left:  # the endpoint did not want all of the body, and the client may still be sending it
-            self._between_requests = True
-            self._end_with(b"")
-        elif close:
-            self.transport.close()
-        elif request.left:
-            self._schedule()
-        else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-            self._schedule()
+    def take_next(self) -> None:
+        self._schedule()
+
+    def end_with(self, answer: bytes) -> None:
+        self._between_requests = True
+        self._end_with(answer)
 
     def shutdown(self) -> None:
-        if self._plain is not None:
-            self._plain.keeps_alive = False
+        if self._plain.request is not None:
+            self._plain.end_soon()
         else:
             super().shutdown()
 
@@ -299,8 +297,8 @@ class HttpProtocol(HttpToolsProtocol):
             if not self._body_left:
                 self._between_requests, self._has_plain_body = True, False
                 self._forget()
-            if self._plain is not None:  # else the request is answered already, and the rest of its body is thrown away
-                self._plain.feed(piece)
+            if self._plain.request is not None:  # else it is answered, and the rest of its body is thrown away
+                self._plain.request.feed(piece)
             return
         self._bytes_since_body += len(piece)
         self._feed(piece)
@@ -318,8 +316,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         self._end_of_input.set()
-        if self._plain is not None:
-            self._plain.client_ended()
+        self._plain.client_ended()
         if (
             self._ended
             or not self._owes_answer()
@@ -327,8 +324,8 @@ class HttpProtocol(HttpToolsProtocol):
             or self.transport.get_extra_info("ssl_object")
         ):
             return False
-        if self._plain is not None:
-            self._plain.keeps_alive = False
+        if self._plain.request is not None:
+            self._plain.end_soon()
         else:
             self.cycle.keep_alive = False
         return True
@@ -347,9 +344,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._end_with(refusals.as_response(self._gate.context.access, RequestError("bad_command", why)))
             return
         rest, self._input = self._input[self._at :], b""
-        self._forget()
-        self._has_left = True
-        self.connections.discard(self)
+        self.leave()
         websocket_class: Any = self.ws_protocol_class
         protocol = websocket_class(config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.admission = self._admission
@@ -364,6 +359,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self._gate.stalled.discard(self)
         self._forget()
+        self._plain.close()
         self._has_left = True
 
     def expire(self) -> None:
@@ -397,8 +393,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        if self._plain is not None:  # what comes behind a request of ours is no HTTP: that one is still answered
-            self._plain.keeps_alive = False
+        if self._plain.request is not None:  # what comes behind a request of ours is no HTTP: it is still answered
+            self._plain.end_soon()
             self._input = b""
             return
         if self._owes_answer():
@@ -415,9 +411,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._gate.stalled.discard(self)
         self._input = b""
         self._end_of_input.set()
-        if self._plain is not None:
-            self._plain.broken_off()
-            self._plain.client_ended()
+        self._plain.close()
         if not self._has_left:
             self._admission.release()
         super().connection_lost(exc)
@@ -443,6 +437,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._plain.was_answered()
         self._schedule()
 
     # What the parser finds.

@@ -5,7 +5,8 @@ how often from this address · of which page it is · what it asks for · how mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from trunkline.access.policy import Need
 from trunkline.core.grant import Grant
@@ -13,6 +14,7 @@ from trunkline.core.rate import work
 from trunkline.errors import RequestError
 from trunkline.transports.context import Context
 from trunkline.transports.exchange import Exchange
+from trunkline.wire.credentials import Credentials
 from trunkline.wire.query import Kind, ReadQuery, parse_presence, parse_read_query, refuse_repeats
 from trunkline.wire.request_head import RequestHead
 
@@ -23,6 +25,8 @@ class Caller:
     Attributes:
         session: A name for it.
     """
+
+    __slots__ = ("grant", "key", "session")
 
     def __init__(self, context: Context, grant: Grant, key: str | None) -> None:
         self.grant = grant
@@ -55,6 +59,10 @@ def admit_reading(
     return query
 
 
+Admitting = Caller | Coroutine[Any, Any, Caller]
+"""The caller; or what must be awaited to know it, if an issuer or a hook of the application is to be asked."""
+
+
 async def admit(context: Context, request: Exchange, needs: Sequence[Need]) -> Caller:
     """Let a request in that does something in these rooms.
 
@@ -62,17 +70,35 @@ async def admit(context: Context, request: Exchange, needs: Sequence[Need]) -> C
         RequestError: It is not let in.
         HookFailed: The application could not decide.
     """
+    admitting = begin_admission(context, request, needs)
+    return admitting if isinstance(admitting, Caller) else await admitting
+
+
+def begin_admission(context: Context, request: Exchange, needs: Sequence[Need]) -> Admitting:
+    """Do what `admit` does, at once if nobody must be asked; raises like it."""
     access, key = context.access, request.key
     access.check_request_rate(key, work(rooms=len(needs)) - request.is_counted)
     access.origins.check(request.head)
     refuse_repeats(request.head)
-    return await authenticate(context, request, needs)
+    return authenticate(context, request, needs)
 
 
-async def authenticate(context: Context, request: Exchange, needs: Sequence[Need]) -> Caller:
+def authenticate(context: Context, request: Exchange, needs: Sequence[Need]) -> Admitting:
     """Let a request in whose address, URL and origin were checked; raises like `admit`."""
     access = context.access
-    grant = await access.authenticate(access.credentials(request.head, request.key))
+    brought = access.credentials(request.head, request.key)
+    grant = access.grant_now(brought)
+    if grant is not None and access.check_now(grant, needs):
+        return Caller(context, grant, request.key)
+    return _authenticate_by_asking(context, brought, grant, request.key, needs)
+
+
+async def _authenticate_by_asking(
+    context: Context, brought: Credentials, grant: Grant | None, key: str | None, needs: Sequence[Need]
+) -> Caller:
+    access = context.access
+    if grant is None:
+        grant = await access.authenticate(brought)
     for action, room in needs:
         await access.check(grant, action, room)
-    return Caller(context, grant, request.key)
+    return Caller(context, grant, key)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,9 +28,9 @@ from trunkline.transports.context import PIECE_BYTES, Context
 from trunkline.transports.endpoints.reading import StreamAnswer
 from trunkline.transports.endpoints.table import ENDPOINTS, STARTS_NOTHING, Endpoint
 from trunkline.transports.exchange import Answer
-from trunkline.transports.poll import WaitingPoll, wait_out
+from trunkline.transports.poll import wait_out
 from trunkline.wire.query import ReadQuery
-from trunkline.wire.request_head import SINGLE, RequestHead
+from trunkline.wire.request_head import SINGLE, RequestHead, parse_query
 
 # Pages of ours need nothing from elsewhere, run no script that is written into them, and stand in no other page.
 PAGE_HEADERS = {
@@ -104,6 +103,9 @@ class _StarletteExchange:
         self.is_counted = bool(request.scope.get(_COUNTED))  # not so at an endpoint of another application
         self.path_parameters = path_parameters
 
+    def body_now(self, bytes_max: int) -> bytes | None:
+        return None
+
     async def body(self, bytes_max: int) -> bytes:
         body = b""  # counted as it comes: what its header says of its size is no matter
         async for piece in self._request.stream():
@@ -137,14 +139,15 @@ def serve(
             error = RequestError("method_not_allowed", f"send {' or '.join(allowed)}, not {request.method}")
             refusal = refusals.as_answer(context.access, error)
             return _response(context, refusal._replace(headers=[("Allow", ", ".join(allowed))]))
-        answer = await endpoint(context, exchange)
-        if isinstance(answer, WaitingPoll):
-            answer = await wait_out(exchange, answer)
+        outcome = endpoint(context, exchange)
+        answer = await outcome if isinstance(outcome, Coroutine) else outcome
         if isinstance(answer, StreamAnswer):
             stream = AsgiEventStream(context, answer.caller.key)
             stream.presence = answer.query.presence
             stream.admit(answer.caller.grant)
             return _Events(stream, answer.query)
+        if not isinstance(answer, Answer):
+            answer = await wait_out(exchange, answer)
         return _response(context, answer)
 
     return serve_request
@@ -218,7 +221,7 @@ def head_of(request: Request | WebSocket) -> RequestHead:
             headers[name] += b", " + value
     query = request.scope["query_string"].decode("latin-1")
     version = request.scope.get("http_version", "1.1")
-    return RequestHead(request.scope["path"], parse_qsl(query, keep_blank_values=True), headers, version)
+    return RequestHead(request.scope["path"], parse_query(query), headers, version)
 
 
 def key_of(context: Context, request: Request | WebSocket) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from trunkline.wire.body_text import JSON
@@ -23,6 +23,9 @@ class Exchange(Protocol):
     key: str | None
     is_counted: bool
     path_parameters: Mapping[str, str]
+
+    def body_now(self, bytes_max: int) -> bytes | None:
+        """Return the body, if all of it is here; None if `body` must be awaited. Raises like it."""
 
     async def body(self, bytes_max: int) -> bytes:
         """Return the body.
@@ -47,6 +50,26 @@ class Answer(NamedTuple):
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
     media_type: str = JSON
+
+
+class Pending(Protocol):
+    """An answer that comes later: an object, and no task that waits for it.
+
+    Attributes:
+        waits_for_news: Whether there is something to answer before it comes, for a client that has gone or has ended
+            its side of the connection.
+    """
+
+    waits_for_news: bool
+
+    def begin(self, answered: Callable[[Answer | Exception], None]) -> None:
+        """Wait, and call *answered* once, perhaps before this returns."""
+
+    def hurry(self) -> None:
+        """Answer soon with what there is. Harmless if it was answered."""
+
+    def leave(self) -> None:
+        """Let go of everything, and answer no more. Harmless if it was done."""
 
 
 NO_CONTENT = Answer(b"", 204, (), "")

@@ -6,7 +6,7 @@ A poll is a request head and an answer that may have to be waited for; which ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,28 +17,43 @@ from trunkline.engine.live import LiveWatch
 from trunkline.engine.notifier import LEASE_S
 from trunkline.engine.pages import Parked
 from trunkline.engine.tasks import cancelled
-from trunkline.errors import RequestError, StoreUnavailable
+from trunkline.errors import RequestError, ShuttingDown, StoreUnavailable
 from trunkline.transports.admission import Caller
 from trunkline.transports.context import Context
-from trunkline.transports.exchange import Answer, Exchange
+from trunkline.transports.exchange import Answer, Exchange, Pending
 from trunkline.wire import poll
 from trunkline.wire.query import ReadQuery
 
 T = TypeVar("T")
 
 
-async def answer_poll(context: Context, request: Exchange, caller: Caller, query: ReadQuery) -> Answer | WaitingPoll:
-    """Return the answer of a poll that is permitted; or the poll, if there is none yet and it may wait.
+def answer_poll(
+    context: Context, request: Exchange, caller: Caller, query: ReadQuery
+) -> Answer | Pending | Coroutine[Any, Any, Answer | Pending]:
+    """Return the answer of a poll that is permitted; or the poll, if there is none yet and it may wait; or what must be
+    awaited, because the log or presence has to be asked.
 
     Raises:
         RequestError: The query is not valid, or the client may not stay while it waits.
         StoreUnavailable: The log did not answer in time.
     """
     live = _LivePoll.of(context, caller, query)
+    if live is None:
+        pages = context.engine.pages
+        found = pages.look_now(query.joins, query.limit, context.poll_bytes_max, parks=query.wait_s > 0)
+        if found is not None:
+            page, parked = found
+            return _encoded(query, page, None) if parked is None else WaitingPoll(context, caller, query, None, parked)
+    else:
+        live.enter()  # before anything is awaited: the client may say right behind this request that it leaves
+    return _answer_by_asking(context, request, caller, query, live)
+
+
+async def _answer_by_asking(
+    context: Context, request: Exchange, caller: Caller, query: ReadQuery, live: _LivePoll | None
+) -> Answer | Pending:
     waits = False
     try:
-        if live is not None:
-            live.enter()  # before anything is awaited: the client may say right behind this request that it leaves
         if not query.wait_s:
             return await _ask(context, query, live, 0)
         try:
@@ -69,10 +84,12 @@ def _encoded(query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
 
 
 class WaitingPoll:
-    """A poll that waits: an object that its rooms know, and no task. Whoever serves it finishes it when it is woken.
+    """A poll that waits (`exchange.Pending`): an object that its rooms know, and no task.
 
     It is registered, and can be dismissed like a stream.
     """
+
+    waits_for_news = True
 
     def __init__(
         self, context: Context, caller: Caller, query: ReadQuery, live: _LivePoll | None, parked: Parked
@@ -82,68 +99,78 @@ class WaitingPoll:
         self._live = live
         self._parked = parked
         self._error: RequestError | None = None
-        self._woken: Callable[[], None] | None = None
+        self._answered: Callable[[Answer | Exception], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._is_woken = False
         self._is_over = False
         self.grant = caller.grant
         self.session = caller.session
 
-    def begin(self, woken: Callable[[], None]) -> None:
-        """Wait, and call *woken* once when it is time to `finish`.
-
-        Raises:
-            RequestError: The client may not stay; it is over.
-        """
-        self._woken = woken
+    def begin(self, answered: Callable[[Answer | Exception], None]) -> None:
+        self._answered = answered
         self._context.waiting_polls += 1
-        self._parked.add_waiter(self.wake)
+        self._parked.add_waiter(self.hurry)
         if self._live is not None:
-            self._live.watch.add_waiter(self.wake)
-        self._timer = asyncio.get_running_loop().call_later(self._query.wait_s, self.wake)
+            self._live.watch.add_waiter(self.hurry)
+        self._timer = asyncio.get_running_loop().call_later(self._query.wait_s, self.hurry)
         try:
             self._context.access.register(self)
-        except RequestError:
-            self.leave()
-            raise
+        except RequestError as error:
+            self._settle(error)
 
-    def wake(self) -> None:
-        """Wait no longer: something is new, the time is over, or the client does not want to wait."""
-        woken, self._woken = self._woken, None
-        if woken is not None:
-            woken()
+    def hurry(self) -> None:
+        if not (self._is_woken or self._is_over):
+            self._is_woken = True
+            asyncio.get_running_loop().call_soon(self._finish)
 
-    async def finish(self) -> Answer:
-        """Return the answer.
-
-        Raises:
-            RequestError: The client was dismissed.
-        """
-        try:
-            if self._error is not None:
-                raise self._error
-            context, query = self._context, self._query
-            pages = await context.engine.pages.look_again(self._parked, query.limit, lambda: context.poll_bytes_max)
-            return _encoded(query, pages, None if self._live is None else await self._live.body())
-        finally:
-            self.leave()
-
-    def leave(self) -> None:
-        """Let go of everything. Harmless if it was done."""
+    def _finish(self) -> None:
         if self._is_over:
             return
-        self._is_over, self._woken = True, None
+        if self._error is not None:
+            self._settle(self._error)
+            return
+        context, query = self._context, self._query
+        pages = None
+        if self._live is None:
+            pages = context.engine.pages.look_again_now(self._parked, query.limit, context.poll_bytes_max)
+        if pages is None:
+            context.engine.tasks.spawn(self._finish_by_asking())
+        else:
+            self._settle(_encoded(query, pages, None))
+
+    async def _finish_by_asking(self) -> None:
+        context, query = self._context, self._query
+        try:
+            pages = await context.engine.pages.look_again(self._parked, query.limit, lambda: context.poll_bytes_max)
+            self._settle(_encoded(query, pages, None if self._live is None else await self._live.body()))
+        except asyncio.CancelledError:
+            self._settle(ShuttingDown("the server is stopping; ask another one"))
+            raise
+        except Exception as error:  # noqa: BLE001 - who is told of it decides what it means
+            self._settle(error)
+
+    def _settle(self, outcome: Answer | Exception) -> None:
+        answered, is_over = self._answered, self._is_over
+        self.leave()
+        if answered is not None and not is_over:
+            answered(outcome)
+
+    def leave(self) -> None:
+        if self._is_over:
+            return
+        self._is_over, self._answered = True, None
         self._context.waiting_polls -= 1
         self._context.access.registry.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._live is not None:
-            self._live.watch.remove_waiter(self.wake)
+            self._live.watch.remove_waiter(self.hurry)
             self._live.leave()
-        self._parked.close(self.wake)
+        self._parked.close(self.hurry)
 
     def dismiss(self, error: RequestError) -> None:
         self._error = self._error or error
-        self.wake()
+        self.hurry()
 
     def renewed(self, grant: Grant) -> None:
         self.recheck()
@@ -152,22 +179,26 @@ class WaitingPoll:
         self.dismiss(_ask_again())
 
 
-async def wait_out(request: Exchange, waiting: WaitingPoll) -> Answer:
-    """Return the answer of a poll that waits, for a server that waits for answers.
+async def wait_out(request: Exchange, pending: Pending) -> Answer:
+    """Return an answer that comes later, for a server that waits for answers.
 
     Raises:
-        RequestError: The client may not stay.
+        TrunklineError: There is none.
     """
-    woken = asyncio.get_running_loop().create_future()
-    waiting.begin(lambda: None if woken.done() else woken.set_result(None))
-    ended = asyncio.ensure_future(request.ended())
-    ended.add_done_callback(lambda _: waiting.wake())
+    waiting: asyncio.Future[Answer | Exception] = asyncio.get_running_loop().create_future()
+    pending.begin(lambda outcome: None if waiting.done() else waiting.set_result(outcome))
+    ended = asyncio.ensure_future(request.ended()) if pending.waits_for_news and not waiting.done() else None
+    if ended is not None:
+        ended.add_done_callback(lambda _: pending.hurry())
     try:
-        await woken
-        return await waiting.finish()
+        outcome = await waiting
     finally:
-        waiting.leave()
-        await cancelled(ended)
+        pending.leave()
+        if ended is not None:
+            await cancelled(ended)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 class _PatientPoll:

@@ -109,6 +109,8 @@ def refuse_repeats(head: RequestHead) -> None:
     Raises:
         RequestError: `bad_command`.
     """
+    if len(head.query) < 2:
+        return
     given = [key for key, _ in head.query if key in ONCE]
     if len(given) > 1 and len(set(given)) < len(given):
         name = next(key for key in given if given.count(key) > 1)

@@ -34,7 +34,10 @@ class RequestHead(NamedTuple):
 
     def one(self, name: str) -> str | None:
         """Return the first query parameter of this name; None if there is none."""
-        return next((value for key, value in self.query if key == name), None)
+        for key, value in self.query:
+            if key == name:
+                return value
+        return None
 
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the values of a comma-separated header, lower case."""
@@ -42,6 +45,8 @@ class RequestHead(NamedTuple):
 
     @property
     def is_websocket(self) -> bool:
+        if b"upgrade" not in self.headers:
+            return False
         upgrades = b"websocket" in self.tokens(b"upgrade") and b"upgrade" in self.tokens(b"connection")
         return upgrades and self.version != "1.0"
 
@@ -62,6 +67,8 @@ def wants_events(accept: bytes) -> bool:
 
     A weight of 0 means that the client will not have it (RFC 9110 section 12.4.2).
     """
+    if b"event-stream" not in accept.lower():
+        return False
     for part in accept.split(b","):
         kind, *parameters = part.split(b";")
         if kind.strip().lower() == b"text/event-stream":
@@ -89,11 +96,12 @@ def parse_request(head: bytes) -> tuple[str, RequestHead] | None:
     if b"host" not in headers and version != "1.0":
         return None
     path, _, query = match[2].decode("ascii").partition("?")
-    pairs = parse_qsl(query, keep_blank_values=True) if query else []
-    return match[1].decode("ascii"), RequestHead(unquote(path), pairs, headers, version)
+    return match[1].decode("ascii"), RequestHead(unquote(path), parse_query(query), headers, version)
 
 
-def parse_head(head: bytes) -> RequestHead | None:
-    """Parse a head, without its final empty line; return None if it is not a plain GET."""
-    parsed = parse_request(head)
-    return parsed[1] if parsed is not None and parsed[0] == "GET" else None
+def parse_query(query: str) -> list[tuple[str, str]]:
+    """Return the decoded pairs of a query, in order; what has no `=` has an empty value."""
+    if "%" in query or "+" in query:
+        return parse_qsl(query, keep_blank_values=True)
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    return [(name, value) for name, _, value in pairs]

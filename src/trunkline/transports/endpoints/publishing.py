@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
 from trunkline.core.json_text import check_json
-from trunkline.core.message import check_id, check_room
+from trunkline.core.message import Draft, Receipt, check_id, check_room
 from trunkline.core.rate import work
 from trunkline.errors import RequestError, TrunklineError
-from trunkline.transports.admission import admit
+from trunkline.transports.admission import Admitting, Caller, admit, begin_admission
 from trunkline.transports.context import Context
 from trunkline.transports.endpoints.bodies import decoded, read_body
-from trunkline.transports.exchange import Answer, Exchange
+from trunkline.transports.endpoints.reading import Outcome, Outcoming
+from trunkline.transports.exchange import Answer, Exchange, Pending
 from trunkline.wire import envelope
 from trunkline.wire.body_text import JSON, TEXT, check_json_charset, decode_text, parse_content_type
+from trunkline.wire.request_head import RequestHead
 
 BITE_BYTES = 16 * 1024  # of a list that is checked, before others have their turn
 
@@ -30,18 +33,52 @@ class Post(msgspec.Struct):
 
 _decode_post = msgspec.json.Decoder(Post).decode
 _decode_posts = msgspec.json.Decoder(list[Post]).decode
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 
 
-async def publish_one(context: Context, request: Exchange) -> Answer:
+def publish_one(context: Context, request: Exchange) -> Outcoming:
     """Serve `POST /rooms/{room}`: one message; its receipt."""
-    room, headers, limits = check_room(request.path_parameters["room"]), request.head.headers, context.limits
-    caller = await admit(context, request, [("write", room)])
-    media_type, charset = parse_content_type(headers.get(b"content-type", b"").decode("latin-1"))
+    room = check_room(request.path_parameters["room"])
+    caller = begin_admission(context, request, [("write", room)])
+    if not isinstance(caller, Caller):
+        return _publish_when_here(context, request, room, caller)
+    content = _content_of(request.head)
+    body = request.body_now(_bytes_max(context))
+    if body is None:
+        return _publish_when_here(context, request, room, caller)
+    return _publish(context, request, room, caller, content, body)
+
+
+async def _publish_when_here(context: Context, request: Exchange, room: str, admitting: Admitting) -> Outcome:
+    caller = admitting if isinstance(admitting, Caller) else await admitting
+    content = _content_of(request.head)
+    body = await read_body(context, request, caller, [("write", room)], _bytes_max(context))
+    return _publish(context, request, room, caller, content, body)
+
+
+def _bytes_max(context: Context) -> int:
+    return context.limits.message_bytes_max + context.limits.envelope_bytes_max
+
+
+def _content_of(head: RequestHead) -> tuple[str, str]:
+    """Return the media type of a message and its charset.
+
+    Raises:
+        RequestError: `unsupported_media_type`.
+    """
+    content = head.headers.get(b"content-type", b"")
+    if content == b"application/json":
+        return JSON, ""
+    media_type, charset = parse_content_type(content.decode("latin-1"))
     if media_type not in (JSON, TEXT, ""):
         raise RequestError("unsupported_media_type", f"send {JSON} or {TEXT}, not {media_type!r}")
-    bytes_max = limits.message_bytes_max + limits.envelope_bytes_max
-    body = await read_body(context, request, caller, [("write", room)], bytes_max)
+    return media_type, charset
+
+
+def _publish(
+    context: Context, request: Exchange, room: str, caller: Caller, content: tuple[str, str], body: bytes
+) -> Pending:
+    media_type, charset = content
     context.access.check_publish_rate(caller.grant, caller.key, work(len(body)))
     if media_type == JSON:
         check_json_charset(charset)
@@ -50,11 +87,40 @@ async def publish_one(context: Context, request: Exchange) -> Answer:
         raise RequestError("bad_json", f"there is nothing to publish: send {JSON} or {TEXT}")
     else:
         post = Post(msgspec.Raw(_encode(decode_text(body, charset))))
-    key = headers.get(b"idempotency-key")
+    key = request.head.headers.get(b"idempotency-key")
     post.id = post.id if key is None else key.decode("latin-1")
     message_id, text = _checked(context, post)
-    receipt = await context.engine.appender.append(room, message_id, caller.grant.user, text)
-    return Answer(_encode(receipt), 200 if receipt.duplicate else 201)
+    return _Storing(context, Draft(room, message_id, caller.grant.user, context.engine.clock.wall_ms(), text))
+
+
+class _Storing:
+    """A message on its way to the log: its receipt is the answer."""
+
+    waits_for_news = False
+
+    def __init__(self, context: Context, draft: Draft) -> None:
+        self._context = context
+        self._draft = draft
+        self._answered: Callable[[Answer | Exception], None] | None = None
+
+    def begin(self, answered: Callable[[Answer | Exception], None]) -> None:
+        self._answered = answered
+        self._context.engine.appender.submit(self._draft, self._stored)
+
+    def _stored(self, _: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
+        answered, self._answered = self._answered, None
+        if answered is None:
+            return  # nobody waits any more
+        if receipt is not None:
+            answered(Answer(_encode(receipt), 200 if receipt.duplicate else 201))
+        elif error is not None:
+            answered(error)
+
+    def hurry(self) -> None:
+        """Do nothing: a message that is not stored has no receipt."""
+
+    def leave(self) -> None:
+        self._answered = None
 
 
 async def publish_list(context: Context, request: Exchange) -> Answer:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
 from trunkline.transports.admission import Caller, admit_reading, authenticate
 from trunkline.transports.context import Context
-from trunkline.transports.exchange import Answer, Exchange
-from trunkline.transports.poll import WaitingPoll, answer_poll
+from trunkline.transports.exchange import Answer, Exchange, Pending
+from trunkline.transports.poll import answer_poll
 from trunkline.wire import sse
 from trunkline.wire.query import Kind, ReadQuery
 
@@ -19,22 +20,42 @@ class StreamAnswer(NamedTuple):
     query: ReadQuery
 
 
-async def read_room(context: Context, request: Exchange) -> Answer | StreamAnswer | WaitingPoll:
+Outcome = Answer | StreamAnswer | Pending
+"""What an endpoint gives: an answer, or who will have it."""
+
+Outcoming = Outcome | Coroutine[Any, Any, Outcome]
+"""The same, or what must be awaited to have it: what can be known at once costs no task."""
+
+
+def read_room(context: Context, request: Exchange) -> Outcoming:
     """Serve `GET /rooms/{room}`: one room."""
-    return await _read(context, request, request.path_parameters["room"])
+    return _read(context, request, request.path_parameters["room"])
 
 
-async def connect(context: Context, request: Exchange) -> Answer | StreamAnswer | WaitingPoll:
+def connect(context: Context, request: Exchange) -> Outcoming:
     """Serve `GET /connect`: the rooms that the query names."""
-    return await _read(context, request, None)
+    return _read(context, request, None)
 
 
-async def _read(context: Context, request: Exchange, room: str | None) -> Answer | StreamAnswer | WaitingPoll:
+def _read(context: Context, request: Exchange, room: str | None) -> Outcoming:
     kind: Kind = "sse" if request.head.is_sse else "poll"
     query = admit_reading(context, request.head, request.key, room, kind, is_counted=request.is_counted)
-    caller = await authenticate(context, request, list(query.needs()))
+    caller = authenticate(context, request, list(query.needs()))
+    if not isinstance(caller, Caller):
+        return _answer_when_admitted(context, request, caller, kind, query)
+    return _answer(context, request, caller, kind, query)
+
+
+async def _answer_when_admitted(
+    context: Context, request: Exchange, admitting: Coroutine[Any, Any, Caller], kind: Kind, query: ReadQuery
+) -> Outcome:
+    outcome = _answer(context, request, await admitting, kind, query)
+    return await outcome if isinstance(outcome, Coroutine) else outcome
+
+
+def _answer(context: Context, request: Exchange, caller: Caller, kind: Kind, query: ReadQuery) -> Outcoming:
     if kind == "poll":
-        return await answer_poll(context, request, caller, query)
+        return answer_poll(context, request, caller, query)
     if request.method == "HEAD":
         return Answer(headers=sse.HEADERS, media_type="")
     return StreamAnswer(caller, query)

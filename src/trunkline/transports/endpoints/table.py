@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trunkline.transports.context import Context
 from trunkline.transports.endpoints import admin, health, presence, publishing, reading
-from trunkline.transports.endpoints.reading import StreamAnswer
-from trunkline.transports.exchange import Answer, Exchange
-from trunkline.transports.poll import WaitingPoll
+from trunkline.transports.endpoints.reading import Outcoming
+from trunkline.transports.exchange import Exchange
 
-Endpoint = Callable[[Context, Exchange], Awaitable[Answer | StreamAnswer | WaitingPoll]]
+Endpoint = Callable[[Context, Exchange], Outcoming]
 
 ENDPOINTS: list[tuple[str, str, Endpoint]] = [
     ("GET", "/rooms/{room}", reading.read_room),
