@@ -29,8 +29,8 @@ def _readers(kind: str, messages: int, about: str, *more: str) -> Scenario:
     return Scenario(kind, flags, "delivery", about)
 
 
-# With --spin the generator never sleeps while it reads: else each of the server's writes would have to wake it up,
-# which is paid by slow servers only.
+# With --spin the generator never sleeps while it reads: else each of the server's writes would have to wake it up, which
+# costs more than the write, and is paid only by servers that are so slow that the generator has time to sleep.
 SCENARIOS: dict[str, Scenario] = {
     "w1": _readers("websocket", 100, "1,000 readers, one message in flight", "--window", "1"),
     "w50": _readers("websocket", 1500, "1,000 readers, fifty in flight", "--window", "50"),
@@ -39,7 +39,10 @@ SCENARIOS: dict[str, Scenario] = {
     "sse-w50": _readers("sse", 1500, "1,000 event streams, fifty in flight", "--window", "50"),
     "deflate-w1": _readers("deflate", 100, "1,000 readers, compressed, one in flight", "--window", "1"),
     "echo": Scenario(
-        "echo", ["--mode", "echo", "--n", "100", "--dur", "2"], "request", "100 publishers, each waits for its ack"
+        "echo",
+        ["--mode", "echo", "--n", "100", "--dur", "2", "--spin"],
+        "request",
+        "100 publishers, each waits for its ack",
     ),
     "connect": Scenario(
         "connect", ["--mode", "idle", "--n", "5000", "--hold", "0.5"], "connection", "5,000 WebSockets that join a room"
@@ -48,14 +51,17 @@ SCENARIOS: dict[str, Scenario] = {
         "sse-connect", ["--mode", "idle", "--n", "5000", "--hold", "0.5"], "connection", "5,000 event streams"
     ),
     "poll": Scenario(
-        "poll", ["--mode", "http", "--n", "40", "--dur", "2"], "request", "short polls with nothing new, 40 connections"
+        "poll",
+        ["--mode", "http", "--n", "40", "--dur", "2", "--spin"],
+        "request",
+        "short polls with nothing new, 40 connections",
     ),
     "post": Scenario(
-        "post", ["--mode", "http", "--n", "40", "--dur", "2"], "request", "messages by POST, 40 connections"
+        "post", ["--mode", "http", "--n", "40", "--dur", "2", "--spin"], "request", "messages by POST, 40 connections"
     ),
     "long": Scenario(
         "long",
-        ["--mode", "fanout", "--n", "100", "--m", "150", "--window", "1", "--warm", "10"],
+        ["--mode", "fanout", "--n", "100", "--m", "150", "--window", "1", "--warm", "10", "--spin"],
         "delivery",
         "100 long polls, ended by one message again and again",
     ),

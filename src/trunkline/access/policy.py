@@ -114,6 +114,11 @@ class Access:
         """Whether clients must authenticate themselves."""
         return self._auth is not None or self.authenticate_hook is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether every client may do everything, whatever it brings."""
+        return not self.is_required and self.authorize_hook is None
+
     def asks(self, brought: Credentials) -> bool:
         """Return whether a client with these credentials is asked who it is."""
         return self.is_required

@@ -25,11 +25,7 @@ log = logging.getLogger("trunkline")
 Answer = Callable[[Draft, Receipt | None, TrunklineError | None], None]
 
 
-class _Waiting(msgspec.Struct):
-    """A draft that the log does not have yet, and what is called when it has."""
-
-    draft: Draft
-    answer: Answer
+_Waiting = tuple[Draft, Answer]  # a draft that the log does not have yet, and what is called when it has
 
 
 class Appender:
@@ -105,7 +101,7 @@ class Appender:
             self._in_flight_bytes += len(draft.json)
             if not self._waiting:
                 self._arrived.set()
-            self._waiting.append(_Waiting(draft, answer))
+            self._waiting.append((draft, answer))
 
     def stop(self) -> None:
         """Take no more drafts."""
@@ -132,7 +128,7 @@ class Appender:
             failed: set[str] = set()
             self._availability.append_began()
             try:
-                outcomes = await self._store.append([waiting.draft for waiting in batch])
+                outcomes = await self._store.append([draft for draft, _ in batch])
             except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
                 if isinstance(error, StoreUnavailable):
                     after_s = 0.0 if isinstance(error, WritesUnavailable) else STALLED_S
@@ -141,7 +137,7 @@ class Appender:
                     log.error("append of %d messages failed: %s", len(batch), explain(error))
                     error = StoreUnavailable("the log failed; publish again, with the same id")
                 self._refuse(batch, error)
-                failed.update(waiting.draft.room for waiting in batch)
+                failed.update(draft.room for draft, _ in batch)
             except asyncio.CancelledError:
                 self._refuse(batch, ShuttingDown("the server is stopping"))
                 raise
@@ -159,17 +155,17 @@ class Appender:
 
     def _settle(self, batch: list[_Waiting]) -> None:
         self.in_flight -= len(batch)
-        self._in_flight_bytes -= sum(len(waiting.draft.json) for waiting in batch)
+        self._in_flight_bytes -= sum([len(draft.json) for draft, _ in batch])
         self._settled.set()
 
     def _refuse(self, batch: list[_Waiting], error: TrunklineError) -> None:
-        for waiting in batch:
-            waiting.answer(waiting.draft, None, error)
+        for draft, answer in batch:
+            answer(draft, None, error)
 
     def _refuse_waiting(self, error: TrunklineError, rooms: Container[str] | None = None) -> None:
         """Refuse what waits, in all rooms or in these: what was published later must not be stored first."""
-        batch = [waiting for waiting in self._waiting if rooms is None or waiting.draft.room in rooms]
-        self._waiting = [waiting for waiting in self._waiting if rooms is not None and waiting.draft.room not in rooms]
+        batch = [waiting for waiting in self._waiting if rooms is None or waiting[0].room in rooms]
+        self._waiting = [waiting for waiting in self._waiting if rooms is not None and waiting[0].room not in rooms]
         self._refuse(batch, error)
         self._settle(batch)
 
@@ -177,11 +173,10 @@ class Appender:
         """Answer, and hand out what is new; rooms of which something was not stored are added to *failed*."""
         new: dict[tuple[str, str], list[Message]] = {}
         rooms, receipts, duplicates = self._rooms, 0, 0
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            draft = waiting.draft
+        for (draft, answer), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, StoreUnavailable):
                 failed.add(draft.room)
-                self._answer(waiting, None, outcome)
+                _call(answer, draft, None, outcome)
                 continue
             receipts += 1
             duplicates += outcome.duplicate
@@ -189,14 +184,15 @@ class Appender:
                 json = msgspec.Raw(draft.json)
                 message = Message(draft.room, outcome.offset, outcome.id, draft.sender, outcome.at, json)
                 new.setdefault((draft.room, outcome.epoch), []).append(message)
-            self._answer(waiting, outcome, None)
+            _call(answer, draft, outcome, None)
         self._counters.committed(receipts, duplicates)
         for (name, epoch), messages in new.items():
             rooms.append(name, epoch, messages)
         self._delivery.run()
 
-    def _answer(self, waiting: _Waiting, receipt: Receipt | None, error: StoreUnavailable | None) -> None:
-        try:
-            waiting.answer(waiting.draft, receipt, error)
-        except Exception:
-            log.exception("a publisher could not be answered")
+
+def _call(answer: Answer, draft: Draft, receipt: Receipt | None, error: StoreUnavailable | None) -> None:
+    try:
+        answer(draft, receipt, error)
+    except Exception:
+        log.exception("a publisher could not be answered")

@@ -137,7 +137,8 @@ class PlainRequest:
         """Carry the request out, and write the answer: before this returns, if nothing must be waited for."""
         context = self._context
         try:
-            context.access.check_request_rate(self.key)
+            if self.key is not None:
+                context.access.check_request_rate(self.key)
             if context.engine.is_running or self._found.path in STARTS_NOTHING:
                 outcome = self._found.endpoint(context, self)
             else:

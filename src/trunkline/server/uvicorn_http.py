@@ -57,7 +57,7 @@ class _Flow(FlowControl):
     def __init__(self, transport: asyncio.Transport, more: Callable[[], None]) -> None:
         super().__init__(transport)
         self.full = False  # uvicorn has had enough for now
-        self._held = False
+        self.held = False
         self._more = more
 
     def pause_reading(self) -> None:
@@ -68,14 +68,14 @@ class _Flow(FlowControl):
         if self.full:
             self.full = False
             self._more()
-        if not self._held:
+        if not self.held:
             super().resume_reading()
 
     def hold(self, held: bool) -> None:
         """Read nothing as long as this is true."""
         if held:
             super().pause_reading()
-        self._held = held
+        self.held = held
         if not (held or self.full):
             super().resume_reading()
 
@@ -160,7 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_over():
             return
         waits = self._at < len(self._input) and not self._is_head_to_come()
-        self.flow.hold(waits)
+        if waits or self.flow.held:
+            self.flow.hold(waits)
 
     def _is_over(self) -> bool:
         return self._ended or self.parser is None or self._has_left or self.transport.is_closing()
@@ -214,7 +215,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _take_whole_head(self, head: bytes) -> bool:
-        self.flow.hold(False)  # a stream that takes the connection over reads from it
+        if self.flow.held:
+            self.flow.hold(False)  # a stream that takes the connection over reads from it
         taken = self._gate.take(self.transport, head, self._admission)
         if taken is not None:
             self.leave()

@@ -29,6 +29,10 @@ class VirtualAccess(Access):
     def asks(self, brought: Credentials) -> bool:
         return brought.token in self.issued or super().asks(brought)
 
+    @property
+    def is_open(self) -> bool:
+        return not self.issued and super().is_open
+
     def grant_now(self, brought: Credentials) -> Grant | None:
         grant = self.issued.get(brought.token or "")
         return super().grant_now(brought) if grant is None else self.current(grant)

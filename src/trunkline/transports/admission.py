@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from trunkline.access.policy import Need
-from trunkline.core.grant import Grant
+from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.rate import work
 from trunkline.errors import RequestError
 from trunkline.transports.context import Context
@@ -20,18 +20,21 @@ from trunkline.wire.request_head import RequestHead
 
 
 class Caller:
-    """The client that has sent a request, for as long as that takes.
+    """The client that has sent a request, for as long as that takes."""
 
-    Attributes:
-        session: A name for it.
-    """
-
-    __slots__ = ("grant", "key", "session")
+    __slots__ = ("_context", "_session", "grant", "key")
 
     def __init__(self, context: Context, grant: Grant, key: str | None) -> None:
+        self._context = context
+        self._session = ""
         self.grant = grant
         self.key = key
-        self.session = context.engine.connections.new_session()
+
+    @property
+    def session(self) -> str:
+        """A name for it, the same each time."""
+        self._session = self._session or self._context.engine.connections.new_session()
+        return self._session
 
 
 def admit_reading(
@@ -48,12 +51,13 @@ def admit_reading(
         RequestError: It is not let in.
     """
     access = context.access
-    if not is_counted:
+    if key is not None and not is_counted:
         access.check_request_rate(key)
     presence = parse_presence(head, context.limits)
     access.origins.check(head, changes=presence.is_visible)
     query = parse_read_query(head, room, context.limits, kind, presence)
-    access.check_request_rate(key, work(rooms=len(query.joins)) - 1)
+    if key is not None:
+        access.check_request_rate(key, work(rooms=len(query.joins)) - 1)
     if not query.joins and kind != "websocket":
         raise RequestError("room_required", "name the rooms: /connect?room=a&room=b")
     return query
@@ -77,7 +81,8 @@ async def admit(context: Context, request: Exchange, needs: Sequence[Need]) -> C
 def begin_admission(context: Context, request: Exchange, needs: Sequence[Need]) -> Admitting:
     """Do what `admit` does, at once if nobody must be asked; raises like it."""
     access, key = context.access, request.key
-    access.check_request_rate(key, work(rooms=len(needs)) - request.is_counted)
+    if key is not None:
+        access.check_request_rate(key, work(rooms=len(needs)) - request.is_counted)
     access.origins.check(request.head)
     refuse_repeats(request.head)
     return authenticate(context, request, needs)
@@ -86,6 +91,8 @@ def begin_admission(context: Context, request: Exchange, needs: Sequence[Need]) 
 def authenticate(context: Context, request: Exchange, needs: Sequence[Need]) -> Admitting:
     """Let a request in whose address, URL and origin were checked; raises like `admit`."""
     access = context.access
+    if access.is_open:
+        return Caller(context, UNAUTHENTICATED, request.key)
     brought = access.credentials(request.head, request.key)
     grant = access.grant_now(brought)
     if grant is not None and access.check_now(grant, needs):

@@ -216,7 +216,7 @@ class Duplex(Stream):
         if self._parked is not None:
             self._parked.append(text)
             return
-        wait_s = self._take_rate(work(len(text)))
+        wait_s = 0.0 if self._rate is None else self._take_rate(self._rate, work(len(text)))
         if wait_s:
             self._park()
             asyncio.get_running_loop().call_later(wait_s, self._unpark)
@@ -232,11 +232,9 @@ class Duplex(Stream):
         decision = self._session.receive(command)
         self._CARRY_OUT[type(decision)](self, decision, command)
 
-    def _take_rate(self, cost: float) -> float:
-        if self._rate is None:
-            return 0.0
+    def _take_rate(self, rate: Bucket, cost: float) -> float:
         limits, now = self.context.limits, self.context.engine.clock.monotonic()
-        return self._rate.take(limits.commands_per_connection_per_s, limits.commands_per_connection_burst, now, cost)
+        return rate.take(limits.commands_per_connection_per_s, limits.commands_per_connection_burst, now, cost)
 
     def _rejoin(self, decision: Rejoin, _: Command) -> None:
         room = next(cursor.room for cursor in self.cursors if cursor.room.name == decision.room)
@@ -339,7 +337,8 @@ class Duplex(Stream):
         try:
             if self._order is not None:
                 self._order.check(publish.room, publish.id, engine.clock.monotonic())
-            self.context.access.check_publish_rate(self.grant, self.key, work(len(publish.json)))
+            if self.grant.user is not None:
+                self.context.access.check_publish_rate(self.grant, self.key, work(len(publish.json)))
             json = check_json(publish.json, limits.message_bytes_max, limits.json_depth_max)
         except TrunklineError as error:
             self._refuse_publish(error, publish.room, publish.id)

@@ -75,7 +75,11 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
-        if len(data) > READ_BYTES:
+        text = self._receiver.whole_text(data)
+        if text is not None:
+            if self._state is State.OPEN:
+                self.receive(text)
+        elif len(data) > READ_BYTES:
             self._unread = data
             self.hold()
             self._read_on()

@@ -12,6 +12,7 @@ own, or a listed one.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,7 +54,7 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
         if "*" in self.allowed:
             return
         host = head.headers.get(b"host", b"").decode("latin-1")
-        if self.loopback_only and not _LOOPBACK.match(host) and not self._lists(host):
+        if self.loopback_only and not _names_loopback(host) and not self._lists(host):
             raise RequestError(
                 "bad_host",
                 "this server answers to localhost only, because it has no authentication; to serve other names,"
@@ -62,10 +63,11 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
         origin = head.headers.get(b"origin")
         if origin is None:
             # Pages of other sites that do not read the answer (<img>, <script>) send no Origin; some browsers say so.
-            site = head.headers.get(b"sec-fetch-site", b"none").lower()
-            mode = head.headers.get(b"sec-fetch-mode", b"").lower()
-            if site in (b"cross-site", b"same-site") and (changes or mode != b"navigate"):
-                raise _refused("another site")
+            site = head.headers.get(b"sec-fetch-site")
+            if site is not None and site.lower() in (b"cross-site", b"same-site"):
+                mode = head.headers.get(b"sec-fetch-mode", b"").lower()
+                if changes or mode != b"navigate":
+                    raise _refused("another site")
             by_cookie = b"cookie" in head.headers and b"authorization" not in head.headers
             if changes and by_cookie and b"sec-fetch-site" not in head.headers:
                 raise RequestError(
@@ -82,6 +84,11 @@ class Origins(msgspec.Struct, frozen=True, kw_only=True):
 
     def _lists(self, host: str) -> bool:
         return any(_is_same(origin, host) for origin in self.allowed)
+
+
+@lru_cache(256)
+def _names_loopback(host: str) -> bool:
+    return _LOOPBACK.match(host) is not None
 
 
 def cors_headers(origins: Origins, head: RequestHead) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from trunkline.core.epochs import format_lineage
@@ -19,7 +20,7 @@ from trunkline.core.read_mark import ReadMark
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import AHEAD_MS
-from trunkline.stores.sqlite.file import LogFile
+from trunkline.stores.sqlite.file import STATEMENTS_CACHED, LogFile
 from trunkline.stores.sqlite.place import Newest
 from trunkline.stores.sqlite.rows import OFFSET_BITS, OFFSET_MASK, ROOM_BITS, ROOM_MASK, standing, table_of
 
@@ -75,7 +76,9 @@ _NEVER_STORABLE = (
 class Room:
     """What the writer knows of a room."""
 
-    __slots__ = ("at", "bytes", "epoch", "first", "head", "id", "indexed", "name", "origin", "recent", "table", "turn")
+    __slots__ = (
+        "at", "bytes", "epoch", "first", "head", "id", "indexed", "keys", "name", "origin", "recent", "table", "turn",
+    )  # fmt: skip
 
     def __init__(self, name: str, turn: int) -> None:
         self.name = name
@@ -84,10 +87,11 @@ class Room:
         self.first = 1
         self.epoch = self.origin = ""
         self.table = ""
+        self.keys = 0  # of its messages, without their offsets
         self.recent: dict[tuple[str, str], tuple[int, int]] = {}  # (sender, id) → (offset, at), of those after indexed
 
     def key(self, offset: int) -> int:
-        return (self.id & ROOM_MASK) << OFFSET_BITS | offset
+        return self.keys | offset
 
 
 class LogWriter:
@@ -163,29 +167,32 @@ class LogWriter:
         whole_rows: dict[str, list[Any]] = {}
         written: Room | None = None
         for n, draft in enumerate(drafts):
-            room, sender = rooms[draft.room], draft.sender or ""
-            if draft.id is not None:
-                known = room.recent.get((sender, draft.id)) or indexed.get(n)
+            room, message_id, sender, at = rooms[draft.room], draft.id, draft.sender or "", draft.at
+            if message_id is not None:
+                named = (sender, message_id)
+                known = room.recent.get(named) or indexed.get(n)
                 if known is not None:
-                    receipts.append(Receipt(draft.room, room.epoch, known[0], draft.id, known[1], True))
+                    receipts.append(Receipt(draft.room, room.epoch, known[0], message_id, known[1], True))
                     continue
             written = room
-            room.head += 1
+            head = room.head = room.head + 1
             room.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
-            at = max(draft.at, room.at)
-            room.at = at
-            if draft.id is not None:
-                room.recent[sender, draft.id] = (room.head, at)
-                message_id = draft.id
+            if at < room.at:
+                at = room.at
             else:
-                message_id = f"{room.epoch}.{room.head}"
-            row = (room.key(room.head), draft.id, sender, at, draft.json)
-            if at == draft.at and (room.epoch == room.origin or draft.id is not None):
-                rows.setdefault(room.table, []).extend(row)
+                room.at = at
+            if message_id is not None:
+                room.recent[named] = (head, at)
+            row = (room.keys | head, message_id, sender, at, draft.json)
+            if at == draft.at and (message_id is not None or room.epoch == room.origin):
+                if room.table not in rows:
+                    rows[room.table] = []
+                rows[room.table] += row
             else:
                 stored = draft.at if at != draft.at else None
                 whole_rows.setdefault(room.table, []).extend((*row, room.epoch, stored))
-            receipts.append(Receipt(draft.room, room.epoch, room.head, message_id, at, False))
+            shown = f"{room.epoch}.{head}" if message_id is None else message_id
+            receipts.append(Receipt(draft.room, room.epoch, head, shown, at, False))
         for table, values in rows.items():
             self._insert(_ADD.format(table=table), 5, values)
         for table, values in whole_rows.items():
@@ -261,6 +268,7 @@ class LogWriter:
 
     def _choose_table(self, room: Room) -> None:
         """Return the table of the room's messages, within a transaction: it is made if it is not there."""
+        room.keys = (room.id & ROOM_MASK) << OFFSET_BITS
         room.table = table_of(room.id >> ROOM_BITS)
         if room.table not in self._tables:
             # Its columns are those of the first one, whatever versions have added.
@@ -440,5 +448,10 @@ def _wide(statement: str, width: int, values: list[Any]) -> Iterator[tuple[str, 
     step = width * ROWS_PER_STATEMENT_MAX
     for at in range(0, len(values), step):
         some = values[at : at + step]
-        row = "(" + ",".join("?" * width) + ")"
-        yield statement.format(",".join([row] * (len(some) // width))), some
+        yield _with_rows(statement, width, len(some) // width), some
+
+
+@lru_cache(STATEMENTS_CACHED)
+def _with_rows(statement: str, width: int, rows: int) -> str:
+    row = "(" + ",".join("?" * width) + ")"
+    return statement.format(",".join([row] * rows))

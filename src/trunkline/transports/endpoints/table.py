@@ -57,6 +57,9 @@ def find(method: str, path: str) -> Found | None:
     Args:
         path: Decoded.
     """
+    if path.startswith("/rooms/") and "/" not in (room := path[len("/rooms/") :]):
+        found = _BY_SHAPE.get((method, "/rooms/{}")) if room else None
+        return None if found is None else Found(*found, {"room": room})
     found = _BY_SHAPE.get((method, path))
     if found is not None:
         return Found(*found, {})
