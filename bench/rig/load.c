@@ -58,7 +58,7 @@ static uint64_t *sent_at;
 static uint32_t total_msgs, sent, completed, cap_msgs;
 static uint64_t deliveries, lost_gap, dups, ooo, bytes_in, recvs, frames, disc, errs, hs_fail, nopen, http_ok, http_bad;
 static uint64_t t_last;
-static int pub_inflight, running, done_flag;
+static int pub_inflight, running, connecting, done_flag;
 static char *payload_pad;
 static size_t marker_len;
 
@@ -562,7 +562,7 @@ static void echo_next(conn *c) {
 static struct epoll_event evs[1024];
 static int stdin_go;
 static int pump(int timeout_ms) {
-  int n = epoll_wait(ep, evs, 1024, spin && running ? 0 : timeout_ms);
+  int n = epoll_wait(ep, evs, 1024, spin && (running || connecting) ? 0 : timeout_ms);
   for (int i = 0; i < n; i++) {
     conn *c = evs[i].data.ptr;
     if (!c) { /* stdin */
@@ -760,7 +760,9 @@ int main(int argc, char **argv) {
     epoll_ctl(ep, EPOLL_CTL_ADD, 0, &e);
   }
   uint64_t c0 = now_ns();
+  connecting = 1;
   conn_all();
+  connecting = 0;
   double conn_s = (now_ns() - c0) / 1e9;
   int opened = nopen;
   if (mode == M_HTTP && post_every) {

@@ -29,8 +29,8 @@ def _readers(kind: str, messages: int, about: str, *more: str) -> Scenario:
     return Scenario(kind, flags, "delivery", about)
 
 
-# With --spin the generator never sleeps while it reads: else each of the server's writes would have to wake it up, which
-# costs more than the write, and is paid only by servers that are so slow that the generator has time to sleep.
+# With --spin the generator never sleeps while it reads: else each write of the server would have to wake it up. That
+# costs more than the write, and only servers pay it that are so slow that the generator has time to sleep.
 SCENARIOS: dict[str, Scenario] = {
     "w1": _readers("websocket", 100, "1,000 readers, one message in flight", "--window", "1"),
     "w50": _readers("websocket", 1500, "1,000 readers, fifty in flight", "--window", "50"),
@@ -45,10 +45,13 @@ SCENARIOS: dict[str, Scenario] = {
         "100 publishers, each waits for its ack",
     ),
     "connect": Scenario(
-        "connect", ["--mode", "idle", "--n", "5000", "--hold", "0.5"], "connection", "5,000 WebSockets that join a room"
+        "connect",
+        ["--mode", "idle", "--n", "5000", "--hold", "0.5", "--spin"],
+        "connection",
+        "5,000 WebSockets that join a room",
     ),
     "sse-connect": Scenario(
-        "sse-connect", ["--mode", "idle", "--n", "5000", "--hold", "0.5"], "connection", "5,000 event streams"
+        "sse-connect", ["--mode", "idle", "--n", "5000", "--hold", "0.5", "--spin"], "connection", "5,000 event streams"
     ),
     "poll": Scenario(
         "poll",

@@ -101,6 +101,8 @@ class AddressLimits:
             forwarded: The request's `X-Forwarded-For`: believed from its right end on, as far as trusted proxies have
                 written it.
         """
+        if not forwarded:
+            return self._key_of(peer)
         address = peer
         for hop in reversed([*forwarded.split(","), peer]):
             if not hop.strip():

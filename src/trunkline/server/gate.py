@@ -130,15 +130,16 @@ class Gate:
         is_echo = head.path == self._echo
         if not (is_echo or head.path == CONNECT or head.path.startswith(ROOMS)):
             return None
-        if not (head.is_websocket or (head.is_sse and not is_echo)):
+        kind: Kind = "websocket" if head.is_websocket else "sse"
+        if kind == "sse" and (is_echo or not head.is_sse):
             return None
         try:
             self._count_client(transport, head, admission)
-            kind: Kind = "websocket" if head.is_websocket else "sse"
-            self.context.access.check_request_rate(admission.key)
+            if admission.key is not None:
+                self.context.access.check_request_rate(admission.key)
             room = None if is_echo else _room_of(head.path)
             query = admit_reading(self.context, head, admission.key, room, kind, is_counted=True)
-            if not head.is_websocket:
+            if kind == "sse":
                 return self._begin_sse(transport, head, query, admission)
             return self._begin_websocket(transport, head, query, admission, data[end + 4 :])
         except RequestError as error:
@@ -165,7 +166,9 @@ class Gate:
         else:
             connection = WebSocketConnection(self.context, transport, admission, agreement)
             transport.set_protocol(connection)
-            connection.begin(response, self.context.access.credentials(head, admission.key), query)
+            access = self.context.access
+            brought = access.nothing if access.is_open else access.credentials(head, admission.key)
+            connection.begin(response, brought, query)
         if rest:
             connection.data_received(rest)
         return connection
@@ -174,7 +177,7 @@ class Gate:
         self, transport: asyncio.Transport, head: RequestHead, query: ReadQuery, admission: Admission
     ) -> asyncio.BaseProtocol:
         access, engine = self.context.access, self.context.engine
-        brought = access.credentials(head, admission.key)
+        brought = access.nothing if access.is_open else access.credentials(head, admission.key)
         grant = access.grant_now(brought)
         headers = cors_headers(access.origins, head)
         stream = SseConnection(self.context, transport, admission, chunked=head.version != "1.0")

@@ -39,6 +39,8 @@ class Context:
         self.administration = administration
         self.ensure_started = ensure_started
         self.limits = engine.limits
+        connections = engine.connections
+        self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
         self.unsent_bytes = 0
         self.waiting_polls = 0
 
@@ -57,17 +59,8 @@ class Context:
 
     def welcome_body(self, session: str, grant: Grant, member: str) -> bytes:
         """Return what a client is told at the beginning: its session, its user, and what is expected of it."""
-        connections = self.engine.connections
-        return envelope.welcome_body(
-            session,
-            grant,
-            member,
-            self.engine.clock.wall_ms(),
-            self.retry_max_ms,
-            connections.ping_interval_s,
-            connections.ping_timeout_s,
-            self.limits,
-        )
+        now_ms = self.engine.clock.wall_ms()
+        return envelope.welcome_body(session, grant, member, now_ms, self.retry_max_ms, self._expected)
 
     def statistics(self) -> dict[str, Any]:
         """Return what there is now, and the counters since the start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,8 +32,8 @@ class _Welcome(msgspec.Struct):
     expires_at: int | None
     expires_in_ms: int | None
     retry_max_ms: int
-    heartbeat: dict[str, float]
-    limits: dict[str, float]
+    heartbeat: msgspec.Raw
+    limits: msgspec.Raw
 
 
 class _Authenticated(msgspec.Struct, tag_field="type", tag="authenticated"):
@@ -128,21 +129,41 @@ def welcome(body: bytes) -> bytes:
     return b'{"type":"welcome",' + body[1:]
 
 
+class Expected(NamedTuple):
+    """What a server expects of all its clients, as `welcome` carries it."""
+
+    heartbeat: msgspec.Raw
+    limits: msgspec.Raw
+
+
+def expected_of(interval_s: float, timeout_s: float, limits: Limits) -> Expected:
+    """Encode what a server expects of its clients.
+
+    Args:
+        interval_s, timeout_s: How often a stream is pinged, and how long an answer may take.
+    """
+    heartbeat = {"interval_s": interval_s, "timeout_s": timeout_s}
+    sizes = {
+        "message_bytes": limits.message_bytes_max,
+        "rooms": limits.rooms_per_connection_max,
+        "id_bytes": limits.id_bytes_max,
+        "json_depth": limits.json_depth_max,
+    }
+    return Expected(msgspec.Raw(_encode(heartbeat)), msgspec.Raw(_encode(sizes)))
+
+
 def welcome_body(
     session: str,
     grant: Grant,
     member: str,
     now_ms: int,
     retry_max_ms: int,
-    interval_s: float,
-    timeout_s: float,
-    limits: Limits,
+    expected: Expected,
 ) -> bytes:
     """Return `welcome` as SSE carries it: the client's user and member, and what the server expects of it.
 
     Args:
         retry_max_ms: Over how long clients are to spread their attempts to come back if the server dies.
-        interval_s, timeout_s: How often a stream is pinged, and how long an answer may take.
     """
     return _encode(
         _Welcome(
@@ -152,13 +173,8 @@ def welcome_body(
             in_ms(grant.expires_at),
             left_ms(grant.expires_at, now_ms),
             retry_max_ms,
-            {"interval_s": interval_s, "timeout_s": timeout_s},
-            {
-                "message_bytes": limits.message_bytes_max,
-                "rooms": limits.rooms_per_connection_max,
-                "id_bytes": limits.id_bytes_max,
-                "json_depth": limits.json_depth_max,
-            },
+            expected.heartbeat,
+            expected.limits,
         )
     )
 

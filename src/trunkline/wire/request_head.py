@@ -45,8 +45,11 @@ class RequestHead(NamedTuple):
 
     @property
     def is_websocket(self) -> bool:
-        if b"upgrade" not in self.headers:
+        upgrade = self.headers.get(b"upgrade")
+        if upgrade is None:
             return False
+        if upgrade == b"websocket" and self.headers.get(b"connection") == b"Upgrade":
+            return self.version != "1.0"
         upgrades = b"websocket" in self.tokens(b"upgrade") and b"upgrade" in self.tokens(b"connection")
         return upgrades and self.version != "1.0"
 

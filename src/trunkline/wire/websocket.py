@@ -130,8 +130,8 @@ def accept(request: RequestHead, agreement: Agreement | None = None) -> bytes:
     if len(nonce) != 16:
         raise BadHandshake(400, "Sec-WebSocket-Key must be 16 bytes in base64")
     subprotocol = b""
-    offered = headers.get(b"sec-websocket-protocol", b"").split(b",")
-    if VERSION.encode() in [name.strip() for name in offered]:
+    offered = headers.get(b"sec-websocket-protocol")
+    if offered is not None and VERSION.encode() in [name.strip() for name in offered.split(b",")]:
         subprotocol = b"Sec-WebSocket-Protocol: %b\r\n" % VERSION.encode()
     extensions = b"" if agreement is None else b"Sec-WebSocket-Extensions: %b\r\n" % agreement.header
     return (
