@@ -16,7 +16,7 @@ of its own: the step that finds it tells the reader of a gap, and the cursor goe
 
 LIVE cursors stand in cohorts of at most `cohort_max`. All cursors of a cohort are at the same offset, so one encoded
 batch serves them all, moving the cohort moves all of them with one assignment, and a cohort is the unit of a fan-out
-step: a room of 15,000 readers is written to in 59 steps, with other rooms' steps in between. Cohorts of one room may be
+step: a room of 15,000 readers is written to in 235 steps, with other rooms' steps in between. Cohorts of one room may be
 at different offsets while a fan-out is under way; the busier the server, the more messages have gathered before a
 cohort is written to, and the larger (and cheaper per message) its batch. That is all the batching there is: no message
 waits for a timer.
@@ -200,6 +200,12 @@ class Room(Tail):
         self.cohorts.remove(cohort)
         if self._filling is cohort:
             self._filling = None
+
+    def has_behind(self) -> bool:
+        """Return whether `next_behind` would return a cohort."""
+        cohorts, begin, head = self.cohorts, self._next_cohort, self.head
+        count = len(cohorts)
+        return any(cohorts[(begin + step) % count].offset < head for step in range(count))
 
     def next_behind(self) -> Cohort | None:
         """Return the next cohort that lacks messages, round robin; None if there is none."""

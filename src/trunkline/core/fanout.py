@@ -74,27 +74,28 @@ class Fanout(CatchUp):
         if messages is None:
             self._overtake(room, cohort)
         else:
-            batch, stalls = self._batch(room, messages), 0
+            batch, stalls, count = self._batch(room, messages), 0, len(messages)
             for cursor in tuple(cohort.cursors):
-                if cursor.reader.full:
+                reader = cursor.reader
+                if reader.full:
                     room.displace(cursor)
                     cursor.apply(Event.FULL)
                     stalls += 1
-                elif len(messages) > cursor.reader.messages_max:
+                elif count > 1 and count > reader.messages_max:
                     room.displace(cursor)
                     cursor.apply(Event.OVERTAKEN)
                     self._work.append(cursor)
                 else:
                     try:
-                        cursor.reader.deliver(cursor, batch)
+                        reader.deliver(cursor, batch)
                     except Exception as error:  # noqa: BLE001 - one reader's trouble is not another's
                         self.broken.append((cursor, error))
-            self._counters.delivered += len(messages) * len(cohort.cursors)
+            self._counters.delivered += count * len(cohort.cursors)
             self._counters.stalls += stalls
             cohort.offset = messages[-1].offset
             if cohort.cursors:
                 self._merge(room, cohort)
-        if any(c.offset < room.head for c in room.cohorts):
+        if room.has_behind():
             room.is_scheduled = True
             self._work.append(room)
 

@@ -87,10 +87,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # beside its socket buffers.
     piece_messages_max: int = 512
     piece_bytes_max: int = 128 * 1024
-    # Readers that are written to in one step. 256 writes take about 2.5 ms, the longest that another room waits.
-    cohort_max: int = 256
+    # Readers that are written to in one step. 64 writes take about 0.5 ms, the longest that another room waits, or a
+    # message on its way to the log.
+    cohort_max: int = 64
     # How long steps may run before the event loop gets its turn.
-    slice_s: float = 0.003
+    slice_s: float = 0.0005
     # Rooms without readers that are kept open for the next one.
     idle_rooms_max: int = 1000
 

@@ -36,6 +36,9 @@ class State(Enum):
     CLOSED = "closed"
 
 
+_OPEN = State.OPEN  # looked up for every delivery
+
+
 class WebSocketConnection(Duplex, asyncio.Protocol):
     """One WebSocket, from after the handshake to the end of its TCP connection."""
 
@@ -139,7 +142,7 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
     # What the engine and the commands call.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._transport.write(batch.encoded(self._frames))
 
     def notify(self, notification: Notification) -> None:
