@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from trunkline.core.message import Message
 
+T = TypeVar("T")
 Kind = Literal["signal", "presence", "seen"]
 
 
@@ -16,11 +17,11 @@ class _Encodable:
     __slots__ = ("_encoded",)
 
     def __init__(self) -> None:
-        self._encoded: dict[Callable[[Any], bytes], bytes] = {}
+        self._encoded: dict[Callable[[Any], Any], Any] = {}
 
-    def encoded(self, encode: Callable[[Self], bytes]) -> bytes:
-        """Return the bytes in one wire format; the first call encodes them."""
-        data = self._encoded.get(encode)
+    def encoded(self, encode: Callable[[Self], T]) -> T:
+        """Return it in one wire format; the first call encodes it."""
+        data: T | None = self._encoded.get(encode)
         if data is None:
             data = self._encoded[encode] = encode(self)
         return data

@@ -16,8 +16,8 @@ of its own: the step that finds it tells the reader of a gap, and the cursor goe
 
 LIVE cursors stand in cohorts of at most `cohort_max`. All cursors of a cohort are at the same offset, so one encoded
 batch serves them all, moving the cohort moves all of them with one assignment, and a cohort is the unit of a fan-out
-step: a room of 15,000 readers is written to in 235 steps, with other rooms' steps in between. Cohorts of one room may be
-at different offsets while a fan-out is under way; the busier the server, the more messages have gathered before a
+step: a room of 15,000 readers is written to in 235 steps, with other rooms' steps in between. Cohorts of one room may
+be at different offsets while a fan-out is under way; the busier the server, the more messages have gathered before a
 cohort is written to, and the larger (and cheaper per message) its batch. That is all the batching there is: no message
 waits for a timer.
 """

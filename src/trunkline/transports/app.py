@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -54,11 +54,6 @@ def build_app(context: Context, lifespan: Lifespan[Any], *, pages: bool) -> Star
         by_method = {method: endpoint for method, other, endpoint in ENDPOINTS if other == path}
         starts = path not in STARTS_NOTHING
         routes.append(Route(path, serve(context, by_method, starts=starts), methods=list(by_method)))
-    routes += [
-        WebSocketRoute("/rooms/{room}", serve_websocket(context)),
-        WebSocketRoute("/connect", serve_websocket(context)),
-        WebSocketRoute("/{path:path}", _no_websocket(context)),
-    ]
     routes += _files(pages=pages)
     handlers: dict[Any, Any] = {
         TrunklineError: on_error(context),
@@ -66,6 +61,7 @@ def build_app(context: Context, lifespan: Lifespan[Any], *, pages: bool) -> Star
         ClientDisconnect: _on_disconnect,
     }
     middleware = [
+        Middleware(_Sockets, context=context),
         Middleware(_NoSniffing),
         Middleware(_QuietEnd, context=context),
         Middleware(_Counting, context=context),
@@ -239,32 +235,63 @@ def serve_websocket(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
     """Return an endpoint for the WebSocket of `/connect`, and of `/rooms/{room}` if the path names a room."""
 
     async def serve_socket(socket: WebSocket) -> None:
-        await context.ensure_started()
-        head, key = head_of(socket), key_of(context, socket)
-        try:
-            query = admit_reading(context, head, key, socket.path_params.get("room"), "websocket")
-            brought = context.access.credentials(head, key)
-        except RequestError as error:
-            await _deny(context, socket, error)
-        else:
-            await AsgiWebSocket(context, socket, key).run(brought, query)
+        await _serve_socket(context, socket, socket.send)
 
     return serve_socket
 
 
-def _no_websocket(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
-    async def refuse(socket: WebSocket) -> None:
+async def _serve_socket(context: Context, socket: WebSocket, send: Send) -> None:
+    try:
+        await context.ensure_started()
+        head, key = head_of(socket), key_of(context, socket)
+        query = admit_reading(context, head, key, socket.path_params.get("room"), "websocket")
+        brought = context.access.credentials(head, key)
+    except TrunklineError as error:
+        await _deny(context, socket, error)
+    else:
+        await AsgiWebSocket(context, socket, send, key).run(brought, query)
+
+
+class _Sockets:
+    """Serves all WebSockets: as the outermost middleware, so that nothing of ours stands before the server."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app = app
+        endpoint = _SocketEndpoint(context)
+        routes = [WebSocketRoute(path, endpoint) for path in ("/rooms/{room}", "/connect")]
+        self._router = Router(routes, default=_NoSocket(context))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._router if scope["type"] == "websocket" else self._app)(scope, receive, send)
+
+
+class _SocketEndpoint:
+    """The WebSocket of a room, or of `/connect`: as an object, which Starlette does not wrap."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _serve_socket(self._context, WebSocket(scope, receive, send), send)
+
+
+class _NoSocket:
+    """Refuses WebSockets of other paths."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
         error = RequestError("not_found", "there is nothing at that path")
         try:
-            context.access.check_request_rate(key_of(context, socket))
+            self._context.access.check_request_rate(key_of(self._context, socket))
         except RequestError as too_often:
             error = too_often
-        await _deny(context, socket, error)
-
-    return refuse
+        await _deny(self._context, socket, error)
 
 
-async def _deny(context: Context, socket: WebSocket, error: RequestError) -> None:
+async def _deny(context: Context, socket: WebSocket, error: TrunklineError) -> None:
     await socket.send_denial_response(_response(context, refusals.as_answer(context.access, error)))
 
 

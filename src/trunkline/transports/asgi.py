@@ -1,14 +1,15 @@
 """The streams as ASGI: for other servers than ours, and for applications that mount `hub.app` or one of its endpoints.
 
-ASGI's `send` is awaited, so each connection here has a task that sends. Fan-out knows nothing of it: a connection
-that is given something is full until its task has sent that, and then catches up. Under load this coalesces by
-itself, and the bound is the same as on the wire: one piece per reader.
+What a connection is given waits in its outbox until the writer of the turn (asgi_writer.py) sends it. Under load this
+coalesces by itself, and the bound is the same as on the wire: a reader whose outbox is full is given nothing more, and
+catches up from where it stands.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from contextvars import copy_context
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.types import Send
@@ -20,59 +21,110 @@ from trunkline.core.cursor import Cursor
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import TrunklineError
 from trunkline.transports import refusals
+from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.transports.context import Context
 from trunkline.transports.duplex import Duplex
 from trunkline.transports.sse import EventStream
 from trunkline.wire import envelope, sse
-from trunkline.wire.batches import sse_notification
+from trunkline.wire.batches import notification_texts, sse_notification, texts
 from trunkline.wire.credentials import Credentials
 from trunkline.wire.query import ReadQuery
 
 END_OF_INPUT = "trunkline.end_of_input"  # an extension of our server's scopes: set when the client sends no more
+OUTBOX_BYTES_MAX = 64 * 1024  # with so much in its outbox, a reader is full
+
+
+class _Owner(Protocol):
+    """Whose outbox it is."""
+
+    async def send_items(self, items: list[str | bytes]) -> None:
+        """Send these."""
+
+    async def send_end(self, code: int, reason: str) -> None:
+        """Send the end of the stream."""
+
+    def sent(self) -> None:
+        """Note that the outbox is empty."""
 
 
 class _Outbox:
-    """What a connection's task is to send next."""
+    """What a connection is to send next (`asgi_writer.Due`).
 
-    __slots__ = ("_items", "_moved", "closed")
+    Attributes:
+        closed: The code and the reason with which it ends, once it is to end.
+        ended: Set when nothing more will be sent, to what was raised by sending, if anything.
+    """
 
-    def __init__(self) -> None:
-        self._items: list[bytes] = []
-        self._moved = asyncio.Event()
+    __slots__ = ("_is_due", "_items", "_owner", "_size", "_turns", "closed", "ended", "variables", "writer")
+
+    def __init__(self, writer: AsgiWriter, owner: _Owner) -> None:
+        self._turns = writer
+        self._owner = owner
+        self._items: list[str | bytes] = []
+        self._size = 0
+        self._is_due = False  # waits for its turn, or is being sent
         self.closed: tuple[int, str] | None = None
+        self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        variables = copy_context()
+        self.variables = variables if len(variables) else None
+        self.writer: asyncio.Task[Any] | None = None
 
-    def put(self, items: list[bytes]) -> None:
+    def put(self, *items: str | bytes) -> bool:
+        """Take these; return whether it is full now."""
         self._items += items
-        self._moved.set()
+        self._size += len(items[0]) if len(items) == 1 else sum(map(len, items))
+        if not self._is_due:
+            self._is_due = True
+            self._turns.add(self)
+        return self._size >= OUTBOX_BYTES_MAX
 
     def close(self, code: int, reason: str = "") -> None:
         """Take no more: nothing goes out after what is here already."""
         self.closed = self.closed or (code, reason)
-        self._moved.set()
+        self._be_due()
 
-    async def take(self, wait_s: float | None = None) -> list[bytes]:
-        """Return the bytes that wait, as soon as there are any; none if it is closed and empty, or the time is over."""
-        if not self._items and self.closed is None:
-            self._moved.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._moved.wait()
-        items, self._items = self._items, []
-        return items
+    def _be_due(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._turns.add(self)
 
-    def __bool__(self) -> bool:
-        return bool(self._items)
+    async def send_due(self) -> None:
+        try:
+            while self._items and not self.ended.done():
+                items, self._items, self._size = self._items, [], 0
+                await self._owner.send_items(items)
+            if self.closed is not None and not self.ended.done():
+                await self._owner.send_end(*self.closed)
+                self.end()
+        except Exception as error:  # noqa: BLE001 - whose connection it is decides what it means
+            self.end(error)
+        self._is_due = False
+        if not self.ended.done():
+            self._owner.sent()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Send nothing more, not even what a server has not taken yet."""
+        self._items.clear()
+        if not self.ended.done():
+            self.ended.set_result(error)
+        if self.writer is not None and self.writer is not asyncio.current_task():
+            self.writer.cancel()
 
 
 class AsgiWebSocket(Duplex):
-    """A WebSocket of an ASGI server. The server sends the pings; a peer that is gone ends `receive`."""
+    """A WebSocket of an ASGI server. The server sends the pings; a peer that is gone ends `receive`.
 
-    __slots__ = ("_outbox", "_readable", "_socket")
+    Args:
+        send: By which messages are sent: the server's own, or the socket's.
+    """
 
-    def __init__(self, context: Context, socket: WebSocket, key: str | None) -> None:
+    __slots__ = ("_outbox", "_readable", "_send", "_socket")
+
+    def __init__(self, context: Context, socket: WebSocket, send: Send, key: str | None) -> None:
         super().__init__(context, key)
         self._socket = socket
-        self._outbox = _Outbox()
+        self._send = send
+        self._outbox = _Outbox(context.asgi_writer, self)
         self._readable = asyncio.Event()
         self._readable.set()
 
@@ -82,15 +134,17 @@ class AsgiWebSocket(Duplex):
         offered = self._socket.scope.get("subprotocols", [])
         await self._socket.accept(envelope.VERSION if envelope.VERSION in offered else None)
         self.greet(brought, query.joins)
-        sender = asyncio.ensure_future(self._send_all())
+        ended = self._outbox.ended
         receiver = asyncio.ensure_future(self._receive_all())
+        either: list[asyncio.Future[Any]] = [ended, receiver]
         try:
-            await asyncio.wait([sender, receiver], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.closed()
-            for error in await cancelled(sender, receiver):
+            self._outbox.end()
+            for error in [*await cancelled(receiver), ended.result()]:
                 # A peer that went away while we were sending is no error.
-                if not isinstance(error, OSError | RuntimeError | WebSocketDisconnect):
+                if error is not None and not isinstance(error, OSError | RuntimeError | WebSocketDisconnect):
                     raise error
 
     async def _receive_all(self) -> None:
@@ -103,38 +157,39 @@ class AsgiWebSocket(Duplex):
             if text is None:
                 reason = "commands are JSON in text messages, not binary"
                 self._outbox.close(CloseCode.UNSUPPORTED_DATA, reason)
-                await asyncio.Future()  # the sender ends it
+                await asyncio.Future()  # the end of the outbox ends it
             elif len(text) > self.context.limits.message_bytes_max + self.context.limits.envelope_bytes_max:
                 self._outbox.close(CloseCode.TOO_BIG, f"message of {len(text)} characters is too large")
                 await asyncio.Future()
             else:
                 self.receive(text.encode())
 
-    async def _send_all(self) -> None:
-        while True:
-            items = await self._outbox.take()
-            for item in items:
-                await self._socket.send_text(item.decode())
-            if self._outbox:
-                continue
-            if self._outbox.closed is not None:
-                await self._socket.close(*self._outbox.closed)
-                return
+    # What the outbox calls.
+
+    async def send_items(self, items: list[str | bytes]) -> None:
+        for item in items:
+            await self._send({"type": "websocket.send", "text": item})
+
+    async def send_end(self, code: int, reason: str) -> None:
+        await self._socket.close(code, reason)
+
+    def sent(self) -> None:
+        if self.full:
             self.writable()
+        if not self._readable.is_set():
             self.release()
 
+    # What the engine and the commands call.
+
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
-        self.full = True
-        self._outbox.put(envelope.message_events(batch))
+        self.full = self._outbox.put(*batch.encoded(texts))
 
     def send(self, event: bytes) -> None:
-        self.full = True
         self._readable.clear()  # a peer that asks and does not read is not read from either
-        self._outbox.put([event])
+        self.full = self._outbox.put(event.decode())
 
     def notify(self, notification: Notification) -> None:
-        self.full = True
-        self._outbox.put(envelope.notification_events(notification))
+        self.full = self._outbox.put(*notification.encoded(notification_texts))
 
     def hold(self) -> None:
         self._readable.clear()
@@ -154,21 +209,23 @@ class AsgiWebSocket(Duplex):
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def drain(self, retry_after_ms: int) -> None:
-        self._outbox.put([envelope.closing(retry_after_ms)])
+        self._outbox.put(envelope.closing(retry_after_ms).decode())
         self._outbox.close(CloseCode.SERVICE_RESTART, "the server restarts")
 
 
 class AsgiEventStream(EventStream):
     """An event stream of an ASGI server."""
 
-    __slots__ = ("_outbox",)
+    __slots__ = ("_outbox", "_send")
 
     def __init__(self, context: Context, key: str | None) -> None:
         super().__init__(context, key)
-        self._outbox = _Outbox()
+        self._outbox = _Outbox(context.asgi_writer, self)
+        self._send: Send
 
     async def respond(self, request: Request, send: Send, query: ReadQuery) -> None:
         """Stream until either side ends. That it is permitted has been checked."""
+        self._send = send
         headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
         gone = asyncio.ensure_future(disconnected(request))
         gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
@@ -176,24 +233,33 @@ class AsgiEventStream(EventStream):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
             await self.begin_when_open(query)
-            while True:
-                items = await self._outbox.take()
-                if items:
-                    await send({"type": "http.response.body", "body": b"".join(items), "more_body": True})
-                if self._outbox:
-                    continue
-                if self._outbox.closed is not None:
-                    break
-                self.writable()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            error = await self._outbox.ended
+            if error is not None and not isinstance(error, OSError):
+                raise error
         except OSError:
             pass  # the peer went away
         finally:
             self.closed()
+            self._outbox.end()
             gone.cancel()
 
     def is_closing(self) -> bool:
         return self._outbox.closed is not None
+
+    # What the outbox calls.
+
+    async def send_items(self, items: list[str | bytes]) -> None:
+        body = items[0] if len(items) == 1 else b"".join(items)  # type: ignore[arg-type]  # all of them are bytes
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def send_end(self, code: int, reason: str) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def sent(self) -> None:
+        if self.full:
+            self.writable()
+
+    # What the engine calls.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         self.send(self.events(batch))
@@ -202,19 +268,18 @@ class AsgiEventStream(EventStream):
         self.send(notification.encoded(sse_notification))
 
     def send(self, data: bytes) -> None:
-        self.full = True
-        self._outbox.put([data])
+        self.full = self._outbox.put(data)
 
     def abort(self) -> None:
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def dismiss(self, error: TrunklineError) -> None:
         self.stop_reading()
-        self._outbox.put([refusals.as_closed(self.context.access, error)])
+        self._outbox.put(refusals.as_closed(self.context.access, error))
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def drain(self, retry_after_ms: int) -> None:
-        self._outbox.put([b"retry: %d\n\n" % retry_after_ms])
+        self._outbox.put(b"retry: %d\n\n" % retry_after_ms)
         self._outbox.close(CloseCode.SERVICE_RESTART)
 
 

@@ -9,6 +9,7 @@ from trunkline.access.administration import Administration
 from trunkline.access.policy import Access
 from trunkline.core.grant import Grant
 from trunkline.engine.engine import Engine
+from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.wire import envelope
 
 RETRY_MS_MIN, RETRY_MS_MAX = 5000, 60_000
@@ -41,6 +42,7 @@ class Context:
         self.limits = engine.limits
         connections = engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
+        self.asgi_writer = AsgiWriter(engine.tasks.spawn)
         self.unsent_bytes = 0
         self.waiting_polls = 0
 

@@ -18,6 +18,16 @@ def text_frames(batch: Batch) -> bytes:
     return b"".join([frame(Opcode.TEXT, event) for event in message_events(batch)])
 
 
+def texts(batch: Batch) -> list[str]:
+    """Encode a batch as the texts of WebSocket messages, for servers that make the frames."""
+    return [event.decode() for event in message_events(batch)]
+
+
+def notification_texts(notification: Notification) -> list[str]:
+    """Encode a notification as the texts of WebSocket messages."""
+    return [event.decode() for event in notification_events(notification)]
+
+
 def _deflating(bits: int) -> Callable[[Batch], bytes]:
     def deflated_text_frames(batch: Batch) -> bytes:
         return b"".join([data_frame(Opcode.TEXT, event, bits) for event in message_events(batch)])
