@@ -21,6 +21,9 @@ UVICORN = [
 ]  # fmt: skip
 
 
+RUN = [sys.executable, "-m", "trunkline", "run", "mounted_app:app", "--port", "{port}"]
+
+
 class Target(NamedTuple):
     """A server.
 
@@ -129,6 +132,8 @@ _CENTRIFUGO: dict[str, Sequence[str]] = {
     ],
 }  # fmt: skip
 
+_MOUNTED = {"BENCH_DB": "{folder}/log.db"}
+
 TARGETS: dict[str, Target] = {
     "floor": _floor("loop"),
     "coalescing": _floor("coalesce"),
@@ -136,7 +141,9 @@ TARGETS: dict[str, Target] = {
     "trunkline-memory": trunkline("--store", "memory:"),
     "trunkline-deflate": trunkline("--deflate"),
     "trunkline-workers": trunkline("--workers", "2"),
-    "mounted": Target([*UVICORN, "mounted_app:app"], _ours("/realtime"), {"BENCH_DB": "{folder}/log.db"}, settle_s=1.0),
+    "mounted": Target([*UVICORN, "mounted_app:app"], _ours("/realtime"), _MOUNTED, settle_s=1.0),
+    "run": Target(RUN, _ours("/realtime"), _MOUNTED, settle_s=1.0),
+    "run-wrapped": Target(RUN, _ours("/realtime"), {**_MOUNTED, "BENCH_WRAPPED": "1"}, settle_s=1.0),
     "fastapi": Target([*UVICORN, "--ws", "websockets", "fastapi_app:app"], {**_PLAIN, "sse": _PLAIN_SSE}, settle_s=1.0),
     "bun": _peer([str(NPM / ".bin" / "bun"), "bun_uws.js", "{port}"], NPM / ".bin" / "bun", **_PLAIN),
     "ws": _peer(["node", "ws_node.js", "{port}"], NPM / "ws", **_PLAIN, sse=_PLAIN_SSE),

@@ -1,4 +1,4 @@
-"""The command line: serve · dev · publish · tail · token · epoch new."""
+"""The command line: serve · run · dev · publish · tail · token · epoch new."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable, Container
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,22 +53,89 @@ def _options(
 
 def serve(config: Path | None, **given: Any) -> None:
     """Serve rooms, and the chat and the transport lab as pages."""
-    from trunkline.server.server import serve as run  # noqa: PLC0415 - the other commands need no server
+    from trunkline.server.server import RoomsServer, build_hub  # noqa: PLC0415 - the other commands need no server
+    from trunkline.server.server import serve as run  # noqa: PLC0415
     from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
     settings = load(config, _environment(), given)
     if WORKER_VARIABLE in os.environ:
-        work(settings, os.environ[WORKER_VARIABLE])
+        work(partial(RoomsServer, settings, build_hub(settings)), os.environ[WORKER_VARIABLE])
     elif settings.workers > 1:
         raise typer.Exit(supervise(settings, command(), _announce_all))
     else:
         run(settings, lambda url, data: typer.echo(f"Trunkline on {url}, data in {data}"))
 
 
-def _add_serve() -> None:
-    """Make the options of `serve` from the settings: one place says what there is, and what it means."""
-    parameters = []
+RUN_FLAGS = (
+    "host",
+    "port",
+    "workers",
+    "drain_window",
+    "forwarded_allow_ips",
+    "tls_cert",
+    "tls_key",
+    "http2",
+    "deflate",
+)
+
+
+def run(
+    application: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Your ASGI application.")],
+    config: Path | None,
+    *,
+    reload: bool,
+    direct: str | None,
+    **given: Any,
+) -> None:
+    """Run an ASGI application of yours, with its rooms as fast as on a server of their own.
+
+    Requests go through the application, as on every ASGI server; streams of rooms then leave it, and go on straight on
+    their sockets. Requests for rooms that nothing of the application stands around do not go through it at all.
+    """
+    from trunkline.server.app_server import (  # noqa: PLC0415 - as above
+        AppServer,
+        load_app,
+        serve_app,
+        serve_app_reloading,
+    )
+    from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
+
+    load_config = partial(
+        load, config, _environment(), {**given, "allow_anonymous": True}
+    )  # that is for the hub to say
+    settings = load_config()
+    announce = partial(_announce_app, application)
+    if WORKER_VARIABLE in os.environ:
+        work(partial(AppServer, settings, load_app(application), direct=direct), os.environ[WORKER_VARIABLE])
+    elif reload and settings.workers > 1:
+        raise ConfigError("--reload is for one process: leave --workers out")
+    elif reload:
+        serve_app_reloading(load_config, application, announce, direct)
+    elif settings.workers > 1:
+        raise typer.Exit(supervise(settings, command(), partial(_announce_app_workers, application)))
+    else:
+        serve_app(settings, application, announce, direct=direct)
+
+
+def _announce_app(application: str, url: str, special: str) -> None:
+    typer.echo(f"{application} on {url}" + (f"; {special}" if special else ""))
+
+
+def _announce_app_workers(application: str, url: str, special: str, workers: int) -> None:
+    _announce_app(application, url, "; ".join(filter(None, [f"{workers} workers", special])))
+
+
+def _add_options(command: Callable[..., None], names: Container[str] | None, more: list[inspect.Parameter]) -> None:
+    """Make the options of a command from the settings: one place says what there is, and what it means.
+
+    Args:
+        names: Of the settings; None for all of them.
+        more: Parameters that are no settings.
+    """
+    parameters = [*more]
     for flag in flags():
+        if names is not None and flag.name not in names:
+            continue
         name = f"--{flag.name.replace('_', '-')}"
         shown = f"{flag.help} (default: {flag.default})" if flag.default else flag.help
         kind: Any = flag.kind | None
@@ -74,12 +143,35 @@ def _add_serve() -> None:
         parameters.append(inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
     file = Annotated[Path | None, typer.Option(help="a TOML file with any of the settings", show_default=False)]
     parameters.append(inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=file))
-    serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app.command()(serve)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command()(command)
 
 
-_add_serve()
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+_add_options(serve, None, [])
+_add_options(
+    run,
+    RUN_FLAGS,
+    [
+        inspect.Parameter(
+            "application",
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            annotation=Annotated[str, typer.Argument(metavar="MODULE:APP", help="Your ASGI application.")],
+        ),
+        _option(
+            "reload", Annotated[bool, typer.Option("--reload", help="Start again when a file has changed.")], False
+        ),
+        _option(
+            "direct",
+            Annotated[str | None, typer.Option(help="Path of rooms whose requests skip the application altogether.")],
+            None,
+        ),
+    ],
+)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from tests.access.support import SECRET, bearer, closed, knock, stream_of, token
 from tests.support import TRANSPORTS, free_port
 from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth, Permissions
 from trunkline.config import Config
-from trunkline.server import Server
+from trunkline.server import RoomsServer
 
 Urls = dict[str, str]
 
@@ -23,7 +23,7 @@ Urls = dict[str, str]
 async def serving(hub: Hub) -> AsyncIterator[list[str]]:
     """The hub under our server and under plain uvicorn, at once, in this event loop."""
     port = free_port()
-    server = Server(Config(port=port), hub, lambda *_: None)
+    server = RoomsServer(Config(port=port), hub, lambda *_: None)
     plain = uvicorn.Server(uvicorn.Config(hub.app, port=free_port(), log_level="error", lifespan="off"))
     await hub.start()
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Protocol
 
 from trunkline.core.limits import Limits
 from trunkline.core.rate import Rate, too_fast
@@ -22,6 +23,19 @@ LOOPBACK = ("127.0.0.0/8", "::1")  # this machine, by whichever of its addresses
 # Connections beyond the limit that are held until they have sent a request, so that they can be answered.
 REFUSALS_MAX = 256
 REFUSALS_PER_ADDRESS_MAX = 4
+
+
+class Counted(Protocol):
+    """An open connection, as it is counted.
+
+    Attributes:
+        key: Under which.
+    """
+
+    key: str | None
+
+    def release(self) -> None:
+        """Note that the connection has ended. Harmless if done twice."""
 
 
 class Admission:

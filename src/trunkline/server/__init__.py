@@ -1,5 +1,5 @@
 """The server: uvicorn with our edge in front, workers, and TLS."""
 
-from trunkline.server.server import Server, build_hub, serve
+from trunkline.server.server import RoomsServer, build_hub, serve
 
-__all__ = ["Server", "build_hub", "serve"]
+__all__ = ["RoomsServer", "build_hub", "serve"]

@@ -15,7 +15,8 @@ from typing import Any
 
 from trunkline.core.address_limits import Admission
 from trunkline.server.gate import Expiring, Gate, Refused, peer_of
-from trunkline.server.uvicorn_http import HttpProtocol, http2_class
+from trunkline.server.uvicorn_http import HttpProtocol
+from trunkline.server.uvicorn_http2 import http2_class
 
 
 class Edge(asyncio.Protocol):
@@ -47,7 +48,7 @@ class Edge(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         self._generation = self._gate.admit(self)
         if not self._has_tls:
-            addresses = self._gate.context.access.addresses
+            addresses = self._gate.front.access.addresses
             self._admission = addresses.admit(addresses.key(peer_of(self._transport)), time.monotonic())
         if self._admission.must_drop:
             self._transport.abort()
@@ -79,7 +80,7 @@ class Edge(asyncio.Protocol):
         if (
             b"\r\n\r\n" not in data
             and self._gate.may_become_ours(data)
-            and len(data) <= self._gate.context.limits.head_bytes_max
+            and len(data) <= self._gate.front.limits.head_bytes_max
         ):
             self._buffer = data
             return

@@ -12,13 +12,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from trunkline.core.address_limits import Admission
+from trunkline.access.policy import Access
+from trunkline.core.address_limits import Admission, Counted
 from trunkline.core.grant import Grant
+from trunkline.core.limits import Limits
+from trunkline.engine.clock import Clock
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
 from trunkline.transports.context import Context
 from trunkline.transports.echo import EchoConnection
+from trunkline.transports.handover import admit_handed
 from trunkline.transports.sse import SseConnection
 from trunkline.transports.websocket import WebSocketConnection
 from trunkline.wire import websocket as ws
@@ -47,24 +51,64 @@ class Stalling(Protocol):
         """End it, if it has taken nothing for so long."""
 
 
-class Gate:
-    """What all connections of one server share."""
+class Front(Protocol):
+    """What holds for all connections of a server, whatever they ask for."""
 
-    def __init__(self, context: Context, *, echo: str | None = None, deflate: bool = False) -> None:
-        self.context = context
+    limits: Limits
+    access: Access
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+
+
+class Gate:
+    """What all connections of one server share.
+
+    Args:
+        front: What holds for all connections; None if that is what holds for the rooms.
+        rooms: The rooms whose requests are answered here; None if all belongs to an application.
+        path: Under which path the rooms are.
+        echo: A path that echoes.
+        deflate: Whether WebSocket messages may be compressed.
+        hands_over: Whether streams of an application may take their sockets over.
+    """
+
+    def __init__(
+        self,
+        rooms: Context | None,
+        front: Front | None = None,
+        *,
+        path: str = "",
+        echo: str | None = None,
+        deflate: bool = False,
+        hands_over: bool = False,
+    ) -> None:
+        self._front = front
+        self.rooms = rooms
+        self._path = path
         self._echo = echo
-        self._deflate = deflate
-        self._ours = tuple(b"GET " + path.encode() for path in (ROOMS, CONNECT, echo) if path)
+        self.deflates = deflate
+        self.hands_over = hands_over
+        ours = (f"{path}{ROOMS}", f"{path}{CONNECT}", echo) if rooms is not None else ()
+        self._ours = tuple(b"GET " + begin.encode() for begin in ours if begin)
         # Connections that owe us a whole request, by the tenth of the handshake time in which it began.
         self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
         self.stalled: set[Stalling] = set()
         self._looked_at: tuple[bytes, tuple[str, RequestHead] | None] = (b"", None)
         self._lines: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
+    @property
+    def front(self) -> Front:
+        """What holds for all connections."""
+        front = self._front or self.rooms
+        assert front is not None
+        return front
+
     async def expire_for_ever(self) -> None:
         """Cut connections whose clients do not finish a request in time, or do not take their answers."""
         while True:
-            patience_s = self.context.limits.handshake_s
+            patience_s = self.front.limits.handshake_s
             await asyncio.sleep(patience_s / GENERATIONS)
             now = time.monotonic()
             for connection in list(self.stalled):
@@ -93,10 +137,16 @@ class Gate:
     def parse(self, head: bytes) -> tuple[str, RequestHead] | None:
         """Return the method and the head of a request, without its final empty line; None if it is not a plain one.
 
-        The last one is remembered, because a request that is no stream is looked at again.
+        Its path is the one below the rooms' own. The last one is remembered, because a request that is no stream is
+        looked at again.
         """
         if self._looked_at[0] != head:
-            self._looked_at = (head, parse_request(head))
+            parsed = parse_request(head)
+            if parsed is not None and self._path:
+                method, found = parsed
+                below = found.path.removeprefix(self._path)
+                parsed = (method, found._replace(path=below)) if below != found.path else None
+            self._looked_at = (head, parsed)
         return self._looked_at[1]
 
     def lines_of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
@@ -105,12 +155,12 @@ class Gate:
             self._lines = (headers, b"".join(b"%b: %b\r\n" % field for field in headers))
         return self._lines[1]
 
-    def key_of(self, transport: asyncio.Transport, head: RequestHead, admission: Admission) -> str | None:
+    def key_of(self, rooms: Context, transport: asyncio.Transport, head: RequestHead, counted: Counted) -> str | None:
         """Return the key under which a request is counted: of the client that a proxy of ours names, if it does."""
         forwarded = head.headers.get(b"x-forwarded-for")
-        if admission.key is not None or forwarded is None:
-            return admission.key
-        return self.context.access.addresses.key(peer_of(transport), forwarded.decode("latin-1"))
+        if self._front is None and (counted.key is not None or forwarded is None):
+            return counted.key
+        return rooms.access.addresses.key(peer_of(transport), (forwarded or b"").decode("latin-1"))
 
     def take(self, transport: asyncio.Transport, data: bytes, admission: Admission) -> asyncio.BaseProtocol | None:
         """Return the protocol that takes a connection over, having answered; None if the request is not for us.
@@ -121,7 +171,8 @@ class Gate:
         if not (data.startswith(self._ours) or (data.startswith(b"GET /") and b"%" in data[: data.find(b"\r\n")])):
             return None
         end = data.find(b"\r\n\r\n")
-        if end < 0 or end > self.context.limits.head_bytes_max:
+        rooms = self.rooms
+        if rooms is None or end < 0 or end > self.front.limits.head_bytes_max:
             return None
         parsed = self.parse(data[:end])
         if parsed is None or parsed[0] != "GET" or parsed[1].has_body:
@@ -133,40 +184,54 @@ class Gate:
         kind: Kind = "websocket" if head.is_websocket else "sse"
         if kind == "sse" and (is_echo or not head.is_sse):
             return None
+        headers = cors_headers(rooms.access.origins, head)
+        counted: Counted = admission
         try:
-            self._count_client(transport, head, admission)
-            if admission.key is not None:
-                self.context.access.check_request_rate(admission.key)
+            counted = self._count_client(rooms, transport, head, admission)
+            key = counted.key
+            if key is not None:
+                rooms.access.check_request_rate(key)
             room = None if is_echo else _room_of(head.path)
-            query = admit_reading(self.context, head, admission.key, room, kind, is_counted=True)
+            query = admit_reading(rooms, head, key, room, kind, is_counted=True)
             if kind == "sse":
-                return self._begin_sse(transport, head, query, admission)
-            return self._begin_websocket(transport, head, query, admission, data[end + 4 :])
+                return self._begin_sse(rooms, transport, head, query, counted)
+            return self._begin_websocket(rooms, transport, head, query, counted, data[end + 4 :])
         except RequestError as error:
-            headers = cors_headers(self.context.access.origins, head)
-            return Refused(self, transport, admission, error, headers)
+            return Refused(self, transport, counted, error, headers)
 
-    def _count_client(self, transport: asyncio.Transport, head: RequestHead, admission: Admission) -> None:
+    def _count_client(
+        self, rooms: Context, transport: asyncio.Transport, head: RequestHead, admission: Admission
+    ) -> Counted:
         """Count a stream under its client's address, if a proxy of ours says which that is."""
-        admission.move(self.key_of(transport, head, admission), self.context.engine.clock.monotonic())
+        key, now = self.key_of(rooms, transport, head, admission), rooms.clock.monotonic()
+        if self._front is None:
+            admission.move(key, now)
+            return admission
+        return admit_handed(rooms, key, admission)
 
     def _begin_websocket(
-        self, transport: asyncio.Transport, head: RequestHead, query: ReadQuery, admission: Admission, rest: bytes
+        self,
+        rooms: Context,
+        transport: asyncio.Transport,
+        head: RequestHead,
+        query: ReadQuery,
+        admission: Counted,
+        rest: bytes,
     ) -> asyncio.BaseProtocol:
-        agreement = agree(head.headers.get(b"sec-websocket-extensions", b"")) if self._deflate else None
+        agreement = agree(head.headers.get(b"sec-websocket-extensions", b"")) if self.deflates else None
         try:
             response = ws.accept(head, agreement)
         except ws.BadHandshake as error:
             raise _NoHandshake(str(error), error.status, error.headers) from None
         connection: WebSocketConnection
         if head.path == self._echo:
-            connection = echo = EchoConnection(self.context, transport, admission, agreement)
+            connection = echo = EchoConnection(rooms, transport, admission, agreement)
             transport.set_protocol(echo)
             echo.begin_echo(response, agreement)
         else:
-            connection = WebSocketConnection(self.context, transport, admission, agreement)
+            connection = WebSocketConnection(rooms, transport, admission, agreement)
             transport.set_protocol(connection)
-            access = self.context.access
+            access = rooms.access
             brought = access.nothing if access.is_open else access.credentials(head, admission.key)
             connection.begin(response, brought, query)
         if rest:
@@ -174,20 +239,20 @@ class Gate:
         return connection
 
     def _begin_sse(
-        self, transport: asyncio.Transport, head: RequestHead, query: ReadQuery, admission: Admission
+        self, rooms: Context, transport: asyncio.Transport, head: RequestHead, query: ReadQuery, admission: Counted
     ) -> asyncio.BaseProtocol:
-        access, engine = self.context.access, self.context.engine
+        access, engine = rooms.access, rooms.engine
         brought = access.nothing if access.is_open else access.credentials(head, admission.key)
         grant = access.grant_now(brought)
         headers = cors_headers(access.origins, head)
-        stream = SseConnection(self.context, transport, admission, chunked=head.version != "1.0")
+        stream = SseConnection(rooms, transport, admission, chunked=head.version != "1.0")
         stream.presence = query.presence
-        rooms = [room for name in query.rooms if (room := engine.rooms.get_current(name)) is not None]
-        if grant is not None and len(rooms) == len(query.joins) and access.permits_all_now(grant, query.needs()):
+        opened = [room for name in query.rooms if (room := engine.rooms.get_current(name)) is not None]
+        if grant is not None and len(opened) == len(query.joins) and access.permits_all_now(grant, query.needs()):
             stream.admit(grant)
             transport.set_protocol(stream)
             stream.respond(headers)
-            stream.begin(query, rooms)
+            stream.begin(query, opened)
         else:
             transport.set_protocol(stream)
             engine.tasks.spawn(_begin_when_permitted(stream, grant, brought, query, headers))
@@ -247,14 +312,14 @@ class Refused(asyncio.Protocol):
         self,
         gate: Gate,
         transport: asyncio.Transport,
-        admission: Admission,
+        admission: Counted,
         error: RequestError,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._admission = admission
         more_lines = error.header_lines if isinstance(error, _NoHandshake) else b""
         transport.set_protocol(self)
-        transport.write(refusals.as_response(gate.context.access, error, headers, more_lines))
+        transport.write(refusals.as_response(gate.front.access, error, headers, more_lines))
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

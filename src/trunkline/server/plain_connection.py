@@ -62,15 +62,18 @@ class PlainConnection:
         Args:
             headers: What every answer of this server has.
         """
+        rooms = self._gate.rooms
+        if rooms is None:
+            return None
         parsed = self._gate.parse(head[:-4])
         found = None if parsed is None else plain(*parsed)
         if parsed is None or found is None:
             return None
         method, request_head = parsed
         endpoint, length = found
-        key = self._gate.key_of(self._carrier.transport, request_head, admission)
+        key = self._gate.key_of(rooms, self._carrier.transport, request_head, admission)
         lines = self._gate.lines_of(headers)
-        self.request = PlainRequest(self._gate.context, self, method, request_head, key, endpoint, length, lines)
+        self.request = PlainRequest(rooms, self, method, request_head, key, endpoint, length, lines)
         return self.request
 
     def end_soon(self) -> None:

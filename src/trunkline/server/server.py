@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import uvicorn
@@ -26,14 +26,15 @@ import uvicorn
 from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import JwtAuth
 from trunkline.config import Config
-from trunkline.core.address_limits import Admission
+from trunkline.core.address_limits import AddressLimits, Admission
+from trunkline.engine.tasks import Tasks
 from trunkline.errors import ConfigError
 from trunkline.hub import Hub, context_of
 from trunkline.server.board import POST_S, Board
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
 from trunkline.server.tls import Certificate
-from trunkline.server.uvicorn_http import counted_websocket
+from trunkline.server.uvicorn_websocket import counted_websocket
 from trunkline.stores import open_store
 from trunkline.wire.origin import is_loopback
 
@@ -110,25 +111,31 @@ def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn with our edge in front, and our way of stopping."""
+    """uvicorn with our edge in front, and our way of stopping.
+
+    Args:
+        app: The ASGI application, or where it is (`module:attribute`).
+        announce: Called once with the address and the place of the data, when requests are answered.
+        listener: Where to listen, if something listens already.
+        board: Of several workers.
+    """
 
     def __init__(
         self,
         config: Config,
-        hub: Hub,
+        app: Any,
+        gate: Gate,
         announce: Callable[[str, str], None],
         listener: socket.socket | None = None,
         board: Board | None = None,
     ) -> None:
-        self.hub = hub
-        self._context = context = context_of(hub)
         self._board = board
         self._announce = announce
-        self._drain_ms = round(config.drain_window * 1000)
         self._certificate = None
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
-        self._gate = Gate(context, echo=config.echo, deflate=config.deflate)
+        self._gate = gate
+        self._tasks = Tasks()
         self._listener = listener or listen(config.host, config.port, config.ping_interval + config.ping_timeout)
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
 
@@ -137,7 +144,7 @@ class Server(uvicorn.Server):
 
         super().__init__(
             uvicorn.Config(
-                hub.app,
+                app,
                 http=protocol,  # type: ignore[arg-type]  # any factory of protocols will do
                 ws=counted_websocket(self._gate),
                 ws_max_size=config.limits.message_bytes_max + config.limits.envelope_bytes_max,
@@ -146,12 +153,33 @@ class Server(uvicorn.Server):
                 access_log=False,  # an access log would hold whatever secrets stand in URLs
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_S,
-                lifespan="on",
+                lifespan=self.lifespan_kind,
                 proxy_headers=True,
                 forwarded_allow_ips=list(config.forwarded_allow_ips),
                 backlog=BACKLOG,  # uvicorn listens once more
             )
         )
+
+    # What subclasses do.
+
+    lifespan_kind: Literal["auto", "on"] = "auto"
+
+    @property
+    def data(self) -> str:
+        """Where the data is, for a person."""
+        return ""
+
+    async def begin(self) -> None:
+        """Do what comes before the application is started."""
+
+    async def app_started(self) -> None:
+        """Do what comes after the application was started, and before it is announced."""
+
+    async def drain(self) -> None:
+        """Send the streams away."""
+
+    def hurry(self) -> None:
+        """Cut the streams."""
 
     @property
     def url(self) -> str:
@@ -161,8 +189,8 @@ class Server(uvicorn.Server):
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def serve_for_ever(self) -> None:
-        """Run until a signal. The store is opened first, so that what is wrong with it is said in one line."""
-        await self.hub.start()
+        """Run until a signal."""
+        await self.begin()
         await self.serve(sockets=[] if self._accepts_itself else [self._listener])
 
     @property
@@ -172,6 +200,10 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watchers: list[asyncio.Future[None]] = []
+        if self.should_exit:  # the application could not be started, and uvicorn has said so
+            return
+        await self.app_started()
         self._watchers = [asyncio.ensure_future(self._gate.expire_for_ever())]
         if self._certificate is not None:
             self._watchers.append(asyncio.ensure_future(self._certificate.renew_for_ever()))
@@ -184,13 +216,17 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
-        self._announce(self.url, self._context.engine.store.location)
+        self._announce(self.url, self.data)
+
+    @property
+    def _addresses(self) -> AddressLimits:
+        return self._gate.front.access.addresses
 
     def _has_room(self) -> bool:
-        return self._context.access.addresses.connections < self._context.limits.connections_max
+        return self._addresses.connections < self._gate.front.limits.connections_max
 
     def _post(self, board: Board) -> None:
-        board.post(self._context.access.addresses.connections, time.monotonic(), full=not self._has_room())
+        board.post(self._addresses.connections, time.monotonic(), full=not self._has_room())
 
     async def _post_for_ever(self, board: Board) -> None:
         while True:
@@ -200,7 +236,7 @@ class Server(uvicorn.Server):
     def _is_our_turn(self) -> bool:
         """Return whether the next connection is for us, and not for another worker."""
         board = self._board
-        connections, now = self._context.access.addresses.connections, time.monotonic()
+        connections, now = self._addresses.connections, time.monotonic()
         return board is None or board.may_accept(connections, now, full=not self._has_room())
 
     async def _accept_for_ever(self) -> None:
@@ -222,7 +258,7 @@ class Server(uvicorn.Server):
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             failing = False
-            addresses = self._context.access.addresses
+            addresses = self._addresses
             admission = addresses.admit(addresses.key(address[0]), time.monotonic())
             if self._board is not None:
                 self._post(self._board)
@@ -230,7 +266,7 @@ class Server(uvicorn.Server):
                 admission.release()
                 connection.close()
             else:
-                self._context.engine.tasks.spawn(self._begin(connection, admission))
+                self._tasks.spawn(self._begin(connection, admission))
 
     async def _begin(self, connection: socket.socket, admission: Admission) -> None:
         edge = Edge(
@@ -238,7 +274,7 @@ class Server(uvicorn.Server):
         )
         secure: dict[str, Any] = {}
         if self._certificate is not None:
-            secure = {"ssl": self._certificate.context, "ssl_handshake_timeout": self._context.limits.handshake_s}
+            secure = {"ssl": self._certificate.context, "ssl_handshake_timeout": self._gate.front.limits.handshake_s}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: edge, connection, **secure)
         except (OSError, TimeoutError, asyncio.CancelledError):
@@ -256,8 +292,8 @@ class Server(uvicorn.Server):
         if self._accepts_itself:
             self._listener.close()
         self._gate.close_young()
-        await self.hub.drain(retry_after_ms=self._drain_ms)
-        self._context.engine.connections.abort_all()  # those that came between the signal and the closed listener
+        await self.drain()
+        self.hurry()  # for those that came between the signal and the closed listener
         # Requests that are still coming in, and answers that are not read, would hold us up: they get half the time.
         asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._cut_requests)
         await super().shutdown(sockets)
@@ -285,13 +321,46 @@ class Server(uvicorn.Server):
 
     def _hurry(self) -> None:
         """Cut the connections that are still here instead of waiting for them, and close the log in order."""
-        self._context.engine.connections.abort_all()
+        self.hurry()
         self._cut_requests()
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
     # uvicorn says so of every WebSocket that was refused with an answer: any client could fill the log with it.
     return "without completing handshake" not in record.getMessage()
+
+
+class RoomsServer(Server):
+    """The server of a hub alone."""
+
+    lifespan_kind = "on"
+
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        announce: Callable[[str, str], None],
+        listener: socket.socket | None = None,
+        board: Board | None = None,
+    ) -> None:
+        self.hub = hub
+        self._context = context_of(hub)
+        self._drain_ms = round(config.drain_window * 1000)
+        gate = Gate(self._context, echo=config.echo, deflate=config.deflate)
+        super().__init__(config, hub.app, gate, announce, listener, board)
+
+    @property
+    def data(self) -> str:
+        return self._context.engine.store.location
+
+    async def begin(self) -> None:
+        await self.hub.start()  # so that what is wrong with the store is said in one line
+
+    async def drain(self) -> None:
+        await self.hub.drain(retry_after_ms=self._drain_ms)
+
+    def hurry(self) -> None:
+        self._context.engine.connections.abort_all()
 
 
 def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None = None) -> None:
@@ -304,7 +373,7 @@ def serve(config: Config, announce: Callable[[str, str], None], hub: Hub | None 
     Raises:
         ConfigError: A setting cannot be used: the address is taken, the store cannot be opened.
     """
-    run(Server(config, hub or build_hub(config), announce))
+    run(RoomsServer(config, hub or build_hub(config), announce))
 
 
 def run(server: Server) -> None:

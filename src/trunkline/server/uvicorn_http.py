@@ -1,6 +1,5 @@
-"""uvicorn's HTTP, given its input in bites: the only file that knows uvicorn's insides.
-
-It is long because no other file may know them.
+"""uvicorn's HTTP, given its input in bites: with `uvicorn_http2.py` and `uvicorn_websocket.py` the files that know
+uvicorn's insides.
 
 Theory of operation
 ===================
@@ -26,21 +25,23 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine
-from functools import cache
 from typing import Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from trunkline.core.address_limits import Admission
 from trunkline.errors import RequestError
 from trunkline.server.gate import Expiring, Gate
 from trunkline.server.plain_connection import PlainConnection
+from trunkline.server.socket_handover import SocketHandover
 from trunkline.transports import refusals
 from trunkline.transports.asgi import END_OF_INPUT
+from trunkline.transports.handover import HANDOVER
 from trunkline.transports.stream import LINGER_S
+from trunkline.wire import sse
 
 BITE_BYTES = 16 * 1024
 CHUNKED_BITE_BYTES = 1024  # of a body whose end is not known: what stands behind it in a bite is a request too early
@@ -187,7 +188,7 @@ class HttpProtocol(HttpToolsProtocol):
         size = (end + 4 if end >= 0 else len(data)) - at
         if self._tried is not None and end >= 0:
             self._tried, self._tried_bytes = None, 0
-        if size > self._gate.context.limits.head_bytes_max:
+        if size > self._gate.front.limits.head_bytes_max:
             self._end(b"431 Request Header Fields Too Large")
         elif end < 0:
             self._owe_request()
@@ -304,7 +305,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._bytes_since_body += len(piece)
         self._feed(piece)
-        if self._body_left < 0 and self._bytes_since_body > self._gate.context.limits.head_bytes_max:
+        if self._body_left < 0 and self._bytes_since_body > self._gate.front.limits.head_bytes_max:
             # Neither a chunk's head nor a trailer is so long; the parser would gather either until it ends.
             self.transport.abort()
 
@@ -343,7 +344,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif head.count(b"\r\n") > FIELDS_MAX:
             why = f"a WebSocket's handshake has at most {FIELDS_MAX} header fields"
         if why is not None:
-            self._end_with(refusals.as_response(self._gate.context.access, RequestError("bad_command", why)))
+            self._end_with(refusals.as_response(self._gate.front.access, RequestError("bad_command", why)))
             return
         rest, self._input = self._input[self._at :], b""
         self.leave()
@@ -352,7 +353,9 @@ class HttpProtocol(HttpToolsProtocol):
         protocol.admission = self._admission
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        protocol.data_received(head + rest)
+        protocol.data_received(head)
+        if rest:
+            protocol.data_received(rest)
 
     # Ending.
 
@@ -456,6 +459,20 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {END_OF_INPUT: self._end_of_input}  # type: ignore[dict-item]
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._gate.hands_over:
+            handover = SocketHandover(self.transport, self._admission, deflates=self._gate.deflates)
+            cycle.scope["extensions"][HANDOVER] = handover  # type: ignore[assignment]
+            app = _handing_over(app, self, cycle, handover)
+        super()._start_asgi_task(cycle, app)
+
+    def hand_over(self, cycle: RequestResponseCycle, handover: SocketHandover) -> None:
+        """Let the stream that is being answered have the socket."""
+        cycle.response_complete = True  # to uvicorn this answer has ended
+        self.flow.hold(False)
+        self.leave()
+        handover.accept(chunked=bool(cycle.chunked_encoding))
+
     def on_url(self, url: bytes) -> None:
         if not self._too_early:
             super().on_url(url)
@@ -484,94 +501,43 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
 
+def _handing_over(
+    app: ASGI3Application, protocol: HttpProtocol, cycle: RequestResponseCycle, handover: SocketHandover
+) -> ASGI3Application:
+    """Return the application, watched for the beginning of a stream that wants the socket."""
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        begins = is_taken = False
+
+        async def look_and_send(message: Any) -> None:
+            nonlocal begins, is_taken
+            if is_taken:
+                return
+            if not handover.is_offered:
+                await send(message)
+                return
+            if message["type"] == "http.response.start":
+                headers = {name.lower(): value for name, value in message.get("headers", ())}
+                is_plain = b"content-encoding" not in headers and b"content-length" not in headers
+                begins = is_plain and headers.get(b"content-type", b"").startswith(b"text/event-stream")
+                await send(message)
+                if not begins:
+                    handover.decline()
+            elif begins and message.get("body") == sse.KEEP_ALIVE and not cycle.disconnected:
+                is_taken = True
+                protocol.hand_over(cycle, handover)
+            else:
+                await send(message)
+                handover.decline()
+
+        try:
+            await app(scope, receive, look_and_send)
+        finally:
+            handover.decline()
+
+    return watched
+
+
 def _tokens(field: re.Pattern[bytes], head: bytes) -> set[bytes]:
     """Return the values of a header field that is a list, lower case."""
     return {token.strip().lower() for value in field.findall(head) for token in value.split(b",")} - {b""}
-
-
-@cache
-def http2_class() -> Callable[..., asyncio.Protocol]:
-    """Return uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
-    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
-
-    class Http2Protocol(ZttpH2Protocol):
-        def __init__(self, gate: Gate, admission: Admission, **arguments: Any) -> None:
-            super().__init__(**arguments)
-            self._gate = gate
-            self._admission = admission
-            self._asked = False
-            self._untaken = b""
-            self._unfinished: set[int] = set()
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            self._generation = self._gate.admit(self)
-            super().connection_made(transport)
-
-        def data_received(self, data: bytes) -> None:
-            if len(data) <= BITE_BYTES and not self._untaken:
-                self._take(data)
-                return
-            scheduled = bool(self._untaken)
-            self._untaken += data
-            self.transport.pause_reading()
-            if not scheduled:
-                self._take_bite()
-
-        def _take_bite(self) -> None:
-            if self.transport.is_closing():
-                self._untaken = b""
-                return
-            bite, self._untaken = self._untaken[:BITE_BYTES], self._untaken[BITE_BYTES:]
-            self._take(bite)
-            if self._untaken:
-                self.loop.call_soon(self._take_bite)
-            elif not self.transport.is_closing():
-                self.transport.resume_reading()
-
-        def _take(self, data: bytes) -> None:
-            super().data_received(data)
-            self._asked = self._asked or bool(self.cycles)
-
-        def expire(self) -> None:
-            # It owes us a first request, and then the rest of each that it begins; uvicorn ends those that idle.
-            unfinished = {stream for stream, cycle in self.cycles.items() if cycle.more_body}
-            if not self._asked or unfinished & self._unfinished:
-                self.transport.abort()
-            else:
-                self._unfinished = unfinished
-                self._generation.discard(self)
-                self._generation = self._gate.admit(self)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._untaken = b""
-            self._generation.discard(self)
-            self._admission.release()
-            super().connection_lost(exc)
-
-    return Http2Protocol
-
-
-def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
-    """Return uvicorn's WebSocket class, for paths that are not ours: counted as the connection that it was, and watched
-    until its handshake is done."""
-
-    class CountedWebSocket(WebSocketsSansIOProtocol):
-        admission: Admission
-
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self._generation = gate.admit(self)
-            super().connection_made(transport)
-
-        def expire(self) -> None:
-            """Cut the connection, because the application did not decide about this WebSocket in time."""
-            if not self.handshake_complete:
-                error = RequestError("bad_command", "the handshake was not completed in time")
-                self.transport.write(refusals.as_response(gate.context.access, error))
-                self.transport.close()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._generation.discard(self)
-            self.admission.release()
-            super().connection_lost(exc)
-
-    return CountedWebSocket

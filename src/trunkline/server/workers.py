@@ -22,7 +22,7 @@ from typing import NamedTuple
 from trunkline.config import WORKER_VARIABLE, Config
 from trunkline.errors import ConfigError
 from trunkline.server.board import Board, make_board
-from trunkline.server.server import STOPPING, Server, build_hub, listen, run
+from trunkline.server.server import STOPPING, Server, listen, run
 
 log = logging.getLogger("trunkline")
 
@@ -219,7 +219,11 @@ def supervise(config: Config, command: Sequence[str], announce: Callable[[str, s
     return asyncio.run(Supervisor(config, command, announce).run())
 
 
-def work(config: Config, numbers: str) -> None:
+Make = Callable[[Callable[[str, str], None], socket.socket, Board], Server]
+"""Makes the server of a worker: it is told how to announce itself, where to listen, and where its board is."""
+
+
+def work(make: Make, numbers: str) -> None:
     """Be one of the processes.
 
     Args:
@@ -242,7 +246,7 @@ def work(config: Config, numbers: str) -> None:
         line.setblocking(False)
         asyncio.get_running_loop().add_reader(line, _end, line)
 
-    run(Server(config, build_hub(config), announce, listener, board))
+    run(make(announce, listener, board))
 
 
 def command() -> list[str]:

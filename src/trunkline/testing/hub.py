@@ -19,7 +19,7 @@ from trunkline.errors import WrongLoop
 from trunkline.hub import Hub, context_of, loop_of, rebuild, run_sync, stop_background
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
-from trunkline.server.uvicorn_http import counted_websocket
+from trunkline.server.uvicorn_websocket import counted_websocket
 from trunkline.testing.access import Identity, VirtualAccess
 from trunkline.testing.lifespan import Lifespan
 from trunkline.testing.network import LineConnector, Network

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,23 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
-from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, disconnected
+from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, begin_events, disconnected
 from trunkline.transports.context import PIECE_BYTES, Context
 from trunkline.transports.endpoints.reading import StreamAnswer
 from trunkline.transports.endpoints.table import ENDPOINTS, STARTS_NOTHING, Endpoint
 from trunkline.transports.exchange import Answer
+from trunkline.transports.handover import Handover, admit_handed, handover_of
 from trunkline.transports.poll import wait_out
+from trunkline.transports.sse import SseConnection
+from trunkline.transports.websocket import WebSocketConnection
+from trunkline.wire.credentials import Credentials
+from trunkline.wire.deflate import agree
+from trunkline.wire.envelope import VERSION
 from trunkline.wire.query import ReadQuery
 from trunkline.wire.request_head import SINGLE, RequestHead, parse_query
 
@@ -138,10 +145,10 @@ def serve(
         outcome = endpoint(context, exchange)
         answer = await outcome if isinstance(outcome, Coroutine) else outcome
         if isinstance(answer, StreamAnswer):
-            stream = AsgiEventStream(context, answer.caller.key)
-            stream.presence = answer.query.presence
-            stream.admit(answer.caller.grant)
-            return _Events(stream, answer.query)
+            handover = handover_of(request.scope)
+            if handover is not None:
+                return _HandedEvents(context, answer, handover)
+            return _Events(context, answer)
         if not isinstance(answer, Answer):
             answer = await wait_out(exchange, answer)
         return _response(context, answer)
@@ -196,15 +203,63 @@ class _InPieces(Response):
 
 
 class _Events(Response):
-    """An event stream as the response of an endpoint."""
+    """An event stream as the response of an endpoint.
 
-    def __init__(self, stream: AsgiEventStream, query: ReadQuery) -> None:
+    Raises:
+        RequestError: The client may not stay.
+    """
+
+    def __init__(self, context: Context, answer: StreamAnswer) -> None:
         super().__init__()  # a Response, because frameworks look for one
-        self._stream = stream
-        self._query = query
+        self._stream = AsgiEventStream(context, answer.caller.key)
+        self._stream.presence = answer.query.presence
+        self._stream.admit(answer.caller.grant)
+        self._query = answer.query
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(OSError):  # the peer went away
+            await begin_events(send)
         await self._stream.respond(Request(scope, receive), send, self._query)
+
+
+class _HandedEvents(Response):
+    """The same, for a server whose socket the stream may take over.
+
+    Raises:
+        RequestError: The client may not stay.
+    """
+
+    def __init__(self, context: Context, answer: StreamAnswer, handover: Handover) -> None:
+        super().__init__()
+        self._context = context
+        self._answer = answer
+        self._handover = handover
+        self._admission = admit_handed(context, answer.caller.key, handover.admission)
+        self._stream = SseConnection(context, handover.transport, self._admission)
+        self._stream.presence = answer.query.presence
+        try:
+            self._stream.admit(answer.caller.grant)
+        except RequestError:
+            self._admission.withdraw()
+            raise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = self._answer.query
+        self._handover.offer(lambda chunked: self._stream.take_over(query, chunked=chunked))
+        is_taken = False
+        try:
+            with contextlib.suppress(OSError):
+                await begin_events(send)
+                is_taken = await self._handover.decided()
+        finally:
+            if not is_taken:
+                self._stream.closed()
+                self._admission.withdraw()
+        if not is_taken:
+            stream = AsgiEventStream(self._context, self._answer.caller.key)
+            stream.presence = query.presence
+            stream.admit(self._answer.caller.grant)
+            await stream.respond(Request(scope, receive), send, query)
 
 
 def head_of(request: Request | WebSocket) -> RequestHead:
@@ -249,7 +304,46 @@ async def _serve_socket(context: Context, socket: WebSocket, send: Send) -> None
     except TrunklineError as error:
         await _deny(context, socket, error)
     else:
-        await AsgiWebSocket(context, socket, send, key).run(brought, query)
+        handover = handover_of(socket.scope)
+        if handover is None:
+            await _accept(socket)
+        elif await _hand_over(context, socket, handover, head, key, brought, query):
+            return
+        if socket.application_state is WebSocketState.CONNECTED:
+            await AsgiWebSocket(context, socket, send, key).run(brought, query)
+
+
+async def _accept(socket: WebSocket, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(VERSION if VERSION in offered else None, headers)
+
+
+async def _hand_over(
+    context: Context,
+    socket: WebSocket,
+    handover: Handover,
+    head: RequestHead,
+    key: str | None,
+    brought: Credentials,
+    query: ReadQuery,
+) -> bool:
+    """Accept a WebSocket, and give it the socket that it came on; return False if it stays with ASGI."""
+    try:
+        admission = admit_handed(context, key, handover.admission)
+    except RequestError as error:
+        await _deny(context, socket, error)
+        return False
+    agreement = agree(head.headers.get(b"sec-websocket-extensions", b"")) if handover.deflates else None
+    connection = WebSocketConnection(context, handover.transport, admission, agreement)
+    handover.offer(lambda _: connection.take_over(brought, query))
+    is_taken = False
+    try:
+        await _accept(socket, [] if agreement is None else [(b"sec-websocket-extensions", agreement.header)])
+        is_taken = await handover.decided()
+    finally:
+        if not is_taken:
+            admission.withdraw()
+    return is_taken
 
 
 class _Sockets:

@@ -129,10 +129,8 @@ class AsgiWebSocket(Duplex):
         self._readable.set()
 
     async def run(self, brought: Credentials, query: ReadQuery) -> None:
-        """Talk until either side ends."""
+        """Talk until either side ends, on a socket that was accepted."""
         self.presence = query.presence
-        offered = self._socket.scope.get("subprotocols", [])
-        await self._socket.accept(envelope.VERSION if envelope.VERSION in offered else None)
         self.greet(brought, query.joins)
         ended = self._outbox.ended
         receiver = asyncio.ensure_future(self._receive_all())
@@ -224,14 +222,11 @@ class AsgiEventStream(EventStream):
         self._send: Send
 
     async def respond(self, request: Request, send: Send, query: ReadQuery) -> None:
-        """Stream until either side ends. That it is permitted has been checked."""
+        """Stream until either side ends, behind `begin_events`. That it is permitted has been checked."""
         self._send = send
-        headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
         gone = asyncio.ensure_future(disconnected(request))
         gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
             await self.begin_when_open(query)
             error = await self._outbox.ended
             if error is not None and not isinstance(error, OSError):
@@ -281,6 +276,13 @@ class AsgiEventStream(EventStream):
     def drain(self, retry_after_ms: int) -> None:
         self._outbox.put(b"retry: %d\n\n" % retry_after_ms)
         self._outbox.close(CloseCode.SERVICE_RESTART)
+
+
+async def begin_events(send: Send) -> None:
+    """Send the beginning of an event stream: at once, before anything is known of the rooms."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in sse.HEADERS]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
 
 
 async def disconnected(request: Request) -> None:

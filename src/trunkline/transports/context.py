@@ -8,6 +8,7 @@ from typing import Any
 from trunkline.access.administration import Administration
 from trunkline.access.policy import Access
 from trunkline.core.grant import Grant
+from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
 from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.wire import envelope
@@ -45,6 +46,11 @@ class Context:
         self.asgi_writer = AsgiWriter(engine.tasks.spawn)
         self.unsent_bytes = 0
         self.waiting_polls = 0
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the engine."""
+        return self.engine.clock
 
     @property
     def retry_max_ms(self) -> int:

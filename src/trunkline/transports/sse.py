@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from trunkline.core.address_limits import Admission
+from trunkline.core.address_limits import Counted
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor, Room
 from trunkline.core.grant import UNAUTHENTICATED, Grant
@@ -156,7 +156,7 @@ class SseConnection(EventStream, asyncio.Protocol):
     __slots__ = ("_admission", "_chunked", "_transport")
 
     def __init__(
-        self, context: Context, transport: asyncio.Transport, admission: Admission, *, chunked: bool = True
+        self, context: Context, transport: asyncio.Transport, admission: Counted, *, chunked: bool = True
     ) -> None:
         super().__init__(context, admission.key)
         self._transport = transport
@@ -168,6 +168,14 @@ class SseConnection(EventStream, asyncio.Protocol):
         more = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
         framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b"Connection: close\r\n"
         self._write(b"%b%b%b\r\n" % (_HEAD, framing, more))
+
+    def take_over(self, query: ReadQuery, *, chunked: bool) -> asyncio.BaseProtocol:
+        """Go on with a response whose head is sent already, and begin once the rooms are open."""
+        self._chunked = chunked
+        self._transport.set_protocol(self)
+        self.send(sse.KEEP_ALIVE)
+        self.context.engine.tasks.spawn(self.begin_when_open(query))
+        return self
 
     def refuse(self, response: bytes) -> None:
         """Answer with something else than a stream."""

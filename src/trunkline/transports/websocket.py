@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 
-from trunkline.core.address_limits import Admission
+from trunkline.core.address_limits import Counted
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.close_codes import CloseCode
 from trunkline.core.cursor import Cursor
@@ -48,7 +48,7 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
         self,
         context: Context,
         transport: asyncio.Transport,
-        admission: Admission,
+        admission: Counted,
         agreement: Agreement | None = None,
     ) -> None:
         super().__init__(context, admission.key)
@@ -67,12 +67,22 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
         return self.context.limits.message_bytes_max + self.context.limits.envelope_bytes_max
 
     def begin(self, response: bytes, brought: Credentials, query: ReadQuery) -> None:
-        """Complete the handshake, and join what the URL named: one write, where each would be a system call."""
+        """Complete the handshake, and join what the URL named: one write, where each would be a system call.
+
+        Args:
+            response: The handshake's; empty if another server has sent it.
+        """
         self._corked = [response]
         self.presence = query.presence
         self.greet(brought, query.joins)
         written, self._corked = self._corked, None
         self._transport.write(b"".join(written))
+
+    def take_over(self, brought: Credentials, query: ReadQuery) -> asyncio.BaseProtocol:
+        """Go on with a WebSocket whose handshake is done already."""
+        self._transport.set_protocol(self)
+        self.begin(b"", brought, query)
+        return self
 
     # What the transport calls.
 

@@ -1,0 +1,170 @@
+"""An application of yours on our server: `trunkline run module:app`.
+
+A request goes through the application, as on every ASGI server. Only a stream of rooms, once the application has let it
+in and answered it, leaves ASGI and goes on straight on its socket (transports/handover.py). Where nothing of the
+application stands around the rooms, or where the settings say so, requests for them do not go through it at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from uvicorn.importer import ImportFromStringError, import_from_string
+from uvicorn.supervisors import ChangeReload
+
+from trunkline.access.policy import Access
+from trunkline.config import Config
+from trunkline.core.limits import Limits
+from trunkline.engine.clock import Clock, SystemClock
+from trunkline.errors import ConfigError
+from trunkline.hub import context_of
+from trunkline.observe import Counters
+from trunkline.server.board import Board
+from trunkline.server.gate import Gate
+from trunkline.server.mounts import Mounted, find_mounts
+from trunkline.server.server import Server, connections_max, listen, run
+from trunkline.wire.origin import is_loopback
+
+log = logging.getLogger("trunkline")
+
+Announce = Callable[[str, str], None]
+
+
+class AppFront:
+    """What holds for all connections of an application: how many there are, and how long they may take.
+
+    Who is let in, and how often, is the application's to say, and the rooms'.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits: Limits = msgspec.structs.replace(limits, connections_max=connections_max(limits.connections_max))
+        self.clock: Clock = SystemClock()
+        self.access = Access(self.limits, Counters(), self.clock, trusted=("*",))
+
+
+class AppServer(Server):
+    """The server of an application.
+
+    Args:
+        app: The ASGI application.
+        direct: Paths under which rooms are mounted whose requests do not go through the application.
+
+    Raises:
+        ConfigError: There are no rooms under such a path.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        app: Any,
+        announce: Announce,
+        listener: socket.socket | None = None,
+        board: Board | None = None,
+        *,
+        direct: str | None = None,
+    ) -> None:
+        self._drain_ms = round(config.drain_window * 1000)
+        self._mounts = find_mounts(app)
+        self._direct = _choose_direct(self._mounts, direct)
+        rooms = None if self._direct is None else context_of(self._direct.hub)
+        path = "" if self._direct is None else self._direct.path
+        front = AppFront(config.limits)
+        gate = Gate(rooms, front, path=path, deflate=config.deflate, hands_over=True)
+        super().__init__(config, app, gate, announce, listener, board)
+        for mounted in self._mounts:
+            if not context_of(mounted.hub).access.is_required and not is_loopback(config.host):
+                log.warning(
+                    "the rooms under %s/ ask nobody who they are, and %s is not this machine alone: unless your"
+                    " application does, give the hub `auth=` or @hub.authenticate",
+                    mounted.path,
+                    config.host,
+                )
+
+    @property
+    def data(self) -> str:
+        if self._direct is None:
+            return ""
+        return f"requests under {self._direct.path}/ go to the rooms without passing the application"
+
+    async def app_started(self) -> None:
+        if self._direct is not None:
+            await context_of(self._direct.hub).ensure_started()  # mostly the application's lifespan has done it
+
+    async def drain(self) -> None:
+        for mounted in self._mounts:
+            await mounted.hub.drain(retry_after_ms=self._drain_ms)
+
+    def hurry(self) -> None:
+        for mounted in self._mounts:
+            context_of(mounted.hub).engine.connections.abort_all()
+
+
+def _choose_direct(mounts: list[Mounted], wanted: str | None) -> Mounted | None:
+    if wanted is None:
+        return next((mounted for mounted in mounts if mounted.is_bare), None)
+    path = "/" + wanted.strip("/") if wanted.strip("/") else ""
+    for mounted in mounts:
+        if mounted.path == path:
+            return mounted
+    found = ", ".join(mounted.path or "/" for mounted in mounts) or "none that can be seen"
+    raise ConfigError(f"direct: no rooms are mounted under {path or '/'} (there are: {found})")
+
+
+def load_app(name: str) -> Any:
+    """Return the application that `module:attribute` names, of a module in the present folder or an installed one.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return import_from_string(name)
+    except ImportFromStringError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def serve_app(config: Config, name: str, announce: Announce, *, direct: str | None = None) -> None:
+    """Run an application until SIGTERM or Ctrl-C.
+
+    Args:
+        name: `module:attribute`.
+        announce: Called once with the address, and what is special about it, when requests are answered.
+        direct: Path of rooms whose requests do not go through the application.
+
+    Raises:
+        ConfigError: A setting cannot be used, or there is no such application.
+    """
+    run(AppServer(config, load_app(name), announce, direct=direct))
+
+
+def serve_app_reloading(load_config: Callable[[], Config], name: str, announce: Announce, direct: str | None) -> None:
+    """Run an application in a process that is replaced whenever a file of Python in this folder has changed.
+
+    Args:
+        load_config: Called in each process anew; it has to be picklable, and so has *announce*.
+    """
+    config = load_config()
+    listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+    target = partial(_serve_in_child, load_config, name, announce, direct)
+    watched = uvicorn.Config(name, reload=True, log_level="warning")
+    ChangeReload(watched, target=target, sockets=[listener]).run()
+
+
+def _serve_in_child(
+    load_config: Callable[[], Config], name: str, announce: Announce, direct: str | None, sockets: list[socket.socket]
+) -> None:
+    try:
+        app = load_app(name)
+        run(AppServer(load_config(), app, announce, sockets[0], direct=direct))
+    except ConfigError as error:
+        log.error("%s", error)
+        sys.exit(1)

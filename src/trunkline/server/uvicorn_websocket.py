@@ -1,0 +1,98 @@
+"""uvicorn's WebSockets, for paths that are not ours, and for those that an application serves until a stream of ours
+takes the socket over: with `uvicorn_http.py` the files that know uvicorn's insides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from trunkline.core.address_limits import Admission
+from trunkline.errors import RequestError
+from trunkline.server.gate import Gate
+from trunkline.server.socket_handover import SocketHandover
+from trunkline.transports import refusals
+from trunkline.transports.handover import HANDOVER
+
+
+def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
+    """Return uvicorn's WebSocket class: counted as a connection, and watched until its handshake is done."""
+
+    class CountedWebSocket(WebSocketsSansIOProtocol):
+        admission: Admission
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self._generation = gate.admit(self)
+            self._handover: SocketHandover | None = None
+            self._early = b""  # what the client has sent before its handshake was answered
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            if self._handover is None or self.handshake_complete:
+                super().data_received(data)
+            else:
+                self._early += data
+                self.transport.pause_reading()
+
+        def handle_connect(self, event: Any) -> None:
+            if gate.hands_over:
+                self._handover = SocketHandover(self.transport, self.admission, deflates=gate.deflates)
+            super().handle_connect(event)
+            if self._handover is not None and hasattr(self, "scope"):
+                self.scope["extensions"][HANDOVER] = self._handover  # type: ignore[assignment]
+
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            handover = self._handover
+            if handover is None or not (self.handshake_complete or self.initial_response):
+                return
+            self._handover = None
+            if handover.is_offered and message["type"] == "websocket.accept" and not self.transport.is_closing():
+                self._hand_over(handover)
+            else:
+                handover.decline()
+                self._take_early()
+
+        def _hand_over(self, handover: SocketHandover) -> None:
+            self.stop_keepalive()
+            self._generation.discard(self)
+            self.connections.discard(self)
+            transport, self.transport = self.transport, _Left()
+            protocol = handover.accept(chunked=False)
+            transport.resume_reading()
+            if self._early and isinstance(protocol, asyncio.Protocol):
+                protocol.data_received(self._early)
+
+        def _take_early(self) -> None:
+            early, self._early = self._early, b""
+            if early and not self.transport.is_closing():
+                self.transport.resume_reading()
+                super().data_received(early)
+
+        def expire(self) -> None:
+            """Cut the connection, because the application did not decide about this WebSocket in time."""
+            if not self.handshake_complete:
+                error = RequestError("bad_command", "the handshake was not completed in time")
+                self.transport.write(refusals.as_response(gate.front.access, error))
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._generation.discard(self)
+            self.admission.release()
+            if self._handover is not None:
+                self._handover.decline()
+            super().connection_lost(exc)
+
+    return CountedWebSocket
+
+
+class _Left(asyncio.Transport):
+    """The transport of a protocol that has none any more."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to close."""
