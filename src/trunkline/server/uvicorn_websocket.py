@@ -40,7 +40,11 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             if gate.hands_over:
                 self._handover = SocketHandover(self.transport, self.admission, deflates=gate.deflates)
             super().handle_connect(event)
-            if self._handover is not None and hasattr(self, "scope"):
+            if not hasattr(self, "scope"):  # the handshake was refused
+                return
+            # As ASGI wants them, and as uvicorn has them that hears its WebSockets from its own parser.
+            self.scope["headers"] = [(name.lower(), value) for name, value in self.scope["headers"]]
+            if self._handover is not None:
                 self.scope["extensions"][HANDOVER] = self._handover  # type: ignore[assignment]
 
         async def send(self, message: Any) -> None:
