@@ -15,7 +15,6 @@ import argparse
 import json
 import statistics
 import sys
-import sysconfig
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -24,6 +23,8 @@ from rig.intervals import with_interval
 from rig.measure import Figure, build, measure
 from rig.scenarios import SCENARIOS
 from rig.targets import TARGETS, Target, of_checkout
+
+from trunkline.server.interpreter import is_optimised
 
 ROUNDS = 5
 EVERYWHERE = ("w1", "w50", "r200", "echo", "connect")  # what other servers can be asked, too
@@ -46,11 +47,6 @@ DELAY_BUDGET = ("trunkline", "r200", "bun", 1.3)  # of the median delay
 MEMORY_MAX = 2500.0  # bytes for each connection
 
 Key = tuple[str, str]  # target, scenario
-
-
-def python_is_optimised() -> bool:
-    """Return whether this Python was built with optimisations."""
-    return "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
 
 
 def plan(targets: list[str], scenarios: list[str]) -> list[Key]:
@@ -80,7 +76,7 @@ def main() -> int:
         chosen.targets += ",before"
     targets = [name for name in chosen.targets.split(",") if _is_here(name, TARGETS[name])]
     rounds: list[dict[Key, Figure]] = []
-    python = f"CPython {sys.version.split()[0]}, built {'with' if python_is_optimised() else 'without'} optimisations"
+    python = f"CPython {sys.version.split()[0]}, built {'with' if is_optimised() else 'without'} optimisations"
     print(f"{time.strftime('%Y-%m-%d')}, {python}, {chosen.rounds} rounds", flush=True)
     keys = plan(targets, chosen.scenarios.split(","))
     for number in range(chosen.rounds):

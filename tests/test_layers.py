@@ -38,6 +38,7 @@ LATE = {
     ("trunkline.stores", "trunkline.stores.redis"),
     ("trunkline.client", "trunkline.client.client"),
     ("trunkline.cli", "trunkline.server.app_server"),
+    ("trunkline.cli", "trunkline.server.interpreter"),
     ("trunkline.cli", "trunkline.server.server"),
     ("trunkline.cli", "trunkline.server.workers"),
     ("trunkline.cli", "trunkline.access.jwt"),

@@ -63,7 +63,7 @@ def serve(config: Path | None, **given: Any) -> None:
     elif settings.workers > 1:
         raise typer.Exit(supervise(settings, command(), _announce_all))
     else:
-        run(settings, lambda url, data: typer.echo(f"Trunkline on {url}, data in {data}"))
+        run(settings, _announce)
 
 
 RUN_FLAGS = (
@@ -117,8 +117,21 @@ def run(
         serve_app(settings, application, announce, direct=direct)
 
 
+def _announce(url: str, data: str) -> None:
+    _say(f"Trunkline on {url}, data in {data}")
+
+
+def _say(text: str) -> None:
+    """Say that the server serves, and what makes it slow."""
+    from trunkline.server.interpreter import UNOPTIMISED, is_optimised  # noqa: PLC0415
+
+    typer.echo(text)
+    if not is_optimised():
+        typer.echo(UNOPTIMISED)
+
+
 def _announce_app(application: str, url: str, special: str) -> None:
-    typer.echo(f"{application} on {url}" + (f"; {special}" if special else ""))
+    _say(f"{application} on {url}" + (f"; {special}" if special else ""))
 
 
 def _announce_app_workers(application: str, url: str, special: str, workers: int) -> None:
@@ -194,7 +207,7 @@ def dev(
 
 
 def _announce_all(url: str, data: str, workers: int) -> None:
-    typer.echo(f"Trunkline on {url}, {workers} workers, data in {data}")
+    _say(f"Trunkline on {url}, {workers} workers, data in {data}")
 
 
 @app.command()

@@ -25,6 +25,8 @@ def trunkline(*arguments: str, timeout: float = WAIT_S, cwd: Path | None = None)
 def test_one_line_says_where(tmp_path: Path) -> None:
     with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
         assert server.line() == f"Trunkline on {server.url}, data in {tmp_path}/log.db\n"
+        if not is_optimised():
+            assert server.line() == UNOPTIMISED + "\n"
         code, out, errors = server.stop()
     assert (code, out, errors) == (0, "", "")
 
