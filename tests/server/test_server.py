@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.support import WAIT_S, Follower, Server, free_port, parked, publish, publish_surely, stream
+from trunkline.server.interpreter import UNOPTIMISED, is_optimised
 
 
 def trunkline(*arguments: str, timeout: float = WAIT_S, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
