@@ -25,7 +25,7 @@
 
 enum { ST_NEW, ST_CONNECTING, ST_HS, ST_WAITOPEN, ST_OPEN, ST_CLOSED };
 enum { R_SUB, R_PUB, R_HTTPPUB, R_ASK };
-enum { M_FANOUT, M_ECHO, M_IDLE, M_HTTP };
+enum { M_FANOUT, M_ECHO, M_IDLE, M_HTTP, M_CROWD };
 
 typedef struct conn {
   int fd;
@@ -40,7 +40,7 @@ typedef struct conn {
 /* ---- options ---- */
 static int mode = M_FANOUT, N = 1000, M = 200, window = 1, srcs = 8, port = 8000, pubport = 0, conpar = 64,
            size_ = 128, warm = 0, sse = 0, pubhttp = 0, sub_bin = 0, pub_bin = 0, do_sync = 0, spin = 0,
-           verbose = 0, poll_ = 0, opaque = 0, post_every = 0;
+           verbose = 0, poll_ = 0, opaque = 0, post_every = 0, rooms = 1, first = 0;
 static double rate = 0, dur = 3, max_s = 60, stall_s = 3, hold_s = 3;
 static const char *host = "127.0.0.1", *path_ = "/ws", *pubpath = NULL, *marker = "T=", *wait_open = NULL,
                   *pubwait = NULL, *tmpl = "{P}", *ack = NULL, *echo_tmpl = NULL, *subproto = NULL, *method = "GET";
@@ -49,7 +49,8 @@ static int nh, nph, nom, npo;
 static const char *pong_in[4], *pong_out[4];
 static int npong;
 
-static conn *cs, pubc;
+static conn *cs, pubc, **again; /* of a crowd: those that come back */
+static uint32_t n_again;
 static int ep, tfd = -1;
 static uint8_t *rbuf;
 #define RB (1 << 20)
@@ -127,17 +128,17 @@ static str unesc(const char *in) {
   r.s[r.n] = 0;
   return r;
 }
-/* expand {P} payload, {L} payload length, {i} conn index, {n} sequence */
+/* expand {P} payload, {L} payload length, {i} conn index, {n} sequence, {r} one of --rooms by either */
 static size_t expand(char *dst, size_t cap, str t, const char *pl, size_t pln, uint32_t i, uint32_t n) {
   size_t o = 0;
   for (size_t k = 0; k < t.n; k++) {
-    if (t.s[k] == '{' && k + 2 < t.n && t.s[k + 2] == '}' && strchr("PLin", t.s[k + 1])) {
+    if (t.s[k] == '{' && k + 2 < t.n && t.s[k + 2] == '}' && strchr("PLinr", t.s[k + 1])) {
       char c = t.s[k + 1];
       if (c == 'P') {
         if (o + pln > cap) die("template too long");
         memcpy(dst + o, pl, pln);
         o += pln;
-      } else o += snprintf(dst + o, cap - o, "%u", c == 'L' ? (unsigned)pln : c == 'i' ? i : n);
+      } else o += snprintf(dst + o, cap - o, "%u", c == 'L' ? (unsigned)pln : c == 'i' ? i : c == 'r' ? (i + n + first) % rooms : n);
       k += 2;
     } else {
       if (o >= cap) die("template too long");
@@ -161,6 +162,7 @@ static void c_close(conn *c, int unexpected) {
   close(c->fd);
   c->fd = -1;
   if (unexpected) disc++;
+  if (mode == M_CROWD && c->role == R_SUB) { c->t_send = now_ns(); again[n_again++] = c; }
 }
 static void c_send(conn *c, const void *p, size_t n) {
   if (c->state == ST_CLOSED) return;
@@ -293,6 +295,10 @@ static void start_hs(conn *c) {
   c_send(c, hb, n);
 }
 static void c_opened(conn *c) {
+  if (mode == M_CROWD && c->t_send) {
+    h_add(&h_comp, now_ns() - c->t_send);
+    c->t_send = 0;
+  }
   c->state = ST_OPEN;
   if (c->role == R_SUB) nopen++;
 }
@@ -322,6 +328,13 @@ static void delivered(conn *c, uint64_t ts, uint32_t seq) {
       t_last = t_now;
       echo_next(c);
     }
+    return;
+  }
+  if (mode == M_CROWD) { /* whoever has published it: the clock is the machine's */
+    if (c->role != R_SUB) return;
+    deliveries++;
+    t_last = t_now;
+    if (running) h_add(&h_lat, t_now - ts);
     return;
   }
   if ((c->role != R_SUB && c->role != R_ASK) || seq >= cap_msgs) return;
@@ -653,6 +666,29 @@ static void http_phase(uint64_t t0) {
   }
   for (uint64_t t = now_ns(); now_ns() < t + 100000000ull;) pump(20);
 }
+/* a crowd: readers that come back when they are sent away, and perhaps messages at `rate` to all rooms in turn */
+static void crowd_phase(uint64_t t0) {
+  uint64_t end = t0 + (uint64_t)(hold_s * 1e9);
+  uint32_t n = 0;
+  for (uint64_t t = t0; t < end; t = now_ns()) {
+    for (int k = 0; k < conpar && n_again; k++) { /* so many in each turn */
+      conn *c = again[--n_again];
+      c->part_len = c->out_len = c->out_off = 0;
+      c_connect(c, &dst_sub, c->idx);
+    }
+    if (rate > 0 && pubc.state == ST_CLOSED) {
+      pubc.part_len = pubc.out_len = pubc.out_off = 0;
+      c_connect(&pubc, &dst_pub, 0);
+    }
+    uint64_t due = rate > 0 ? t0 + (uint64_t)(n * 1e9 / rate) : end;
+    if (rate > 0 && t >= due && pubc.state == ST_OPEN && sent < cap_msgs) {
+      publish(due);
+      n++;
+      continue;
+    }
+    pump(n_again ? 1 : (int)((due > t ? due - t : 0) / 1000000) + 1);
+  }
+}
 static int conn_all(void) {
   int next = 0, inprog = 0;
   uint64_t dl = now_ns() + (uint64_t)(max_s * 1e9);
@@ -672,11 +708,12 @@ static int conn_all(void) {
   return (int)nopen;
 }
 static void usage(void) {
-  puts("load --mode fanout|echo|idle|http --host 127.0.0.1 --port P --n N --path /ws [--sse] [--header 'K: V'] [--subproto p]\n"
+  puts("load --mode fanout|echo|idle|http|crowd --host 127.0.0.1 --port P --n N --path /ws [--sse] [--header 'K: V'] [--subproto p]\n"
        "  [--open MSG]* [--wait-open STR] [--sub-bin] [--pong IN OUT]*  (templates: {P} payload {L} len {i} conn {n} seq, \\r \\n \\xHH)\n"
        "  publisher: [--pub-path P] [--pub-port P] [--pub-open MSG]* [--pub-wait STR] [--pub-http] [--pub-header H]* [--pub-bin] [--tmpl T]\n"
        "  fanout: --m M --window W (0=unlimited) | --rate R   --size S --warm K\n"
        "  echo: --dur S --echo-tmpl T [--ack STR]    idle: --hold S\n"
+       "  crowd: --rooms R --first K (path with {r}) --hold S [--rate R --tmpl T]\n"
        "  http: [--method POST --tmpl T] --dur S [--rate R [--post-every K]]    fanout by long polls: --poll    compressed: --opaque\n"
        "  common: --conpar K --srcs K --marker T= --max-s S --stall-s S --sync (READY/GO/DONE/EXIT on stdio) --spin");
   exit(1);
@@ -686,7 +723,7 @@ int main(int argc, char **argv) {
 #define V (i + 1 < argc ? argv[++i] : (usage(), ""))
   for (int i = 1; i < argc; i++) {
     const char *a = argv[i];
-    if (A("--mode")) { const char *m = V; mode = !strcmp(m, "echo") ? M_ECHO : !strcmp(m, "idle") ? M_IDLE : !strcmp(m, "http") ? M_HTTP : M_FANOUT; }
+    if (A("--mode")) { const char *m = V; mode = !strcmp(m, "echo") ? M_ECHO : !strcmp(m, "idle") ? M_IDLE : !strcmp(m, "http") ? M_HTTP : !strcmp(m, "crowd") ? M_CROWD : M_FANOUT; }
     else if (A("--host")) host = V;
     else if (A("--port")) port = atoi(V);
     else if (A("--n")) N = atoi(V);
@@ -725,6 +762,8 @@ int main(int argc, char **argv) {
     else if (A("--verbose")) verbose = 1;
     else if (A("--poll")) poll_ = 1;
     else if (A("--opaque")) opaque = 1;
+    else if (A("--rooms")) rooms = atoi(V);
+    else if (A("--first")) first = atoi(V);
     else if (A("--method")) method = V;
     else if (A("--post-every")) post_every = atoi(V);
     else usage();
@@ -753,6 +792,7 @@ int main(int argc, char **argv) {
   got = calloc(cap_msgs + 1, 4);
   sent_at = calloc(cap_msgs + 1, 8);
   cs = calloc(N, sizeof *cs);
+  again = calloc(N + 1, sizeof *again);
   for (int i = 0; i < N; i++) cs[i].idx = i, cs[i].fd = -1, cs[i].sse = sse, cs[i].role = poll_ || mode == M_HTTP ? R_ASK : R_SUB;
   ep = epoll_create1(EPOLL_CLOEXEC);
   if (do_sync) {
@@ -765,6 +805,12 @@ int main(int argc, char **argv) {
   connecting = 0;
   double conn_s = (now_ns() - c0) / 1e9;
   int opened = nopen;
+  if (mode == M_CROWD && rate > 0) {
+    pubc.role = R_PUB;
+    pubc.idx = 0;
+    c_connect(&pubc, &dst_pub, 0);
+    for (uint64_t dl = now_ns() + 10000000000ull; pubc.state < ST_OPEN && now_ns() < dl;) pump(100);
+  }
   if (mode == M_HTTP && post_every) {
     pubc.role = R_HTTPPUB;
     c_connect(&pubc, &dst_pub, 0);
@@ -793,6 +839,8 @@ int main(int argc, char **argv) {
   if (mode == M_FANOUT) {
     cap_msgs = total_msgs;
     fan_phase(warm + M, window, rate);
+  } else if (mode == M_CROWD) {
+    crowd_phase(t0);
   } else if (mode == M_HTTP) {
     http_phase(t0);
   } else if (mode == M_ECHO) {

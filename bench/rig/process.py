@@ -23,11 +23,13 @@ class Sample(NamedTuple):
         cpu_s: On a processor.
         delay_s: Ready to run, and waiting for one: how noisy the machine is.
         memory: Resident bytes.
+        shared: Resident bytes, where what several have in common counts once (proportional set size).
     """
 
     cpu_s: float
     delay_s: float
     memory: int
+    shared: int = 0
 
 
 def cores() -> tuple[int, int]:
@@ -47,12 +49,20 @@ class Server:
         RuntimeError: It did not begin to listen in time.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str], *, settle_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        settle_s: float = 0.5,
+        core: int | None = SERVER_CORE,
+    ) -> None:
         self.port = _free_port()
         filled = [part.replace("{port}", str(self.port)).replace("{folder}", str(folder)) for part in command]
         self._output = (folder / "output.txt").open("wb")
         self._process = subprocess.Popen(
-            ["taskset", "-c", str(cores()[0]), *filled],
+            filled if core is None else ["taskset", "-c", str(cores()[core]), *filled],
             cwd=Path(__file__).parent / "peers",
             env={**os.environ, **{name: value.replace("{folder}", str(folder)) for name, value in env.items()}},
             stdin=subprocess.DEVNULL,
@@ -74,9 +84,18 @@ class Server:
                 break
         time.sleep(settle_s)
 
-    def sample(self) -> Sample:
-        """Return what it has used until now."""
-        cpu_ns = delay_ns = memory = 0
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def sample(self, *, shared: bool = False) -> Sample:
+        """Return what it has used until now.
+
+        Args:
+            shared: Whether to find out what is in common, too, which takes long.
+        """
+        cpu_ns = delay_ns = memory = common = 0
         for pid in _tree(self._process.pid):
             try:
                 for task in Path(f"/proc/{pid}/task").iterdir():
@@ -84,9 +103,12 @@ class Server:
                     cpu_ns += int(ran)
                     delay_ns += int(waited)
                 memory += int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                if shared:
+                    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
+                    common += 1024 * int(rollup.partition("\nPss:")[2].split()[0])
             except OSError:  # it has ended meanwhile
                 continue
-        return Sample(cpu_ns / 1e9, delay_ns / 1e9, memory)
+        return Sample(cpu_ns / 1e9, delay_ns / 1e9, memory, common)
 
     def stop(self) -> None:
         """End it, and what it has started."""
