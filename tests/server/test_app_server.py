@@ -247,3 +247,20 @@ async def test_a_changed_file_starts_the_application_again(http: aiohttp.ClientS
             await asyncio.sleep(0.05)
         running.process.send_signal(signal.SIGINT)
         until(lambda: running.process.poll() is not None, "the end")
+
+
+async def test_uvicorn_started_by_hand_with_our_protocols(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    start = tmp_path / "start.py"
+    start.write_text(
+        "import sys\nimport uvicorn\nfrom tests.server.wrapped_app import app\nfrom trunkline.server import Protocols\n"
+        "protocols = Protocols()\n"
+        "uvicorn.run(app, http=protocols.http, ws=protocols.ws, port=int(sys.argv[1]), log_level='error')\n"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with Server(command=[sys.executable, str(start), "PORT"], environment=environment) as running:
+        for way in WAYS:
+            status, headers = await way(http, running.url, {})
+            assert (status in (101, 200), headers["x-added"]) == (True, "yes")
+        socket_ = await http.ws_connect(f"{running.url}/realtime/rooms/r")
+        assert await streams_off_asgi(http, running.url) == 1
+        await socket_.close()

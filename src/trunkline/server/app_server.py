@@ -15,39 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvicorn
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.supervisors import ChangeReload
 
-from trunkline.access.policy import Access
 from trunkline.config import Config
-from trunkline.core.limits import Limits
-from trunkline.engine.clock import Clock, SystemClock
 from trunkline.errors import ConfigError
 from trunkline.hub import context_of
-from trunkline.observe import Counters
+from trunkline.server.app_front import AppFront
 from trunkline.server.board import Board
 from trunkline.server.gate import Gate
 from trunkline.server.mounts import Mounted, find_mounts
-from trunkline.server.server import Server, connections_max, listen, run
+from trunkline.server.server import Server, listen, run
 from trunkline.wire.origin import is_loopback
 
 log = logging.getLogger("trunkline")
 
 Announce = Callable[[str, str], None]
-
-
-class AppFront:
-    """What holds for all connections of an application: how many there are, and how long they may take.
-
-    Who is let in, and how often, is the application's to say, and the rooms'.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits: Limits = msgspec.structs.replace(limits, connections_max=connections_max(limits.connections_max))
-        self.clock: Clock = SystemClock()
-        self.access = Access(self.limits, Counters(), self.clock, trusted=("*",))
 
 
 class AppServer(Server):

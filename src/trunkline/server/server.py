@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -30,6 +29,7 @@ from trunkline.core.address_limits import AddressLimits, Admission
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import ConfigError
 from trunkline.hub import Hub, context_of
+from trunkline.server.app_front import connections_max
 from trunkline.server.board import POST_S, Board
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
@@ -46,7 +46,6 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096  # connections that wait to be accepted: a reconnect storm arrives within a second
 GC_THRESHOLD = 20_000  # CPython's 700 is for programs that do not hold 15,000 connections
 SHUTDOWN_S = 2  # per phase; with the drain's own it stays under 5 s
-OWN_FILES = 128  # of the files a process may have open, for the log, the pages and what waits to be accepted
 UNSENT_BYTES_MAX = 128 * 1024  # per socket, in the kernel: a reader who does not read is noticed, and costs little
 
 
@@ -78,13 +77,6 @@ def auth_of(config: Config) -> JwtAuth | None:
         return None
     issuers = [config.jwt] if config.jwt != Issuer() else []
     return JwtAuth([*issuers, *config.issuers], config.permissions)
-
-
-def connections_max(wanted: int) -> int:
-    """Return how many connections the process may hold open, after it has taken all that it may take."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return wanted if hard == resource.RLIM_INFINITY else max(1, min(wanted, hard - OWN_FILES))
 
 
 def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
