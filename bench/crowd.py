@@ -1,7 +1,7 @@
 """Many connections: rooms of a hundred readers each, heartbeats, a message now and then, and a rolling restart.
 
     python bench/crowd.py                                            100,000 connections, 1,000 rooms, 8 workers
-    python bench/crowd.py --connections 500000 --workers 32 --idle   as many as that, without messages
+    python bench/crowd.py --connections 500000 --workers 32 --idle   as many as that, without rooms
 
 A process may have 20,000 open files here, so both the server and the load are many processes, on all cores together.
 """
@@ -35,9 +35,20 @@ class Readers:
     """One process of the load."""
 
     def __init__(self, server: Server, number: int, count: int, rooms: int, hold_s: float, rate: float) -> None:
-        path = "/rooms/crowd-{r}?since=now"
-        flags = ["--mode", "crowd", "--n", str(count), "--rooms", str(rooms), "--first", str(number * PER_PROCESS)]
-        flags += ["--path", path, "--wait-open", '"joined"', "--hold", str(hold_s), "--conpar", "64", "--srcs", "40"]
+        where = ["--path", "/rooms/crowd-{r}?since=now", "--wait-open", '"joined"']
+        if not rooms:
+            where = ["--path", "/connect", "--wait-open", '"welcome"']
+        flags = [
+            "--mode",
+            "crowd",
+            "--n",
+            str(count),
+            "--rooms",
+            str(max(1, rooms)),
+            "--first",
+            str(number * PER_PROCESS),
+        ]
+        flags += [*where, "--hold", str(hold_s), "--conpar", "64", "--srcs", "40"]
         if rate:
             message = '{"type":"message","room":"crowd-{r}","data":"{P}"}'
             flags += ["--rate", str(rate), "--m", str(int(rate * hold_s) + 100), "--tmpl", message]
@@ -81,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long all of them are held")
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second, to all rooms in turn")
     parser.add_argument("--ping", type=float, default=30.0, help="seconds between two pings of a connection")
-    parser.add_argument("--idle", action="store_true", help="no messages, and no restart")
+    parser.add_argument("--idle", action="store_true", help="no rooms, no messages, and no restart")
     chosen = parser.parse_args()
     build()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -96,7 +107,7 @@ def main() -> None:
         stack.callback(server.stop)
         empty, slab = server.sample(shared=True), _kernel_bytes()
         print(f"{chosen.workers} workers, empty: {empty.shared / 2**20:,.0f} MiB", flush=True)
-        rooms = max(1, chosen.connections // READERS_OF_ROOM)
+        rooms = 0 if chosen.idle else max(1, chosen.connections // READERS_OF_ROOM)
         restart_s = 0.0 if chosen.idle else chosen.seconds
         readers: list[Readers] = []
         began = time.monotonic()

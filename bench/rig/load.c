@@ -50,7 +50,7 @@ static const char *pong_in[4], *pong_out[4];
 static int npong;
 
 static conn *cs, pubc, **again; /* of a crowd: those that come back */
-static uint32_t n_again;
+static uint32_t n_again, again_at; /* a ring of N + 1: who has waited longest comes back first */
 static int ep, tfd = -1;
 static uint8_t *rbuf;
 #define RB (1 << 20)
@@ -162,7 +162,7 @@ static void c_close(conn *c, int unexpected) {
   close(c->fd);
   c->fd = -1;
   if (unexpected) disc++;
-  if (mode == M_CROWD && c->role == R_SUB) { c->t_send = now_ns(); again[n_again++] = c; }
+  if (mode == M_CROWD && c->role == R_SUB) { c->t_send = now_ns(); again[(again_at + n_again++) % (N + 1)] = c; }
 }
 static void c_send(conn *c, const void *p, size_t n) {
   if (c->state == ST_CLOSED) return;
@@ -672,7 +672,9 @@ static void crowd_phase(uint64_t t0) {
   uint32_t n = 0;
   for (uint64_t t = t0; t < end; t = now_ns()) {
     for (int k = 0; k < conpar && n_again; k++) { /* so many in each turn */
-      conn *c = again[--n_again];
+      conn *c = again[again_at];
+      again_at = (again_at + 1) % (N + 1);
+      n_again--;
       c->part_len = c->out_len = c->out_off = 0;
       c_connect(c, &dst_sub, c->idx);
     }
