@@ -61,6 +61,7 @@ class Appender:
         self._arrived: asyncio.Event
         self._settled: asyncio.Event
         self._is_stopping = False
+        self._answered: list[Callable[[], None]] = []
         self.in_flight = 0  # drafts that wait for the log, or that it is being given
 
     def start(self) -> None:
@@ -102,6 +103,10 @@ class Appender:
             if not self._waiting:
                 self._arrived.set()
             self._waiting.append((draft, answer))
+
+    def when_answered(self, call: Callable[[], None]) -> None:
+        """Call this once, when all drafts of a commit are answered: from within an *answer* only."""
+        self._answered.append(call)
 
     def stop(self) -> None:
         """Take no more drafts."""
@@ -153,6 +158,14 @@ class Appender:
                 self._on_failure()
                 self._refuse_waiting(StoreUnavailable("an earlier message was not stored; publish both again"), failed)
 
+    def _end_answers(self) -> None:
+        answered, self._answered = self._answered, []
+        for call in answered:
+            try:
+                call()
+            except Exception:
+                log.exception("a publisher could not be answered")
+
     def _settle(self, batch: list[_Waiting]) -> None:
         self.in_flight -= len(batch)
         self._in_flight_bytes -= sum([len(draft.json) for draft, _ in batch])
@@ -161,6 +174,7 @@ class Appender:
     def _refuse(self, batch: list[_Waiting], error: TrunklineError) -> None:
         for draft, answer in batch:
             answer(draft, None, error)
+        self._end_answers()
 
     def _refuse_waiting(self, error: TrunklineError, rooms: Container[str] | None = None) -> None:
         """Refuse what waits, in all rooms or in these: what was published later must not be stored first."""
@@ -185,6 +199,7 @@ class Appender:
                 message = Message(draft.room, outcome.offset, outcome.id, draft.sender, outcome.at, json)
                 new.setdefault((draft.room, outcome.epoch), []).append(message)
             _call(answer, draft, outcome, None)
+        self._end_answers()
         self._counters.committed(receipts, duplicates)
         for (name, epoch), messages in new.items():
             rooms.append(name, epoch, messages)

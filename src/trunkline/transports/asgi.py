@@ -182,9 +182,9 @@ class AsgiWebSocket(Duplex):
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         self.full = self._outbox.put(*batch.encoded(texts))
 
-    def send(self, event: bytes) -> None:
+    def send(self, *events: bytes) -> None:
         self._readable.clear()  # a peer that asks and does not read is not read from either
-        self.full = self._outbox.put(event.decode())
+        self.full = self._outbox.put(*[event.decode() for event in events])
 
     def notify(self, notification: Notification) -> None:
         self.full = self._outbox.put(*notification.encoded(notification_texts))

@@ -56,8 +56,8 @@ class Duplex(Stream):
     """One session and its rooms."""
 
     __slots__ = (
-        "_has_ended", "_in_flight", "_is_starved", "_order", "_parked", "_rate", "_session", "_unauthenticated",
-        "_waits",
+        "_acks", "_has_ended", "_in_flight", "_is_starved", "_order", "_parked", "_rate", "_session",
+        "_unauthenticated", "_waits",
     )  # fmt: skip
 
     def __init__(self, context: Context, key: str | None = None) -> None:
@@ -65,6 +65,7 @@ class Duplex(Stream):
         self.session = context.engine.connections.new_session()
         self._session = Session(self.session, None, context.limits)
         self._in_flight = 0
+        self._acks: list[bytes] | None = None  # of the commit that is being answered
         self._parked: list[bytes] | None = None
         self._waits = 0
         self._order: PublishOrder | None = None  # as long as nothing was refused
@@ -76,8 +77,8 @@ class Duplex(Stream):
 
     # What subclasses do.
 
-    def send(self, event: bytes) -> None:
-        """Send one event."""
+    def send(self, *events: bytes) -> None:
+        """Send events, together."""
         raise NotImplementedError
 
     def end(self, code: int, reason: str) -> None:
@@ -353,12 +354,22 @@ class Duplex(Stream):
     def _published(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
         self._in_flight -= 1
         if receipt is not None:
-            self.send(envelope.ack(receipt))
+            if self._acks is None:
+                self._acks = []
+                self.context.engine.appender.when_answered(self._send_acks)
+            self._acks.append(envelope.ack(receipt))
         elif error is not None:
+            self._send_acks()
             self._refuse_publish(error, draft.room, draft.id)
         if self._is_starved and self._in_flight <= self.context.limits.in_flight_per_connection_max // 2:
             self._is_starved = False
             self.release()
+
+    def _send_acks(self) -> None:
+        """Send what one commit has stored of this connection: each write is a system call."""
+        acks, self._acks = self._acks, None
+        if acks is not None:
+            self.send(*acks)
 
     def _refuse_publish(self, error: TrunklineError, room: str, message_id: str | None) -> None:
         if message_id is not None and isinstance(error, StoreUnavailable | Overloaded):

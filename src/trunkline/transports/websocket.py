@@ -159,8 +159,11 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
         if self._state is State.OPEN:
             self._transport.write(notification.encoded(notification_frames))
 
-    def send(self, event: bytes) -> None:
-        self._write_reply(ws.frame(ws.Opcode.TEXT, event))
+    def send(self, *events: bytes) -> None:
+        if len(events) == 1:
+            self._write_reply(ws.frame(ws.Opcode.TEXT, events[0]))
+        else:
+            self._write_reply(b"".join([ws.frame(ws.Opcode.TEXT, event) for event in events]))
 
     def hold(self) -> None:
         if not self._transport.is_closing():
