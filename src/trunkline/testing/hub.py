@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self, TypeVar
 
 import aiohttp
 import uvicorn
-from starlette.routing import Mount
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -19,6 +18,7 @@ from trunkline.errors import WrongLoop
 from trunkline.hub import Hub, context_of, loop_of, rebuild, run_sync, stop_background
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
+from trunkline.server.mounts import find_mounts
 from trunkline.server.uvicorn_websocket import counted_websocket
 from trunkline.testing.access import Identity, VirtualAccess
 from trunkline.testing.lifespan import Lifespan
@@ -29,7 +29,6 @@ from trunkline.testing.virtual_clock import VirtualClock
 
 T = TypeVar("T")
 
-WRAPPED_MAX = 20  # applications around one another
 
 TRANSPORTS = ("websocket", "sse", "longpoll", "shortpoll")
 STOP_S = 10.0  # of real time, for an application's shutdown
@@ -430,16 +429,7 @@ def find_hub(app: Any) -> Hub:
         TypeError: None can be seen, or more than one.
     """
 
-    def search(routes: Iterable[Any]) -> Iterator[Hub]:
-        for route in routes:
-            if isinstance(route, Mount):
-                hub = getattr(getattr(_mounted(route), "state", None), "hub", None)
-                if isinstance(hub, Hub) and _mounted(route) is hub.app:
-                    yield hub
-                else:
-                    yield from search(route.routes or ())
-
-    found = list(dict.fromkeys(search(_routes(app))))
+    found = list(dict.fromkeys(mounted.hub for mounted in find_mounts(app)))
     if len(found) != 1:
         what = "no hub can be seen among the routes of" if not found else "several hubs are mounted in"
         raise TypeError(f"{what} the application: name the one to be tested (in pytest, by the setting trunkline_hub)")
@@ -448,35 +438,7 @@ def find_hub(app: Any) -> Hub:
 
 def find_mount(app: Any, hub: Hub) -> str | None:
     """Return the path under which a hub is mounted in a Starlette or FastAPI application; None if it cannot be seen."""
-
-    def search(routes: Iterable[Any], before: str) -> str | None:
-        for route in routes:
-            if isinstance(route, Mount):
-                if _mounted(route) is hub.app:
-                    return before + route.path
-                found = search(route.routes or (), before + route.path)
-                if found is not None:
-                    return found
-        return None
-
-    if app is hub.app:
-        return ""
-    return search(_routes(app), "")
-
-
-def _routes(app: Any) -> Iterable[Any]:
-    """Return the routes of an application, or of the one that is wrapped in middleware."""
-    for _ in range(WRAPPED_MAX):
-        if hasattr(app, "routes"):
-            routes: Iterable[Any] = app.routes
-            return routes
-        app = getattr(app, "app", None)
-    return ()
-
-
-def _mounted(route: Mount) -> Any:
-    """Return what is mounted, without the middleware of its mount."""
-    return getattr(route, "_base_app", route.app)
+    return next((mounted.path for mounted in find_mounts(app) if mounted.hub is hub), None)
 
 
 def _check_who(user: str | None, permissions: Permissions | None, token: object) -> None:
