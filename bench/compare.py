@@ -27,7 +27,28 @@ from rig.targets import TARGETS, Target, of_checkout
 from trunkline.server.interpreter import is_optimised
 
 ROUNDS = 5
-EVERYWHERE = ("w1", "w50", "r200", "echo", "connect")  # what other servers can be asked, too
+
+_OTHERS = ("w1", "w50", "r200", "echo", "connect")
+_FORMS = ("w1", "w50", "echo", "connect")
+_HTTP = ("poll", "post", "long", "guide")
+# What a target is asked; all that it can, if it is not here.
+MEASURED: dict[str, tuple[str, ...]] = {
+    "floor": ("w1", "r200", "echo", "connect", "sse-connect"),
+    "coalescing": ("w50", "r200"),
+    "trunkline-memory": ("echo", "post"),
+    "trunkline-deflate": ("deflate-w1",),
+    "trunkline-workers": _FORMS,
+    "trunkline-redis": _FORMS,
+    "mounted": (*_OTHERS, *_HTTP, "sse-w1", "sse-w50"),
+    "run": (*_FORMS, *_HTTP, "sse-w50"),
+    "run-wrapped": (*_FORMS, *_HTTP, "sse-w50"),
+    "fastapi": (*_OTHERS, "sse-w1", "sse-w50"),
+    "bun": _OTHERS,
+    "ws": _FORMS,
+    "socket.io": _FORMS,
+    "centrifugo": _OTHERS,
+    "before": (*_OTHERS, *_HTTP),
+}
 
 # Of each scenario: what our figure is a ratio to, and what it is to be at most.
 BUDGETS: dict[tuple[str, str], tuple[str, str, float]] = {
@@ -42,6 +63,15 @@ BUDGETS: dict[tuple[str, str], tuple[str, str, float]] = {
     ("trunkline", "long"): ("floor", "echo", 13.5),
     ("mounted", "w1"): ("fastapi", "w1", 0.8),
     ("mounted", "w50"): ("fastapi", "w50", 0.15),
+    ("mounted", "sse-w1"): ("fastapi", "sse-w1", 0.8),
+    ("mounted", "sse-w50"): ("fastapi", "sse-w50", 0.15),
+    ("run-wrapped", "w1"): ("trunkline", "w1", 1.05),
+    ("run-wrapped", "w50"): ("trunkline", "w50", 1.05),
+    ("run-wrapped", "echo"): ("trunkline", "echo", 1.05),
+    ("run", "w1"): ("trunkline", "w1", 1.05),
+    ("run", "echo"): ("trunkline", "echo", 1.05),
+    ("run", "connect"): ("trunkline", "connect", 1.05),
+    ("run", "poll"): ("trunkline", "poll", 1.05),
 }
 DELAY_BUDGET = ("trunkline", "r200", "bun", 1.3)  # of the median delay
 MEMORY_MAX = 2500.0  # bytes for each connection
@@ -51,14 +81,12 @@ Key = tuple[str, str]  # target, scenario
 
 def plan(targets: list[str], scenarios: list[str]) -> list[Key]:
     """Return what each round measures, in this order: floors stand before what is compared with them."""
-    wanted = []
-    for name in scenarios:
-        kind = SCENARIOS[name].kind
-        for target in targets:
-            is_other = target in ("bun", "ws", "socket.io", "centrifugo", "fastapi")
-            if kind in TARGETS[target].load and not (is_other and name not in EVERYWHERE):
-                wanted.append((target, name))
-    return wanted
+    return [
+        (target, name)
+        for name in scenarios
+        for target in targets
+        if SCENARIOS[name].kind in TARGETS[target].load and name in MEASURED.get(target, SCENARIOS)
+    ]
 
 
 def main() -> int:

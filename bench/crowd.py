@@ -29,6 +29,7 @@ from rig.targets import BUILD
 READERS_OF_ROOM = 100
 PER_PROCESS = 19_500
 SETTLE_S = 5.0
+RESTART_S = 150.0  # for all to be back
 
 
 class Readers:
@@ -108,7 +109,7 @@ def main() -> None:
         empty, slab = server.sample(shared=True), _kernel_bytes()
         print(f"{chosen.workers} workers, empty: {empty.shared / 2**20:,.0f} MiB", flush=True)
         rooms = 0 if chosen.idle else max(1, chosen.connections // READERS_OF_ROOM)
-        restart_s = 0.0 if chosen.idle else chosen.seconds
+        restart_s = 0.0 if chosen.idle else RESTART_S
         readers: list[Readers] = []
         began = time.monotonic()
         left = chosen.connections
@@ -134,7 +135,7 @@ def main() -> None:
         if not chosen.idle:
             os.kill(server.pid, signal.SIGHUP)  # all workers are replaced, one after the other
             print("rolling restart …", flush=True)
-        results = [process.wait_for("DONE", chosen.seconds * 3 + 120) for process in readers]
+        results = [process.wait_for("DONE", chosen.seconds + restart_s + 120) for process in readers]
         _row("still connected at the end", f"{sum(result['still_open'] for result in results):,}")
         if not chosen.idle:
             _row("deliveries", f"{sum(result['deliveries'] for result in results):,}")

@@ -42,7 +42,7 @@ class Server:
     """A server that was started, and listens.
 
     Args:
-        command: `{port}` and `{folder}` in it are replaced.
+        command: `{port}`, `{other}` (another free port) and `{folder}` in it are replaced.
         folder: For its log and what it prints.
 
     Raises:
@@ -59,7 +59,8 @@ class Server:
         core: int | None = SERVER_CORE,
     ) -> None:
         self.port = _free_port()
-        filled = [part.replace("{port}", str(self.port)).replace("{folder}", str(folder)) for part in command]
+        values = {"{port}": str(self.port), "{other}": str(_free_port()), "{folder}": str(folder)}
+        filled = [_filled(part, values) for part in command]
         self._output = (folder / "output.txt").open("wb")
         self._process = subprocess.Popen(
             filled if core is None else ["taskset", "-c", str(cores()[core]), *filled],
@@ -125,6 +126,12 @@ class Server:
                 time.sleep(0.05)
         self._process.wait()
         self._output.close()
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
 
 
 def _is_alive(pid: int) -> bool:

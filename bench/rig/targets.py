@@ -132,6 +132,7 @@ _CENTRIFUGO: dict[str, Sequence[str]] = {
     ],
 }  # fmt: skip
 
+_REDIS = "redis-server --port {other} --dir {folder} --appendonly yes --save '' --loglevel warning"
 _MOUNTED = {"BENCH_DB": "{folder}/log.db"}
 
 TARGETS: dict[str, Target] = {
@@ -141,6 +142,12 @@ TARGETS: dict[str, Target] = {
     "trunkline-memory": trunkline("--store", "memory:"),
     "trunkline-deflate": trunkline("--deflate"),
     "trunkline-workers": trunkline("--workers", "2"),
+    "trunkline-redis": Target(
+        ["sh", "-c", f"{_REDIS} & exec {' '.join(SERVED)} --store redis://127.0.0.1:{{other}}"],
+        _ours(),
+        settle_s=2.0,
+        is_here=lambda: shutil.which("redis-server") is not None,
+    ),
     "mounted": Target([*UVICORN, "mounted_app:app"], _ours("/realtime"), _MOUNTED, settle_s=1.0),
     "run": Target(RUN, _ours("/realtime"), _MOUNTED, settle_s=1.0),
     "run-wrapped": Target(RUN, _ours("/realtime"), {**_MOUNTED, "BENCH_WRAPPED": "1"}, settle_s=1.0),
