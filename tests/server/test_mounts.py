@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.routing import Mount, Route
+from starlette.routing import Host, Mount, Route
 
 from trunkline import Hub
 from trunkline.server.mounts import find_mounts
@@ -41,6 +41,15 @@ def test_rooms_behind_a_route_that_could_take_their_requests_are_not(route: str)
 def test_other_routes_are_not_in_the_way(route: str) -> None:
     app = Starlette(routes=[Route(route, endpoint), Mount("/realtime", Hub("memory:").app)])
     assert seen(app) == [("/realtime", True)]
+
+
+def test_a_host_of_its_own_stands_before_rooms() -> None:
+    app = Starlette(routes=[Host("api.example.com", Starlette()), Mount("/realtime", Hub("memory:").app)])
+    assert seen(app) == [("/realtime", False)]
+
+
+def test_a_path_with_parameters_is_not_known_beforehand() -> None:
+    assert seen(Starlette(routes=[Mount("/{tenant}/realtime", Hub("memory:").app)])) == [("/{tenant}/realtime", False)]
 
 
 def test_middleware_stands_around_rooms() -> None:

@@ -41,7 +41,8 @@ def _search(routes: Iterable[Any], before: str, *, is_bare: bool) -> Iterable[Mo
             path = before + route.path
             hub = _hub_of(getattr(route, "_base_app", route.app))
             if hub is not None:
-                alone = hub.app is route.app and not before and not any(_may_take(other, path) for other in earlier)
+                alone = hub.app is route.app and not before and "{" not in path
+                alone = alone and not any(_may_take(other, path) for other in earlier)
                 yield Mounted(hub, path, is_bare=is_bare and alone)
             else:
                 yield from _search(route.routes or (), path, is_bare=False)
@@ -50,7 +51,9 @@ def _search(routes: Iterable[Any], before: str, *, is_bare: bool) -> Iterable[Mo
 
 def _may_take(route: Any, path: str) -> bool:
     """Return whether a route that stands earlier could match what is under *path*."""
-    own = getattr(route, "path", "")
+    own = getattr(route, "path", None)
+    if own is None:  # one that goes by the host, or by what we do not know
+        return True
     begin = own.partition("{")[0]
     return path.startswith(begin) if "{" in own or isinstance(route, Mount) else own.startswith(path)
 
