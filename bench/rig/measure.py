@@ -7,12 +7,13 @@ import select
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rig.process import Server, cores
-from rig.scenarios import Scenario
-from rig.targets import BUILD, Target
+from .process import Server, cores
+from .scenarios import Scenario
+from .targets import BUILD, Target
 
 READY_S, DONE_S = 100.0, 130.0
 
@@ -54,12 +55,20 @@ def measure(target: Target, scenario: Scenario) -> Figure:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         server = Server(target.command, Path(folder), target.env, settle_s=target.settle_s)
         try:
-            return _drive(server, scenario, target.load[scenario.kind])
+            return drive(server, scenario, target.load[scenario.kind])
         finally:
             server.stop()
 
 
-def _drive(server: Server, scenario: Scenario, flags: Any) -> Figure:
+def drive(server: Server, scenario: Scenario, flags: Sequence[str]) -> Figure:
+    """Put a load on a server, and return what it has used.
+
+    Args:
+        flags: How the generator talks to it.
+
+    Raises:
+        RuntimeError: The load was not finished.
+    """
     command = ["taskset", "-c", str(cores()[1]), str(BUILD / "load"), "--port", str(server.port), "--sync"]
     empty = server.sample()
     load = subprocess.Popen(
