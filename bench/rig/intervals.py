@@ -18,6 +18,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def with_interval(values: Sequence[float], digits: int = 3) -> str:
-    """Return a median and its interval for a person."""
+    """Return a median and its interval for a person; one value has none."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}g}"
     low, high = interval(values)
     return f"{statistics.median(values):.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.config import WORKER_VARIABLE, flags, load
+from trunkline.config import WORKER_VARIABLE, check_for_run, flags, load
 from trunkline.core.grant import Permissions
 from trunkline.errors import ConfigError, TrunklineError
 
@@ -104,6 +104,7 @@ def run(
         load, config, _environment(), {**given, "allow_anonymous": True}
     )  # that is for the hub to say
     settings = load_config()
+    check_for_run(settings)
     announce = partial(_announce_app, application)
     if WORKER_VARIABLE in os.environ:
         work(partial(AppServer, settings, load_app(application), direct=direct), os.environ[WORKER_VARIABLE])

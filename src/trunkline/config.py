@@ -149,6 +149,34 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     return config
 
 
+OF_RUN = frozenset({
+    "host", "port", "workers", "drain_window", "allow_anonymous", "forwarded_allow_ips", "tls_cert", "tls_key", "http2",
+    "deflate", "limits",
+})  # fmt: skip
+LIMITS_OF_RUN = frozenset({"connections_max", "handshake_s", "head_bytes_max"})
+
+
+def check_for_run(config: Config) -> None:
+    """Check that all settings are such as `trunkline run` knows: the others are the hub's, which an application makes.
+
+    Raises:
+        ConfigError: Some are not.
+    """
+    plain = Config()
+    wrong = [
+        name
+        for name in Config.__struct_fields__
+        if name not in OF_RUN and getattr(config, name) != getattr(plain, name)
+    ]
+    wrong += [
+        f"limits.{name}"
+        for name in Limits.__struct_fields__
+        if name not in LIMITS_OF_RUN and getattr(config.limits, name) != getattr(plain.limits, name)
+    ]
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)}: of an application that is the hub's: give it to Hub(…) in your code")
+
+
 def _convert(settings: dict[str, Any], where: str) -> Config:
     try:
         return msgspec.convert(settings, Config, strict=False)

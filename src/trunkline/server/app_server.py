@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import uvicorn
@@ -21,7 +23,7 @@ from uvicorn.supervisors import ChangeReload
 
 from trunkline.config import Config
 from trunkline.errors import ConfigError
-from trunkline.hub import context_of
+from trunkline.hub import Hub, context_of
 from trunkline.server.app_front import AppFront
 from trunkline.server.board import Board
 from trunkline.server.gate import Gate
@@ -30,6 +32,8 @@ from trunkline.server.server import Server, listen, run
 from trunkline.wire.origin import is_loopback
 
 log = logging.getLogger("trunkline")
+
+_IMPORTERS = ("trunkline", "uvicorn", "importlib")  # whose frames say nothing of a module that cannot be imported
 
 Announce = Callable[[str, str], None]
 
@@ -64,7 +68,13 @@ class AppServer(Server):
         gate = Gate(rooms, front, path=path, deflate=config.deflate, hands_over=True)
         super().__init__(config, app, gate, announce, listener, board)
         for mounted in self._mounts:
-            if not context_of(mounted.hub).access.is_required and not is_loopback(config.host):
+            context = context_of(mounted.hub)
+            if board is not None and not context.engine.store.shared:
+                raise ConfigError(
+                    f"several workers need a log that they share, and the rooms under {mounted.path}/ have"
+                    f' {context.engine.store.location}: give the hub "sqlite:///PATH?shared=1", or Redis'
+                )
+            if not context.access.is_required and not is_loopback(config.host):
                 log.warning(
                     "the rooms under %s/ ask nobody who they are, and %s is not this machine alone: unless your"
                     " application does, give the hub `auth=` or @hub.authenticate",
@@ -74,9 +84,12 @@ class AppServer(Server):
 
     @property
     def data(self) -> str:
-        if self._direct is None:
-            return ""
-        return f"requests under {self._direct.path}/ go to the rooms without passing the application"
+        if self._direct is not None:
+            return f"requests under {self._direct.path}/ go to the rooms without passing the application"
+        paths = ", ".join(f"{mounted.path}/" for mounted in self._mounts)
+        if not paths:
+            return "no rooms are mounted that can be seen"
+        return f"requests under {paths} pass the application, and streams leave it when they have begun"
 
     async def app_started(self) -> None:
         if self._direct is not None:
@@ -110,10 +123,31 @@ def load_app(name: str) -> Any:
     """
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    module = name.partition(":")[0]
+    hint = f": {module.removesuffix('.py')}:app?" if module.endswith(".py") else f", in {Path.cwd()}"
     try:
-        return import_from_string(name)
+        app = import_from_string(name)
     except ImportFromStringError as error:
-        raise ConfigError(f"{name}: {error}") from None
+        raise ConfigError(f"{name}: {error}{hint}") from None
+    except Exception as error:  # noqa: BLE001 - whatever a module does, its author is told in its own words
+        own = _below_import(error)
+        if own is None:
+            raise ConfigError(f'{name}: Could not import module "{module}"{hint}') from None
+        traceback.print_exception(type(error), error, own)
+        raise ConfigError(f"{name}: the module cannot be imported") from None
+    if isinstance(app, Hub):
+        raise ConfigError(f"{name} is a Hub, and no application: run {name}.app")
+    if not callable(app):
+        raise ConfigError(f"{name} is of type {type(app).__name__}, and no ASGI application")
+    return app
+
+
+def _below_import(error: BaseException) -> TracebackType | None:
+    """Return the part of an error's traceback that is the module's own; None if it was not even found."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _IMPORTERS:
+        frame = frame.tb_next
+    return frame
 
 
 def serve_app(config: Config, name: str, announce: Announce, *, direct: str | None = None) -> None:

@@ -34,6 +34,7 @@ from trunkline.server.board import POST_S, Board
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
 from trunkline.server.tls import Certificate
+from trunkline.server.uvicorn_http2 import http2_class
 from trunkline.server.uvicorn_websocket import counted_websocket
 from trunkline.stores import open_store
 from trunkline.wire.origin import is_loopback
@@ -126,6 +127,8 @@ class Server(uvicorn.Server):
         self._certificate = None
         if config.tls_cert is not None and config.tls_key is not None:
             self._certificate = Certificate(config.tls_cert, config.tls_key, http2=config.http2)
+            if config.http2:
+                http2_class()  # what it needs is an extra
         self._gate = gate
         self._tasks = Tasks()
         self._listener = listener or listen(config.host, config.port, config.ping_interval + config.ping_timeout)
@@ -191,10 +194,11 @@ class Server(uvicorn.Server):
         return self._certificate is not None or self._board is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         self._watchers: list[asyncio.Future[None]] = []
-        if self.should_exit:  # the application could not be started, and uvicorn has said so
-            return
+        try:
+            await super().startup(sockets)
+        except SystemExit:  # uvicorn has said what it was
+            raise ConfigError("the application did not start: its lifespan failed") from None
         await self.app_started()
         self._watchers = [asyncio.ensure_future(self._gate.expire_for_ever())]
         if self._certificate is not None:

@@ -8,14 +8,22 @@ from functools import cache
 from typing import Any
 
 from trunkline.core.address_limits import Admission
+from trunkline.errors import ConfigError
 from trunkline.server.gate import Gate
 from trunkline.server.uvicorn_http import BITE_BYTES
 
 
 @cache
 def http2_class() -> Callable[..., asyncio.Protocol]:
-    """Return uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server."""
-    from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
+    """Return uvicorn's HTTP/2, counted like the rest. Rooms are served through it as through any ASGI server.
+
+    Raises:
+        ConfigError: What it needs is not installed.
+    """
+    try:
+        from uvicorn.protocols.http.zttp_h2_impl import ZttpH2Protocol  # noqa: PLC0415 - an extra, for those who want it
+    except ImportError:
+        raise ConfigError('HTTP/2 needs an extra: pip install "trunkline[http2]"') from None
 
     class Http2Protocol(ZttpH2Protocol):
         def __init__(self, gate: Gate, admission: Admission, **arguments: Any) -> None:

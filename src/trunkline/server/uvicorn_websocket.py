@@ -48,8 +48,10 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
                 self.scope["extensions"][HANDOVER] = self._handover  # type: ignore[assignment]
 
         async def send(self, message: Any) -> None:
-            await super().send(message)
             handover = self._handover
+            if handover is not None and handover.is_offered and "Sec-WebSocket-Extensions" in self.response.headers:
+                del self.response.headers["Sec-WebSocket-Extensions"]  # what uvicorn would compress, the stream may not
+            await super().send(message)
             if handover is None or not (self.handshake_complete or self.initial_response):
                 return
             self._handover = None

@@ -440,6 +440,9 @@ class _Counting:
         await self._app(scope, receive, send)
 
 
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
 class _NoSniffing:
     """Tells browsers not to guess: what an answer is, its Content-Type says."""
 
@@ -448,8 +451,8 @@ class _NoSniffing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            if message["type"] == "http.response.start" and _NOSNIFF not in message["headers"]:
+                message["headers"] = [*message["headers"], _NOSNIFF]
             await send(message)
 
         await self._app(scope, receive, send_marked if scope["type"] == "http" else send)
