@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from trunkline.errors import ConfigError
+from trunkline.server.interpreter import UNOPTIMISED
 from trunkline.testing.fault import Fault
 from trunkline.testing.live_server import LiveServer
 from trunkline.testing.proxy import FAULTS
@@ -115,8 +116,13 @@ def run(app: str | None, port: int, lines: Iterable[str] | None, say: Say) -> No
         ConfigError: The server does not start, or the port is taken.
     """
     signal.signal(signal.SIGTERM, _stop)
+
+    def echo(line: str) -> None:
+        if line != UNOPTIMISED:  # what it costs is no matter here
+            say(line)
+
     try:
-        with LiveServer(app, port=port, echo=say) as server:
+        with LiveServer(app, port=port, echo=echo) as server:
             name = app or "Trunkline"
             if lines is None:
                 say(f"{name} on {server.url}")
