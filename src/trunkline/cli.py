@@ -85,6 +85,7 @@ def run(
     *,
     reload: bool,
     direct: str | None,
+    keep_streams: bool,
     **given: Any,
 ) -> None:
     """Run an ASGI application of yours, with its rooms as fast as on a server of their own.
@@ -107,15 +108,18 @@ def run(
     check_for_run(settings)
     announce = partial(_announce_app, application)
     if WORKER_VARIABLE in os.environ:
-        work(partial(AppServer, settings, load_app(application), direct=direct), os.environ[WORKER_VARIABLE])
+        make = partial(AppServer, settings, load_app(application), direct=direct, keep_streams=keep_streams)
+        work(make, os.environ[WORKER_VARIABLE])
+    elif direct is not None and keep_streams:
+        raise ConfigError("--direct and --keep-streams contradict each other")
     elif reload and settings.workers > 1:
         raise ConfigError("--reload is for one process: leave --workers out")
     elif reload:
-        serve_app_reloading(load_config, application, announce, direct)
+        serve_app_reloading(load_config, application, announce, direct=direct, keep_streams=keep_streams)
     elif settings.workers > 1:
         raise typer.Exit(supervise(settings, command(), partial(_announce_app_workers, application)))
     else:
-        serve_app(settings, application, announce, direct=direct)
+        serve_app(settings, application, announce, direct=direct, keep_streams=keep_streams)
 
 
 def _announce(url: str, data: str) -> None:
@@ -183,6 +187,14 @@ _add_options(
             "direct",
             Annotated[str | None, typer.Option(help="Path of rooms whose requests skip the application altogether.")],
             None,
+        ),
+        _option(
+            "keep_streams",
+            Annotated[
+                bool,
+                typer.Option("--keep-streams", help="Leave streams with the application, which sees what they carry."),
+            ],
+            False,
         ),
     ],
 )

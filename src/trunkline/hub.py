@@ -237,6 +237,7 @@ class Hub:
         """The rooms as an ASGI application: run it with any ASGI server, or mount it into yours."""
         app = build_app(self._context, self.lifespan, pages=self._pages)
         app.state.hub = self
+        app.state.made = (app.router, [*app.user_middleware], [*app.router.routes])  # what there is of ours
         return app
 
     @cached_property

@@ -43,11 +43,15 @@ class AppServer(Server):
 
     Args:
         app: The ASGI application.
-        direct: Paths under which rooms are mounted whose requests do not go through the application.
+        direct: Path under which rooms are mounted whose requests do not go through the application.
+        keep_streams: Leave streams with the application, which wants to see what they carry.
 
     Raises:
-        ConfigError: There are no rooms under such a path.
+        ConfigError: There are no rooms under such a path, or they have no log that workers could share.
     """
+
+    shutdown_s = 20  # less than a supervisor waits (workers.STOP_S)
+    unread_s = 19.0  # what an application's requests wait for is not known here
 
     def __init__(
         self,
@@ -58,14 +62,15 @@ class AppServer(Server):
         board: Board | None = None,
         *,
         direct: str | None = None,
+        keep_streams: bool = False,
     ) -> None:
         self._drain_ms = round(config.drain_window * 1000)
         self._mounts = find_mounts(app)
-        self._direct = _choose_direct(self._mounts, direct)
+        self._direct = None if keep_streams else _choose_direct(self._mounts, direct)
         rooms = None if self._direct is None else context_of(self._direct.hub)
         path = "" if self._direct is None else self._direct.path
         front = AppFront(config.limits)
-        gate = Gate(rooms, front, path=path, deflate=config.deflate, hands_over=True)
+        gate = Gate(rooms, front, path=path, deflate=config.deflate, hands_over=not keep_streams)
         super().__init__(config, app, gate, announce, listener, board)
         for mounted in self._mounts:
             context = context_of(mounted.hub)
@@ -89,6 +94,8 @@ class AppServer(Server):
         paths = ", ".join(f"{mounted.path}/" for mounted in self._mounts)
         if not paths:
             return "no rooms are mounted that can be seen"
+        if not self._gate.hands_over:
+            return f"requests under {paths} pass the application, streams too"
         return f"requests under {paths} pass the application, and streams leave it when they have begun"
 
     async def app_started(self) -> None:
@@ -150,21 +157,25 @@ def _below_import(error: BaseException) -> TracebackType | None:
     return frame
 
 
-def serve_app(config: Config, name: str, announce: Announce, *, direct: str | None = None) -> None:
+def serve_app(
+    config: Config, name: str, announce: Announce, *, direct: str | None = None, keep_streams: bool = False
+) -> None:
     """Run an application until SIGTERM or Ctrl-C.
 
     Args:
         name: `module:attribute`.
         announce: Called once with the address, and what is special about it, when requests are answered.
-        direct: Path of rooms whose requests do not go through the application.
+        direct, keep_streams: See `AppServer`.
 
     Raises:
         ConfigError: A setting cannot be used, or there is no such application.
     """
-    run(AppServer(config, load_app(name), announce, direct=direct))
+    run(AppServer(config, load_app(name), announce, direct=direct, keep_streams=keep_streams))
 
 
-def serve_app_reloading(load_config: Callable[[], Config], name: str, announce: Announce, direct: str | None) -> None:
+def serve_app_reloading(
+    load_config: Callable[[], Config], name: str, announce: Announce, *, direct: str | None, keep_streams: bool
+) -> None:
     """Run an application in a process that is replaced whenever a file of Python in this folder has changed.
 
     Args:
@@ -172,17 +183,22 @@ def serve_app_reloading(load_config: Callable[[], Config], name: str, announce: 
     """
     config = load_config()
     listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
-    target = partial(_serve_in_child, load_config, name, announce, direct)
+    target = partial(_serve_in_child, load_config, name, announce, direct, keep_streams)
     watched = uvicorn.Config(name, reload=True, log_level="warning")
     ChangeReload(watched, target=target, sockets=[listener]).run()
 
 
 def _serve_in_child(
-    load_config: Callable[[], Config], name: str, announce: Announce, direct: str | None, sockets: list[socket.socket]
+    load_config: Callable[[], Config],
+    name: str,
+    announce: Announce,
+    direct: str | None,
+    keep_streams: bool,
+    sockets: list[socket.socket],
 ) -> None:
     try:
         app = load_app(name)
-        run(AppServer(load_config(), app, announce, sockets[0], direct=direct))
+        run(AppServer(load_config(), app, announce, sockets[0], direct=direct, keep_streams=keep_streams))
     except ConfigError as error:
         log.error("%s", error)
         sys.exit(1)

@@ -105,6 +105,11 @@ class Gate:
         assert front is not None
         return front
 
+    @property
+    def has_application(self) -> bool:
+        """Whether there is an application that is not ours: how long its requests take is for it to say."""
+        return self._front is not None
+
     async def expire_for_ever(self) -> None:
         """Cut connections whose clients do not finish a request in time, or do not take their answers."""
         while True:

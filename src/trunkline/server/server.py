@@ -142,12 +142,12 @@ class Server(uvicorn.Server):
                 app,
                 http=protocol,  # type: ignore[arg-type]  # any factory of protocols will do
                 ws=counted_websocket(self._gate),
-                ws_max_size=config.limits.message_bytes_max + config.limits.envelope_bytes_max,
+                ws_max_size=self.websocket_bytes_max,
                 ws_per_message_deflate=False,
                 log_level="warning",
                 access_log=False,  # an access log would hold whatever secrets stand in URLs
                 server_header=False,
-                timeout_graceful_shutdown=SHUTDOWN_S,
+                timeout_graceful_shutdown=self.shutdown_s,
                 lifespan=self.lifespan_kind,
                 proxy_headers=True,
                 forwarded_allow_ips=list(config.forwarded_allow_ips),
@@ -158,6 +158,12 @@ class Server(uvicorn.Server):
     # What subclasses do.
 
     lifespan_kind: Literal["auto", "on"] = "auto"
+    shutdown_s = SHUTDOWN_S
+    """How long requests that run at a stop have to end, after the streams were sent away."""
+    unread_s = SHUTDOWN_S / 2
+    """How long until requests that do not come in, and answers that are not read, hold it up no longer."""
+
+    websocket_bytes_max = 16 * 1024 * 1024  # of one message on a WebSocket that is none of ours; uvicorn's own limit
 
     @property
     def data(self) -> str:
@@ -291,7 +297,7 @@ class Server(uvicorn.Server):
         await self.drain()
         self.hurry()  # for those that came between the signal and the closed listener
         # Requests that are still coming in, and answers that are not read, would hold us up: they get half the time.
-        asyncio.get_running_loop().call_later(SHUTDOWN_S / 2, self._cut_requests)
+        asyncio.get_running_loop().call_later(self.unread_s, self._cut_requests)
         await super().shutdown(sockets)
 
     def _cut_requests(self) -> None:

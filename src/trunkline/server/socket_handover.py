@@ -8,15 +8,29 @@ from trunkline.core.address_limits import Counted
 from trunkline.transports.handover import Take
 
 
+class LeftTransport(asyncio.Transport):
+    """The transport of a protocol that has none any more: what it still does to it is nothing."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
 class SocketHandover:
     """One request whose stream may take its socket over."""
 
-    __slots__ = ("_decision", "_take", "admission", "deflates", "transport")
+    __slots__ = ("_decision", "_take", "admission", "deflates", "is_taken", "transport")
 
     def __init__(self, transport: asyncio.Transport, admission: Counted, *, deflates: bool) -> None:
         self.transport = transport
         self.admission = admission
         self.deflates = deflates
+        self.is_taken = False
         self._take: Take | None = None
         self._decision: asyncio.Future[bool] | None = None
 
@@ -46,6 +60,6 @@ class SocketHandover:
             self._decide(taken=False)
 
     def _decide(self, *, taken: bool) -> None:
-        self._take = None
+        self._take, self.is_taken = None, taken
         if self._decision is not None and not self._decision.done():
             self._decision.set_result(taken)

@@ -36,7 +36,7 @@ from trunkline.core.address_limits import Admission
 from trunkline.errors import RequestError
 from trunkline.server.gate import Expiring, Gate
 from trunkline.server.plain_connection import PlainConnection
-from trunkline.server.socket_handover import SocketHandover
+from trunkline.server.socket_handover import LeftTransport, SocketHandover
 from trunkline.transports import refusals
 from trunkline.transports.asgi import END_OF_INPUT
 from trunkline.transports.handover import HANDOVER
@@ -116,6 +116,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._stalled_at = 0.0
         self._unsent = 0
         self._plain = PlainConnection(self, gate, self.timeout_keep_alive)
+        self._handover: SocketHandover | None = None  # of the last request that ASGI was given
         self._has_plain_body = False  # what comes is the body of a request of ours
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -160,7 +161,8 @@ class HttpProtocol(HttpToolsProtocol):
                 break
         if self._is_over():
             return
-        waits = self._at < len(self._input) and not self._is_head_to_come()
+        # A little may wait here unread: on a socket that is not read from, the end of the client is not noticed either.
+        waits = len(self._input) - self._at > BITE_BYTES and not self._is_head_to_come()
         if waits or self.flow.held:
             self.flow.hold(waits)
 
@@ -234,6 +236,8 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         self._body_left = 0
         self._feed(_UPGRADE.sub(b"", head) if upgrades else head)
+        if self._gate.has_application:
+            self._forget()
         if not self._between_requests and not self._is_over():
             self._begin_body()
         return False
@@ -320,6 +324,8 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         self._end_of_input.set()
         self._plain.client_ended()
+        if self._handover is not None:
+            self._handover.decline()
         if (
             self._ended
             or not self._owes_answer()
@@ -417,6 +423,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._input = b""
         self._end_of_input.set()
         self._plain.close()
+        if self._handover is not None:
+            self._handover.decline()  # an answer that has not begun to come out until now never will
         if not self._has_left:
             self._admission.release()
         super().connection_lost(exc)
@@ -425,6 +433,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        if self._gate.has_application and self._plain.request is None:
+            return
         self._stalled_at, self._unsent = time.monotonic(), self.transport.get_write_buffer_size()
         self._gate.stalled.add(self)
 
@@ -462,13 +472,19 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self._gate.hands_over:
             handover = SocketHandover(self.transport, self._admission, deflates=self._gate.deflates)
+            self._handover = handover
             cycle.scope["extensions"][HANDOVER] = handover  # type: ignore[assignment]
             app = _handing_over(app, self, cycle, handover)
         super()._start_asgi_task(cycle, app)
 
+    def may_hand_over(self) -> bool:
+        """Return whether the client is still there, and listens."""
+        return not (self._end_of_input.is_set() or self.transport.is_closing())
+
     def hand_over(self, cycle: RequestResponseCycle, handover: SocketHandover) -> None:
         """Let the stream that is being answered have the socket."""
         cycle.response_complete = True  # to uvicorn this answer has ended
+        cycle.transport = LeftTransport()  # also if the application fails afterwards
         self.flow.hold(False)
         self.leave()
         handover.accept(chunked=bool(cycle.chunked_encoding))
@@ -523,7 +539,7 @@ def _handing_over(
                 await send(message)
                 if not begins:
                     handover.decline()
-            elif begins and message.get("body") == sse.KEEP_ALIVE and not cycle.disconnected:
+            elif begins and message.get("body") == sse.KEEP_ALIVE and protocol.may_hand_over():
                 is_taken = True
                 protocol.hand_over(cycle, handover)
             else:

@@ -10,11 +10,13 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trunkline.core.address_limits import Admission
+from trunkline.core.close_codes import CloseCode
 from trunkline.errors import RequestError
 from trunkline.server.gate import Gate
-from trunkline.server.socket_handover import SocketHandover
+from trunkline.server.socket_handover import LeftTransport, SocketHandover
 from trunkline.transports import refusals
 from trunkline.transports.handover import HANDOVER
+from trunkline.transports.websocket import WebSocketConnection
 
 
 def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
@@ -27,6 +29,8 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             self._generation = gate.admit(self)
             self._handover: SocketHandover | None = None
             self._early = b""  # what the client has sent before its handshake was answered
+            self._client_has_ended = False
+            self._taken: WebSocketConnection | None = None  # who has the socket now
             super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
@@ -47,7 +51,14 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             if self._handover is not None:
                 self.scope["extensions"][HANDOVER] = self._handover  # type: ignore[assignment]
 
+        def eof_received(self) -> None:
+            self._client_has_ended = True
+            super().eof_received()
+
         async def send(self, message: Any) -> None:
+            if self._taken is not None:
+                self._send_by_stream(self._taken, message)
+                return
             handover = self._handover
             if handover is not None and handover.is_offered and "Sec-WebSocket-Extensions" in self.response.headers:
                 del self.response.headers["Sec-WebSocket-Extensions"]  # what uvicorn would compress, the stream may not
@@ -55,7 +66,8 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             if handover is None or not (self.handshake_complete or self.initial_response):
                 return
             self._handover = None
-            if handover.is_offered and message["type"] == "websocket.accept" and not self.transport.is_closing():
+            is_gone = self._client_has_ended or self.transport.is_closing()
+            if handover.is_offered and message["type"] == "websocket.accept" and not is_gone:
                 self._hand_over(handover)
             else:
                 handover.decline()
@@ -65,11 +77,20 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             self.stop_keepalive()
             self._generation.discard(self)
             self.connections.discard(self)
-            transport, self.transport = self.transport, _Left()
+            transport, self.transport = self.transport, LeftTransport()
             protocol = handover.accept(chunked=False)
+            assert isinstance(protocol, WebSocketConnection)
+            self._taken = protocol
             transport.resume_reading()
-            if self._early and isinstance(protocol, asyncio.Protocol):
+            if self._early:
                 protocol.data_received(self._early)
+
+        def _send_by_stream(self, stream: WebSocketConnection, message: Any) -> None:
+            """Send what a middleware still has to say behind the handshake."""
+            if message["type"] == "websocket.close":
+                stream.end(message.get("code", CloseCode.NORMAL), message.get("reason") or "")
+            elif message.get("text") is not None:
+                stream.send(message["text"].encode())
 
         def _take_early(self) -> None:
             early, self._early = self._early, b""
@@ -92,13 +113,3 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
     return CountedWebSocket
-
-
-class _Left(asyncio.Transport):
-    """The transport of a protocol that has none any more."""
-
-    def is_closing(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to close."""

@@ -246,16 +246,15 @@ class _HandedEvents(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = self._answer.query
         self._handover.offer(lambda chunked: self._stream.take_over(query, chunked=chunked))
-        is_taken = False
         try:
             with contextlib.suppress(OSError):
                 await begin_events(send)
-                is_taken = await self._handover.decided()
+                await self._handover.decided()
         finally:
-            if not is_taken:
+            if not self._handover.is_taken:
                 self._stream.closed()
                 self._admission.withdraw()
-        if not is_taken:
+        if not self._handover.is_taken:
             stream = AsgiEventStream(self._context, self._answer.caller.key)
             stream.presence = query.presence
             stream.admit(self._answer.caller.grant)
@@ -336,14 +335,13 @@ async def _hand_over(
     agreement = agree(head.headers.get(b"sec-websocket-extensions", b"")) if handover.deflates else None
     connection = WebSocketConnection(context, handover.transport, admission, agreement)
     handover.offer(lambda _: connection.take_over(brought, query))
-    is_taken = False
     try:
         await _accept(socket, [] if agreement is None else [(b"sec-websocket-extensions", agreement.header)])
-        is_taken = await handover.decided()
+        await handover.decided()
     finally:
-        if not is_taken:
+        if not handover.is_taken:
             admission.withdraw()
-    return is_taken
+    return handover.is_taken
 
 
 class _Sockets:

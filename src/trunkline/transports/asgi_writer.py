@@ -34,7 +34,7 @@ class AsgiWriter:
     """Sends for all connections of one hub that an ASGI server carries.
 
     Args:
-        spawn: Runs a coroutine as a task.
+        spawn: Runs a coroutine as a task, with no context variables.
     """
 
     def __init__(self, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:

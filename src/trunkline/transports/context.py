@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import Context as Variables
 from typing import Any
 
 from trunkline.access.administration import Administration
@@ -43,7 +44,7 @@ class Context:
         self.limits = engine.limits
         connections = engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
-        self.asgi_writer = AsgiWriter(engine.tasks.spawn)
+        self.asgi_writer = AsgiWriter(lambda work: Variables().run(self.engine.tasks.spawn, work))
         self.unsent_bytes = 0
         self.waiting_polls = 0
 

@@ -29,11 +29,13 @@ class Handover(Protocol):
         transport: The socket's.
         admission: How its connection is counted by the server; to be released at its end, if it was taken.
         deflates: Whether WebSocket messages may be compressed.
+        is_taken: Whether the stream has the socket.
     """
 
     transport: asyncio.Transport
     admission: Counted
     deflates: bool
+    is_taken: bool
 
     def offer(self, take: Take) -> None:
         """Let the server call *take* when the beginning of the answer comes out."""
