@@ -1,6 +1,7 @@
 """Requests of ours on one connection: how long it stays, and what comes right behind another."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -102,3 +103,24 @@ async def test_a_body_that_comes_in_pieces_is_waited_for(port: int) -> None:
     heads = await answers(reader, 2)
     assert [head.split()[1] for head in heads] == [b"201", b"200"]
     writer.close()
+
+
+async def test_polls_of_a_client_that_is_gone_end_whatever_it_has_sent_behind_them(port: int) -> None:
+    waiting = POLL.replace(b"now", b"now&wait=60")
+    for behind in (b"", b"G", waiting):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(waiting + behind)
+        await writer.drain()
+        while not await polls(port):
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+        while await polls(port):
+            await asyncio.sleep(0.01)
+
+
+async def polls(port: int) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    found: int = json.loads((await reader.read()).rpartition(b"\r\n\r\n")[2])["polls"]
+    writer.close()
+    return found

@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
+from trunkline import Hub
+from trunkline.hub import context_of
 from trunkline.transports.asgi_writer import SLICE, AsgiWriter
 
 NAME: ContextVar[str] = ContextVar("name", default="nobody")
@@ -119,3 +121,14 @@ async def test_one_that_is_cancelled_ends_alone() -> None:
     await settle()
     assert [name for name, _ in log] == [1, 2]
     assert spawner.tasks[0].cancelled()
+
+
+async def test_what_whoever_came_first_had_set_is_not_seen_by_others() -> None:
+    log: list[Any] = []
+    async with Hub("memory:") as hub:
+        NAME.set("ana")
+        writer = context_of(hub).asgi_writer
+        for name in range(2 * SLICE):
+            writer.add(Connection(log, name))
+        await settle()
+    assert {seen for _, seen in log} == {"nobody"}
