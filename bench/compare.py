@@ -45,8 +45,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "run-wrapped": (*_FORMS, *_HTTP, "sse-w50"),
     "fastapi": (*_OTHERS, "sse-w1", "sse-w50"),
     "bun": _OTHERS,
-    "ws": _FORMS,
-    "socket.io": _FORMS,
+    "ws": _FORMS[:3],
+    "socket.io": _FORMS[:3],
     "centrifugo": _OTHERS,
     "before": (*_OTHERS, *_HTTP),
 }
