@@ -8,6 +8,7 @@ and still closes the store.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -43,6 +44,7 @@ log = logging.getLogger("trunkline")
 
 ACCEPT_AGAIN_S = 0.1
 TURN_S = 0.01
+TICK_S = 1.0  # how often the date in all answers is made anew
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096  # connections that wait to be accepted: a reconnect storm arrives within a second
 GC_THRESHOLD = 20_000  # CPython's 700 is for programs that do not hold 15,000 connections
@@ -131,6 +133,7 @@ class Server(uvicorn.Server):
                 http2_class()  # what it needs is an extra
         self._gate = gate
         self._tasks = Tasks()
+        self._ending: asyncio.Event | None = None
         self._listener = listener or listen(config.host, config.port, config.ping_interval + config.ping_timeout)
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
 
@@ -300,6 +303,14 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self.unread_s, self._cut_requests)
         await super().shutdown(sockets)
 
+    async def main_loop(self) -> None:
+        # uvicorn's looks ten times a second whether it is to end: a server that has little to do is to cost little.
+        self._ending = asyncio.Event()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
+
     def _cut_requests(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -320,6 +331,8 @@ class Server(uvicorn.Server):
         if self.should_exit:
             asyncio.get_running_loop().call_soon_threadsafe(self._hurry)
         self.should_exit = True
+        if self._ending is not None:
+            asyncio.get_running_loop().call_soon_threadsafe(self._ending.set)
 
     def _hurry(self) -> None:
         """Cut the connections that are still here instead of waiting for them, and close the log in order."""
