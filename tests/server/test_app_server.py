@@ -174,6 +174,13 @@ async def test_bare_rooms_are_not_asked_for_through_the_application(http: aiohtt
             assert (answer.status, (await answer.json())["error"]["code"]) == (404, "not_found")
 
 
+async def test_a_guard_that_is_added_at_the_start_guards(http: aiohttp.ClientSession) -> None:
+    with Server(command=[*RUN, BARE], environment={"GUARDS": "1"}) as running:
+        assert "pass the application" in running.line()
+        for way in WAYS[1:3]:
+            assert (await way(http, running.url, {}))[0] == 403
+
+
 async def test_an_application_that_says_so_is_passed_by(http: aiohttp.ClientSession) -> None:
     with Server(command=[*RUN, WRAPPED, "--direct", "/realtime"]) as running:
         status, headers = await by_poll(http, running.url, {"X-Who": "eve"})

@@ -27,7 +27,7 @@ from trunkline.hub import Hub, context_of
 from trunkline.server.app_front import AppFront
 from trunkline.server.board import Board
 from trunkline.server.gate import Gate
-from trunkline.server.mounts import Mounted, find_mounts
+from trunkline.server.mounts import Mounted, find_mounts, routes_of
 from trunkline.server.server import Server, listen, run
 from trunkline.wire.origin import is_loopback
 
@@ -67,10 +67,12 @@ class AppServer(Server):
         self._drain_ms = round(config.drain_window * 1000)
         self._mounts = find_mounts(app)
         self._direct = None if keep_streams else _choose_direct(self._mounts, direct)
-        rooms = None if self._direct is None else context_of(self._direct.hub)
+        self._app = app
+        self._wants_direct = direct is not None
+        self._routes = [] if self._direct is None else routes_of(self._direct, app)
         path = "" if self._direct is None else self._direct.path
         front = AppFront(config.limits)
-        gate = Gate(rooms, front, path=path, deflate=config.deflate, hands_over=not keep_streams)
+        gate = Gate(None, front, path=path, deflate=config.deflate, hands_over=not keep_streams)
         super().__init__(config, app, gate, announce, listener, board)
         for mounted in self._mounts:
             context = context_of(mounted.hub)
@@ -99,8 +101,14 @@ class AppServer(Server):
         return f"requests under {paths} pass the application, and streams leave it when they have begun"
 
     async def app_started(self) -> None:
-        if self._direct is not None:
-            await context_of(self._direct.hub).ensure_started()  # mostly the application's lifespan has done it
+        if self._direct is None:
+            return
+        if not self._wants_direct and routes_of(self._direct, self._app) != self._routes:
+            self._direct = None  # its lifespan has added routes, and one of them may be a guard
+        else:
+            context = context_of(self._direct.hub)
+            await context.ensure_started()  # mostly the application's lifespan has done it
+            self._gate.answer_for(context)
 
     async def drain(self) -> None:
         for mounted in self._mounts:

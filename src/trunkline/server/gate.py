@@ -85,13 +85,14 @@ class Gate:
         hands_over: bool = False,
     ) -> None:
         self._front = front
-        self.rooms = rooms
+        self.rooms: Context | None = None
         self._path = path
         self._echo = echo
         self.deflates = deflate
         self.hands_over = hands_over
-        ours = (f"{path}{ROOMS}", f"{path}{CONNECT}", echo) if rooms is not None else ()
-        self._ours = tuple(b"GET " + begin.encode() for begin in ours if begin)
+        self._ours: tuple[bytes, ...] = ()
+        if rooms is not None:
+            self.answer_for(rooms)
         # Connections that owe us a whole request, by the tenth of the handshake time in which it began.
         self._young: deque[set[Expiring]] = deque([set()], maxlen=GENERATIONS + 1)
         self.stalled: set[Stalling] = set()
@@ -104,6 +105,12 @@ class Gate:
         front = self._front or self.rooms
         assert front is not None
         return front
+
+    def answer_for(self, rooms: Context) -> None:
+        """Answer requests for rooms here from now on, if that was not done from the beginning."""
+        self.rooms = rooms
+        ours = (f"{self._path}{ROOMS}", f"{self._path}{CONNECT}", self._echo)
+        self._ours = tuple(b"GET " + begin.encode() for begin in ours if begin)
 
     @property
     def has_application(self) -> bool:

@@ -42,6 +42,11 @@ def find_mounts(app: Any) -> list[Mounted]:
     return list(_search(_routes(app), "", is_bare=_is_plain(app)))
 
 
+def routes_of(mounted: Mounted, app: Any) -> list[Any]:
+    """Return all routes by which rooms were found, so that it can be seen whether some were added since."""
+    return [*_routes(app), *mounted.hub.app.router.routes]
+
+
 def _search(routes: Iterable[Any], before: str, *, is_bare: bool) -> Iterable[Mounted]:
     earlier: list[Any] = []
     for route in routes:
