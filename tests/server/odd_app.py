@@ -81,11 +81,17 @@ class Redacting(Wrapping):
 
 
 class Slow(Wrapping):
-    """Takes a second before it lets anything in."""
+    """Lets nothing into a room before somebody has asked for /let-in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.may_enter = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan" and "/realtime/rooms/slow" in scope["path"]:
-            await asyncio.sleep(1.0)
+        if scope["type"] != "lifespan" and scope["path"] == "/let-in":
+            self.may_enter.set()
+        elif scope["type"] != "lifespan" and "/realtime/rooms/slow" in scope["path"]:
+            await self.may_enter.wait()
         await self.app(scope, receive, send)
 
 
@@ -101,8 +107,8 @@ async def download(_: Request) -> Response:
     return StreamingResponse(pieces())
 
 
-async def slow(_: Request) -> Response:
-    await asyncio.sleep(3.0)
+async def slow(request: Request) -> Response:
+    await request.body()
     return PlainTextResponse("done")
 
 
@@ -117,7 +123,7 @@ app = Starlette(
     routes=[
         Route("/upload", upload, methods=["POST"]),
         Route("/download", download),
-        Route("/slow", slow),
+        Route("/slow", slow, methods=["POST"]),
         WebSocketRoute("/echo", echo),
         Mount("/realtime", hub.app),
     ],

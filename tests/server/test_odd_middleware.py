@@ -1,6 +1,7 @@
 """Applications whose middleware does what ours does not expect, and requests that take their time: as on uvicorn."""
 
 import asyncio
+import errno
 import json
 import socket
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support import WAIT_S, Server
+from tests.support import WAIT_S, Server, until
 
 ODD = "tests.server.odd_app:app"
 RUN = [sys.executable, "-m", "trunkline", "run", ODD, "--port", "PORT"]
@@ -112,6 +113,8 @@ async def test_a_client_that_has_ended_its_side_before_it_was_let_in_gets_no_str
         more = b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
         client.sendall(b"GET /realtime/rooms/slow HTTP/1.1\r\nHost: h\r\nAccept: %b\r\n%b\r\n" % (accept, more))
         client.shutdown(socket.SHUT_WR)
+        async with http.get(f"{server.url}/let-in") as answer:
+            assert answer.status == 404  # the application has no such page, its middleware has heard it
         client.settimeout(WAIT_S)
         while await asyncio.to_thread(client.recv, 65536):
             pass
@@ -156,11 +159,17 @@ async def test_a_large_message_on_a_websocket_of_the_application(http: aiohttp.C
             assert len(await socket_.receive_str()) == 200_000
 
 
-async def test_a_request_that_runs_at_a_stop_is_answered(http: aiohttp.ClientSession) -> None:
-    with odd("Wrapping") as server:
-        asking = asyncio.ensure_future(http.get(f"{server.url}/slow"))
-        await asyncio.sleep(0.5)  # it is under way
+def is_refused(port: int) -> bool:
+    with socket.socket() as knocking:
+        return knocking.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+def test_a_request_that_runs_at_a_stop_is_answered() -> None:
+    with odd("Wrapping") as server, socket.create_connection(("127.0.0.1", server.port), WAIT_S) as client:
+        client.sendall(b"POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 100 ")  # the application waits for the body
         server.process.terminate()
-        async with await asking as answer:
-            assert await answer.text() == "done"
+        until(lambda: is_refused(server.port), "the stop has begun")
+        client.sendall(b"body")
+        assert client.recv(65536).endswith(b"done")
         assert server.stop()[0] == 0
