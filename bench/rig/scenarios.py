@@ -29,6 +29,14 @@ def _readers(kind: str, messages: int, about: str, *more: str) -> Scenario:
     return Scenario(kind, flags, "delivery", about)
 
 
+def _arrivals(kind: str, about: str) -> Scenario:
+    return Scenario(kind, ["--mode", "idle", "--n", "5000", "--hold", "0.5", "--spin"], "connection", about)
+
+
+def _requests(kind: str, about: str) -> Scenario:
+    return Scenario(kind, ["--mode", "http", "--n", "40", "--dur", "2", "--spin"], "request", about)
+
+
 # With --spin the generator never sleeps while it reads: else each write of the server would have to wake it up. That
 # costs more than the write, and only servers pay it that are so slow that the generator has time to sleep.
 SCENARIOS: dict[str, Scenario] = {
@@ -44,24 +52,10 @@ SCENARIOS: dict[str, Scenario] = {
         "request",
         "100 publishers, each waits for its ack",
     ),
-    "connect": Scenario(
-        "connect",
-        ["--mode", "idle", "--n", "5000", "--hold", "0.5", "--spin"],
-        "connection",
-        "5,000 WebSockets that join a room",
-    ),
-    "sse-connect": Scenario(
-        "sse-connect", ["--mode", "idle", "--n", "5000", "--hold", "0.5", "--spin"], "connection", "5,000 event streams"
-    ),
-    "poll": Scenario(
-        "poll",
-        ["--mode", "http", "--n", "40", "--dur", "2", "--spin"],
-        "request",
-        "short polls with nothing new, 40 connections",
-    ),
-    "post": Scenario(
-        "post", ["--mode", "http", "--n", "40", "--dur", "2", "--spin"], "request", "messages by POST, 40 connections"
-    ),
+    "connect": _arrivals("connect", "5,000 WebSockets that join a room"),
+    "sse-connect": _arrivals("sse-connect", "5,000 event streams"),
+    "poll": _requests("poll", "short polls with nothing new, 40 connections"),
+    "post": _requests("post", "messages by POST, 40 connections"),
     "long": Scenario(
         "long",
         ["--mode", "fanout", "--n", "100", "--m", "150", "--window", "1", "--warm", "10", "--spin"],
