@@ -159,7 +159,9 @@ class Access:
     nothing = Credentials(None, None, RequestHead("", [], {}), "")  # what is known of a client after the handshake
 
     def credentials(self, head: RequestHead, key: str | None) -> Credentials:
-        """Return what a request brings for authentication."""
+        """Return what a request brings for authentication; nothing if no client is asked who it is."""
+        if self.is_open:
+            return self.nothing
         return credentials(head, key or "trusted", self._cookie)
 
     def grant_now(self, brought: Credentials) -> Grant | None:

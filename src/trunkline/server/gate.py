@@ -196,7 +196,6 @@ class Gate:
         kind: Kind = "websocket" if head.is_websocket else "sse"
         if kind == "sse" and (is_echo or not head.is_sse):
             return None
-        headers = cors_headers(rooms.access.origins, head)
         counted: Counted = admission
         try:
             counted = self._count_client(rooms, transport, head, admission)
@@ -209,7 +208,7 @@ class Gate:
                 return self._begin_sse(rooms, transport, head, query, counted)
             return self._begin_websocket(rooms, transport, head, query, counted, data[end + 4 :])
         except RequestError as error:
-            return Refused(self, transport, counted, error, headers)
+            return Refused(self, transport, counted, error, cors_headers(rooms.access.origins, head))
 
     def _count_client(
         self, rooms: Context, transport: asyncio.Transport, head: RequestHead, admission: Admission
@@ -243,9 +242,7 @@ class Gate:
         else:
             connection = WebSocketConnection(rooms, transport, admission, agreement)
             transport.set_protocol(connection)
-            access = rooms.access
-            brought = access.nothing if access.is_open else access.credentials(head, admission.key)
-            connection.begin(response, brought, query)
+            connection.begin(response, rooms.access.credentials(head, admission.key), query)
         if rest:
             connection.data_received(rest)
         return connection
@@ -254,7 +251,7 @@ class Gate:
         self, rooms: Context, transport: asyncio.Transport, head: RequestHead, query: ReadQuery, admission: Counted
     ) -> asyncio.BaseProtocol:
         access, engine = rooms.access, rooms.engine
-        brought = access.nothing if access.is_open else access.credentials(head, admission.key)
+        brought = access.credentials(head, admission.key)
         grant = access.grant_now(brought)
         headers = cors_headers(access.origins, head)
         stream = SseConnection(rooms, transport, admission, chunked=head.version != "1.0")
