@@ -202,17 +202,21 @@ class Room(Tail):
             self._filling = None
 
     def has_behind(self) -> bool:
-        """Return whether `next_behind` would return a cohort."""
-        cohorts, begin, head = self.cohorts, self._next_cohort, self.head
-        count = len(cohorts)
-        return any(cohorts[(begin + step) % count].offset < head for step in range(count))
+        """Return whether a cohort lacks messages."""
+        return self._behind() is not None
 
     def next_behind(self) -> Cohort | None:
         """Return the next cohort that lacks messages, round robin; None if there is none."""
-        cohorts, count = self.cohorts, len(self.cohorts)
+        index = self._behind()
+        if index is None:
+            return None
+        self._next_cohort = (index + 1) % len(self.cohorts)
+        return self.cohorts[index]
+
+    def _behind(self) -> int | None:
+        cohorts, begin, count = self.cohorts, self._next_cohort, len(self.cohorts)
         for step in range(count):
-            cohort = cohorts[(self._next_cohort + step) % count]
-            if cohort.offset < self.head:
-                self._next_cohort = (self._next_cohort + step + 1) % count
-                return cohort
+            index = (begin + step) % count
+            if cohorts[index].offset < self.head:
+                return index
         return None

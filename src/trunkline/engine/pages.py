@@ -140,16 +140,12 @@ class Pages:
     ) -> list[Page] | None:
         pages = []
         for room, start in zip(rooms, starts, strict=True):
-            after, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
-            messages: list[Message] = []
-            if after < room.head and limit > 0 and bytes_max > 0:
-                found = room.since(after, limit, bytes_max)
-                if found is None:
-                    return None
-                messages = found
-                limit -= len(messages)
-                bytes_max -= sum(len(memoryview(message.json)) for message in messages)
-            pages.append(_page(room, after, gap, messages))
+            page = _read_tail(room, start, limit if bytes_max > 0 else 0, bytes_max)
+            if page is None:
+                return None
+            limit -= len(page.messages)
+            bytes_max -= _size(page)
+            pages.append(page)
         return pages
 
     async def look(
@@ -219,39 +215,46 @@ class Pages:
         for room, start in zip(rooms, starts, strict=True):
             page = await self._read(room, start, limit if left > 0 else 0, left)
             limit -= len(page.messages)
-            left -= sum(len(memoryview(message.json)) for message in page.messages)
+            left -= _size(page)
             pages.append(page)
         return pages
 
     async def _read(self, room: Room, start: Start, limit: int, bytes_max: int) -> Page:
-        name = room.name
-        while True:
-            after, gap = resolve(start, name, room.epoch, room.first, room.head, room.lineage)
-            messages: list[Message] = []
+        while (page := _read_tail(room, start, limit, bytes_max)) is None:
+            after, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
             head = room.head  # it may move while the store is read; what comes then is for the next page
-            if after < head and limit > 0:
-                found = await self._messages(room, after, head, limit, bytes_max)
-                if found is None:
-                    await self._follower.change_epoch(room)
-                    continue
-                messages = found
-                earliest = messages[0].offset if messages else head + 1
-                if start.kind == "after":
-                    gap = overtaken(gap, name, room.epoch, after, earliest)
-                after = earliest - 1
-            return _page(room, after, gap, messages)
+            messages = await self._read_store(room, after, head, limit, bytes_max)
+            if messages is None:
+                await self._follower.change_epoch(room)
+                continue
+            earliest = messages[0].offset if messages else head + 1
+            if start.kind == "after":
+                gap = overtaken(gap, room.name, room.epoch, after, earliest)
+            return _page(room, earliest - 1, gap, messages)
+        return page
 
-    async def _messages(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message] | None:
-        """Return the messages up to *head*; None if the log goes on under another epoch."""
-        messages = room.since(after, limit, bytes_max)
-        if messages is None:
-            epoch = room.epoch
-            page = await self._store.read(room.name, after, limit, bytes_max)
-            if not page.epoch == room.epoch == epoch:
-                return None
-            room.first = max(room.first, page.first)
-            messages = [message for message in page.messages if message.offset <= head]
-        return messages
+    async def _read_store(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message] | None:
+        """Return the stored messages up to *head*; None if the log goes on under another epoch."""
+        epoch = room.epoch
+        page = await self._store.read(room.name, after, limit, bytes_max)
+        if not page.epoch == room.epoch == epoch:
+            return None
+        room.first = max(room.first, page.first)
+        return [message for message in page.messages if message.offset <= head]
+
+
+def _read_tail(room: Room, start: Start, limit: int, bytes_max: int) -> Page | None:
+    """Return a page of what is in memory; None if the store must be read."""
+    after, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
+    if after >= room.head or limit <= 0:
+        return _page(room, after, gap, [])
+    messages = room.since(after, limit, bytes_max)
+    return None if messages is None else _page(room, after, gap, messages)
+
+
+def _size(page: Page) -> int:
+    """Return the bytes of a page's messages."""
+    return sum(len(memoryview(message.json)) for message in page.messages)
 
 
 def _page(room: Room, after: int, gap: Gap | None, messages: list[Message]) -> Page:
