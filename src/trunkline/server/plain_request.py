@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import PIECE_BYTES, Context
-from trunkline.transports.endpoints.reading import Outcome, Outcoming, StreamAnswer
+from trunkline.transports.endpoints.reading import Outcome, Outcoming, StreamAnswer, outcome_of
 from trunkline.transports.endpoints.table import STARTS_NOTHING, Found, find
 from trunkline.transports.exchange import Answer, Pending
 from trunkline.wire.origin import cors_headers
@@ -150,8 +150,7 @@ class PlainRequest:
 
     async def _start_hub(self) -> Outcome:
         await self._context.ensure_started()
-        outcome = self._found.endpoint(self._context, self)
-        return await outcome if isinstance(outcome, Coroutine) else outcome
+        return await outcome_of(self._found.endpoint(self._context, self))
 
     def _go_on(self, outcome: Outcoming) -> None:
         if type(outcome) is Answer:
@@ -184,7 +183,7 @@ class PlainRequest:
             self._pending.hurry()
 
     def client_gone(self) -> None:
-        """Note that nobody wants the answer any more."""
+        """Note that the client's connection is gone, and with it whoever would read the answer."""
         if self._whole is not None:
             self._whole.cancel()
         if self._pending is not None:

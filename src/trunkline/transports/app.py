@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
 from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, begin_events, disconnected
 from trunkline.transports.context import PIECE_BYTES, Context
-from trunkline.transports.endpoints.reading import StreamAnswer
+from trunkline.transports.endpoints.reading import StreamAnswer, outcome_of
 from trunkline.transports.endpoints.table import ENDPOINTS, STARTS_NOTHING, Endpoint
 from trunkline.transports.exchange import Answer
 from trunkline.transports.handover import Handover, admit_handed, handover_of
@@ -142,8 +142,7 @@ def serve(
             error = RequestError("method_not_allowed", f"send {' or '.join(allowed)}, not {request.method}")
             refusal = refusals.as_answer(context.access, error)
             return _response(context, refusal._replace(headers=[("Allow", ", ".join(allowed))]))
-        outcome = endpoint(context, exchange)
-        answer = await outcome if isinstance(outcome, Coroutine) else outcome
+        answer = await outcome_of(endpoint(context, exchange))
         if isinstance(answer, StreamAnswer):
             handover = handover_of(request.scope)
             if handover is not None:
@@ -223,7 +222,7 @@ class _Events(Response):
 
 
 class _HandedEvents(Response):
-    """The same, for a server whose socket the stream may take over.
+    """An event stream as the response of an endpoint, which may take over the socket that its client is on.
 
     Raises:
         RequestError: The client may not stay.

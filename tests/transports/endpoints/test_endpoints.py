@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -20,7 +20,7 @@ from trunkline.errors import RequestError
 from trunkline.hub import context_of
 from trunkline.transports.context import Context
 from trunkline.transports.endpoints import admin, health, presence, publishing, reading
-from trunkline.transports.endpoints.reading import StreamAnswer
+from trunkline.transports.endpoints.reading import StreamAnswer, outcome_of
 from trunkline.transports.endpoints.table import Endpoint
 from trunkline.transports.exchange import Answer, Pending
 from trunkline.transports.poll import wait_out
@@ -62,8 +62,7 @@ def request(method: str = "GET", body: object = None, room: str = "r", **query: 
 
 
 async def answer_of(endpoint: Endpoint, context: Context, asked: Request) -> Answer:
-    outcome = endpoint(context, asked)
-    answer = await outcome if isinstance(outcome, Coroutine) else outcome
+    answer = await outcome_of(endpoint(context, asked))
     assert not isinstance(answer, StreamAnswer)
     return answer if isinstance(answer, Answer) else await wait_out(asked, answer)
 

@@ -24,7 +24,12 @@ Outcome = Answer | StreamAnswer | Pending
 """What an endpoint gives: an answer, or who will have it."""
 
 Outcoming = Outcome | Coroutine[Any, Any, Outcome]
-"""The same, or what must be awaited to have it: what can be known at once costs no task."""
+"""An outcome, or the coroutine that returns it where a hook, an issuer or the log must be asked first."""
+
+
+async def outcome_of(outcoming: Outcoming) -> Outcome:
+    """Return the outcome, now or when it is there."""
+    return await outcoming if isinstance(outcoming, Coroutine) else outcoming
 
 
 def read_room(context: Context, request: Exchange) -> Outcoming:
@@ -49,8 +54,7 @@ def _read(context: Context, request: Exchange, room: str | None) -> Outcoming:
 async def _answer_when_admitted(
     context: Context, request: Exchange, admitting: Coroutine[Any, Any, Caller], kind: Kind, query: ReadQuery
 ) -> Outcome:
-    outcome = _answer(context, request, await admitting, kind, query)
-    return await outcome if isinstance(outcome, Coroutine) else outcome
+    return await outcome_of(_answer(context, request, await admitting, kind, query))
 
 
 def _answer(context: Context, request: Exchange, caller: Caller, kind: Kind, query: ReadQuery) -> Outcoming:
