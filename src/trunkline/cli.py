@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.config import WORKER_VARIABLE, check_for_run, flags, load
+from trunkline.config import OF_RUN, WORKER_VARIABLE, check_for_run, flags, load
 from trunkline.core.grant import Permissions
 from trunkline.errors import ConfigError, TrunklineError
 
@@ -66,27 +66,8 @@ def serve(config: Path | None, **given: Any) -> None:
         run(settings, _announce)
 
 
-RUN_FLAGS = (
-    "host",
-    "port",
-    "workers",
-    "drain_window",
-    "forwarded_allow_ips",
-    "tls_cert",
-    "tls_key",
-    "http2",
-    "deflate",
-)
-
-
 def run(
-    application: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Your ASGI application.")],
-    config: Path | None,
-    *,
-    reload: bool,
-    direct: str | None,
-    keep_streams: bool,
-    **given: Any,
+    application: str, config: Path | None, *, reload: bool, direct: str | None, keep_streams: bool, **given: Any
 ) -> None:
     """Run an ASGI application of yours, with its rooms as fast as on a server of their own.
 
@@ -101,9 +82,8 @@ def run(
     )
     from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
-    load_config = partial(
-        load, config, _environment(), {**given, "allow_anonymous": True}
-    )  # that is for the hub to say
+    given["allow_anonymous"] = True  # whether clients are asked who they are is the hub's to say
+    load_config = partial(load, config, _environment(), given)
     settings = load_config()
     check_for_run(settings)
     announce = partial(_announce_app, application)
@@ -173,7 +153,7 @@ def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 _add_options(serve, None, [])
 _add_options(
     run,
-    RUN_FLAGS,
+    OF_RUN - {"allow_anonymous"},
     [
         inspect.Parameter(
             "application",

@@ -67,9 +67,8 @@ class AppServer(Server):
         self._drain_ms = round(config.drain_window * 1000)
         self._mounts = find_mounts(app)
         self._direct = None if keep_streams else _choose_direct(self._mounts, direct)
-        self._app = app
-        self._wants_direct = direct is not None
-        self._routes = [] if self._direct is None else routes_of(self._direct, app)
+        # Of rooms that were found bare; where the operator says --direct, other routes are no matter.
+        self._routes = None if direct is not None or self._direct is None else routes_of(self._direct, app)
         path = "" if self._direct is None else self._direct.path
         front = AppFront(config.limits)
         gate = Gate(None, front, path=path, deflate=config.deflate, hands_over=not keep_streams)
@@ -83,8 +82,8 @@ class AppServer(Server):
                 )
             if not context.access.is_required and not is_loopback(config.host):
                 log.warning(
-                    "the rooms under %s/ ask nobody who they are, and %s is not this machine alone: unless your"
-                    " application does, give the hub `auth=` or @hub.authenticate",
+                    "the rooms under %s/ let every client in, and clients on other machines can reach %s: unless your"
+                    " application asks who they are, give the hub `auth=` or @hub.authenticate",
                     mounted.path,
                     config.host,
                 )
@@ -103,7 +102,7 @@ class AppServer(Server):
     async def app_started(self) -> None:
         if self._direct is None:
             return
-        if not self._wants_direct and routes_of(self._direct, self._app) != self._routes:
+        if self._routes is not None and routes_of(self._direct, self.config.app) != self._routes:
             self._direct = None  # its lifespan has added routes, and one of them may be a guard
         else:
             context = context_of(self._direct.hub)
