@@ -76,7 +76,7 @@ def _is_plain(app: Any) -> bool:
 
 
 def _is_as_made(hub: Hub) -> bool:
-    """Return whether nobody has added to a hub's own application, or put something into its place."""
+    """Return whether a hub's own application has the middleware and the routes that the hub gave it, and no others."""
     app = hub.app
     return (
         type(app) is Starlette

@@ -109,7 +109,7 @@ class Server(uvicorn.Server):
     """uvicorn with our edge in front, and our way of stopping.
 
     Args:
-        app: The ASGI application, or where it is (`module:attribute`).
+        app: The ASGI application.
         announce: Called once with the address and the place of the data, when requests are answered.
         listener: Where to listen, if something listens already.
         board: Of several workers.
@@ -299,7 +299,7 @@ class Server(uvicorn.Server):
         self._gate.close_young()
         await self.drain()
         self.hurry()  # for those that came between the signal and the closed listener
-        # Requests that are still coming in, and answers that are not read, would hold us up: they get half the time.
+        # Requests that are still coming in, and answers that are not read, would hold the server up.
         asyncio.get_running_loop().call_later(self.unread_s, self._cut_requests)
         await super().shutdown(sockets)
 

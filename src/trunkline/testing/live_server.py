@@ -159,7 +159,7 @@ class LiveServer:
             line = data.decode("utf-8", "replace").rstrip("\n")
             self._lines.append(line)
             if not self._has_started:
-                lines.put(line)  # later on nobody takes them
+                lines.put(line)  # `start` takes them, until the server has said its address
             elif self._echo is not None:
                 self._echo(line)
         lines.put(None)

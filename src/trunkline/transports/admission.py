@@ -79,7 +79,7 @@ async def admit(context: Context, request: Exchange, needs: Sequence[Need]) -> C
 
 
 def begin_admission(context: Context, request: Exchange, needs: Sequence[Need]) -> Admitting:
-    """Do what `admit` does, at once if nobody must be asked; raises like it."""
+    """Do what `admit` does, without a coroutine unless an issuer or a hook must be asked; raises like it."""
     access, key = context.access, request.key
     if key is not None:
         access.check_request_rate(key, work(rooms=len(needs)) - request.is_counted)

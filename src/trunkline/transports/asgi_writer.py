@@ -21,7 +21,7 @@ class Due(Protocol):
     """A connection that has something to send."""
 
     variables: Variables | None
-    """Those of its own task; None if it has none."""
+    """The context variables of the task that serves the connection; None if no variable is set there."""
 
     writer: asyncio.Task[Any] | None
     """Who sends for it at the moment."""

@@ -110,7 +110,7 @@ class _Storing:
     def _stored(self, _: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
         answered, self._answered = self._answered, None
         if answered is None:
-            return  # nobody waits any more
+            return  # the client has gone
         if receipt is not None:
             answered(Answer(_encode(receipt), 200 if receipt.duplicate else 201))
         elif error is not None:
