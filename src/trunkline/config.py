@@ -21,8 +21,8 @@ from trunkline.errors import ConfigError
 from trunkline.wire.origin import is_loopback
 
 PREFIX = "TRUNKLINE_"
-# In a worker's environment: the file descriptors of its listener, of the pipe to its parent and of the board, the
-# worker's slot on the board, and how many slots there are.
+# In a worker's environment: the file descriptors of its listener, of the pipe to its parent, of the listener of metrics
+# (-1 without), of the board and of the metrics that workers share, the worker's slot in both, and how many there are.
 WORKER_VARIABLE = "TRUNKLINE_WORKER"
 WORKERS_MAX = 256
 
@@ -48,6 +48,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: Annotated[int, _flag("number of processes behind one address, with one log between them")] = 1
     ping_interval: Annotated[float, _flag("seconds between two pings of a connection")] = 30.0
     ping_timeout: Annotated[float, _flag("seconds to wait for any byte after a ping")] = 10.0
+    metrics_port: Annotated[
+        int | None, _flag("a port for /metrics alone, which on loopback asks for no token; 0 takes a free one")
+    ] = None
+    metrics_host: Annotated[
+        str, _flag("address of metrics_port; beyond loopback an administrator's token is needed")
+    ] = "127.0.0.1"
+    log_format: Annotated[Literal["console", "json"], _flag("console for people, json for machines")] = "console"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _flag("the least important lines of the log")
+    ] = "info"
     presence_grace: Annotated[float, _flag("seconds after a member's last connection ends until others are told")] = 5.0
     drain_window: Annotated[float, _flag("seconds over which clients are told to reconnect at a stop")] = 1.0
     allow_anonymous: Annotated[bool, _flag("listen beyond loopback without authentication")] = False
@@ -150,8 +160,8 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
 
 
 OF_RUN = frozenset({
-    "host", "port", "workers", "drain_window", "allow_anonymous", "forwarded_allow_ips", "tls_cert", "tls_key", "http2",
-    "deflate", "limits",
+    "host", "port", "log_format", "log_level", "metrics_port", "metrics_host", "workers", "drain_window",
+    "allow_anonymous", "forwarded_allow_ips", "tls_cert", "tls_key", "http2", "deflate", "limits",
 })  # fmt: skip
 LIMITS_OF_RUN = frozenset({"connections_max", "handshake_s", "head_bytes_max"})
 
@@ -210,6 +220,8 @@ def _split(name: str, value: Any) -> Any:
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is not between 0 and 65535")
+    if config.metrics_port is not None and not 0 <= config.metrics_port <= 65535:
+        raise ConfigError(f"metrics_port {config.metrics_port} is not between 0 and 65535")
     if not 1 <= config.workers <= WORKERS_MAX:
         raise ConfigError(f"workers is 1 to {WORKERS_MAX}, not {config.workers}")
     if config.workers > 1 and config.store == "memory:":

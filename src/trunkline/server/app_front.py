@@ -9,7 +9,7 @@ import msgspec
 from trunkline.access.policy import Access
 from trunkline.core.limits import Limits
 from trunkline.engine.clock import Clock, SystemClock
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 OWN_FILES = 128  # of the files a process may have open, for the log, the pages and what waits to be accepted
 

@@ -25,10 +25,12 @@ from trunkline.config import Config
 from trunkline.errors import ConfigError
 from trunkline.hub import Hub, context_of
 from trunkline.server.app_front import AppFront
-from trunkline.server.board import Board
 from trunkline.server.gate import Gate
+from trunkline.server.log import OUR_LOGGERS, set_up_log
+from trunkline.server.metrics_port import check_metrics_host
 from trunkline.server.mounts import Mounted, find_mounts, routes_of
-from trunkline.server.server import Server, listen, run
+from trunkline.server.server import Inherited, Server, listener_of, run
+from trunkline.transports.context import Context
 from trunkline.wire.origin import is_loopback
 
 log = logging.getLogger("trunkline")
@@ -58,8 +60,7 @@ class AppServer(Server):
         config: Config,
         app: Any,
         announce: Announce,
-        listener: socket.socket | None = None,
-        board: Board | None = None,
+        inherited: Inherited | None = None,
         *,
         direct: str | None = None,
         keep_streams: bool = False,
@@ -72,10 +73,15 @@ class AppServer(Server):
         path = "" if self._direct is None else self._direct.path
         front = AppFront(config.limits)
         gate = Gate(None, front, path=path, deflate=config.deflate, hands_over=not keep_streams)
-        super().__init__(config, app, gate, announce, listener, board)
+        if config.metrics_port is not None:
+            if not self._mounts:
+                raise ConfigError("metrics_port: no rooms are mounted that can be seen, so there are no metrics")
+            required = all(rooms.access.is_required for rooms in self.rooms.values())
+            check_metrics_host(config.metrics_host, is_authenticated=required)
+        super().__init__(config, app, gate, announce, inherited)
         for mounted in self._mounts:
             context = context_of(mounted.hub)
-            if board is not None and not context.engine.store.shared:
+            if self._board is not None and not context.engine.store.shared:
                 raise ConfigError(
                     f"several workers need a log that they share, and the rooms under {mounted.path}/ have"
                     f' {context.engine.store.location}: give the hub "sqlite:///PATH?shared=1", or Redis'
@@ -87,6 +93,10 @@ class AppServer(Server):
                     mounted.path,
                     config.host,
                 )
+
+    @property
+    def rooms(self) -> dict[str, Context]:
+        return {mounted.path: context_of(mounted.hub) for mounted in self._mounts}
 
     @property
     def data(self) -> str:
@@ -189,7 +199,7 @@ def serve_app_reloading(
         load_config: Called in each process anew; it has to be picklable, and so has *announce*.
     """
     config = load_config()
-    listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+    listener = listener_of(config)
     target = partial(_serve_in_child, load_config, name, announce, direct, keep_streams)
     watched = uvicorn.Config(name, reload=True, log_level="warning")
     ChangeReload(watched, target=target, sockets=[listener]).run()
@@ -204,8 +214,10 @@ def _serve_in_child(
     sockets: list[socket.socket],
 ) -> None:
     try:
+        config = load_config()
+        set_up_log(config.log_format, config.log_level, OUR_LOGGERS)
         app = load_app(name)
-        run(AppServer(load_config(), app, announce, sockets[0], direct=direct, keep_streams=keep_streams))
+        run(AppServer(config, app, announce, Inherited(sockets[0]), direct=direct, keep_streams=keep_streams))
     except ConfigError as error:
         log.error("%s", error)
         sys.exit(1)

@@ -24,12 +24,21 @@ _ENTRY = struct.Struct("=dQ?7x")  # when it was posted (seconds, on the machine'
 
 def make_board() -> int:
     """Return the file descriptor of an empty board, for `Board`."""
+    return make_memory("trunkline-board", SLOTS * _ENTRY.size)
+
+
+def make_memory(name: str, size: int) -> int:
+    """Return the file descriptor of so many bytes of memory, all 0, that processes can share.
+
+    Args:
+        name: For people who look for what uses memory.
+    """
     if hasattr(os, "memfd_create"):
-        file = os.memfd_create("trunkline-board")
+        file = os.memfd_create(name)
     else:
         with tempfile.TemporaryFile() as made:
             file = os.dup(made.fileno())
-    os.ftruncate(file, SLOTS * _ENTRY.size)
+    os.ftruncate(file, size)
     return file
 
 

@@ -49,7 +49,8 @@ class Edge(asyncio.Protocol):
         self._generation = self._gate.admit(self)
         if not self._has_tls:
             addresses = self._gate.front.access.addresses
-            self._admission = addresses.admit(addresses.key(peer_of(self._transport)), time.monotonic())
+            peer = peer_of(self._transport)
+            self._admission = addresses.admit(addresses.key(peer), time.monotonic(), peer)
         if self._admission.must_drop:
             self._transport.abort()
         tls = transport.get_extra_info("ssl_object") if self._has_tls else None

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import uvicorn
@@ -34,10 +34,13 @@ from trunkline.server.app_front import connections_max
 from trunkline.server.board import POST_S, Board
 from trunkline.server.edge import Edge
 from trunkline.server.gate import Gate
+from trunkline.server.metrics_port import MetricsPort, check_metrics_host
+from trunkline.server.shared_figures import WRITE_S, SharedFigures
 from trunkline.server.tls import Certificate
 from trunkline.server.uvicorn_http2 import http2_class
 from trunkline.server.uvicorn_websocket import counted_websocket
 from trunkline.stores import open_store
+from trunkline.transports.context import Context
 from trunkline.wire.origin import is_loopback
 
 log = logging.getLogger("trunkline")
@@ -105,14 +108,40 @@ def listen(host: str, port: int, dead_after_s: float) -> socket.socket:
     return listener
 
 
+def listener_of(config: Config) -> socket.socket:
+    """Return where the server listens; raises like `listen`."""
+    return listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+
+
+def metrics_listener_of(config: Config) -> socket.socket | None:
+    """Return where metrics alone are asked for; None if nowhere. Raises like `listen`."""
+    if config.metrics_port is None:
+        return None
+    return listen(config.metrics_host, config.metrics_port, config.ping_interval + config.ping_timeout)
+
+
+class Inherited(NamedTuple):
+    """What a process is given by the one that has started it.
+
+    Attributes:
+        listener: Where to listen.
+        metrics: Where to listen for metrics, if anywhere.
+        board, figures: Of several workers.
+    """
+
+    listener: socket.socket
+    metrics: socket.socket | None = None
+    board: Board | None = None
+    figures: SharedFigures | None = None
+
+
 class Server(uvicorn.Server):
     """uvicorn with our edge in front, and our way of stopping.
 
     Args:
         app: The ASGI application.
         announce: Called once with the address and the place of the data, when requests are answered.
-        listener: Where to listen, if something listens already.
-        board: Of several workers.
+        inherited: What is there already.
     """
 
     def __init__(
@@ -121,10 +150,10 @@ class Server(uvicorn.Server):
         app: Any,
         gate: Gate,
         announce: Callable[[str, str], None],
-        listener: socket.socket | None = None,
-        board: Board | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
-        self._board = board
+        self._board = None if inherited is None else inherited.board
+        self._figures = None if inherited is None else inherited.figures
         self._announce = announce
         self._certificate = None
         if config.tls_cert is not None and config.tls_key is not None:
@@ -134,7 +163,9 @@ class Server(uvicorn.Server):
         self._gate = gate
         self._tasks = Tasks()
         self._ending: asyncio.Event | None = None
-        self._listener = listener or listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+        self._listener = listener_of(config) if inherited is None else inherited.listener
+        self._metrics_listener = metrics_listener_of(config) if inherited is None else inherited.metrics
+        self._metrics: MetricsPort | None = None
         logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
 
         def protocol(**arguments: Any) -> Edge:
@@ -147,7 +178,7 @@ class Server(uvicorn.Server):
                 ws=counted_websocket(self._gate),
                 ws_max_size=self.websocket_bytes_max,
                 ws_per_message_deflate=False,
-                log_level="warning",
+                log_config=None,  # its lines go where ours go
                 access_log=False,  # an access log would hold whatever secrets stand in URLs
                 server_header=False,
                 timeout_graceful_shutdown=self.shutdown_s,
@@ -167,6 +198,11 @@ class Server(uvicorn.Server):
     """How long until requests that do not come in, and answers that are not read, hold it up no longer."""
 
     websocket_bytes_max = 16 * 1024 * 1024  # of one message on a WebSocket that is none of ours; uvicorn's own limit
+
+    @property
+    def rooms(self) -> dict[str, Context]:
+        """The hubs that are served, by their paths."""
+        return {}
 
     @property
     def data(self) -> str:
@@ -216,12 +252,19 @@ class Server(uvicorn.Server):
             self._watchers.append(asyncio.ensure_future(self._accept_for_ever()))
         if self._board is not None:
             self._watchers.append(asyncio.ensure_future(self._post_for_ever(self._board)))
+        if self._figures is not None:
+            self._share_figures(self._figures)
+            self._watchers.append(asyncio.ensure_future(self._share_for_ever(self._figures)))
+        if self._metrics_listener is not None and self.rooms:
+            self._metrics = MetricsPort(self._metrics_listener, self.rooms)
+            self._metrics.start()
         # What lives until the end need not be looked at by every collection.
         # And nothing we make per message is a cycle: fewer, larger collections find as much.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
-        self._announce(self.url, self.data)
+        metrics = "" if self._metrics is None else f"metrics on {self._metrics.url}"
+        self._announce(self.url, "; ".join(filter(None, [self.data, metrics])))
 
     @property
     def _addresses(self) -> AddressLimits:
@@ -237,6 +280,16 @@ class Server(uvicorn.Server):
         while True:
             self._post(board)
             await asyncio.sleep(POST_S)
+
+    def _share_figures(self, figures: SharedFigures) -> None:
+        for path, rooms in self.rooms.items():
+            rooms.figures.share(figures, path)
+        figures.write({path: rooms.figures.families() for path, rooms in self.rooms.items()})
+
+    async def _share_for_ever(self, figures: SharedFigures) -> None:
+        while True:
+            await asyncio.sleep(WRITE_S)
+            self._share_figures(figures)
 
     def _is_our_turn(self) -> bool:
         """Return whether the next connection is for us, and not for another worker."""
@@ -264,7 +317,7 @@ class Server(uvicorn.Server):
                 continue
             failing = False
             addresses = self._addresses
-            admission = addresses.admit(addresses.key(address[0]), time.monotonic())
+            admission = addresses.admit(addresses.key(address[0]), time.monotonic(), address[0])
             if self._board is not None:
                 self._post(self._board)
             if admission.must_drop:
@@ -294,6 +347,10 @@ class Server(uvicorn.Server):
             watcher.cancel()
         if self._board is not None:
             self._board.leave()
+        if self._figures is not None:
+            self._figures.clear()
+        if self._metrics is not None:
+            await self._metrics.stop()
         if self._accepts_itself:
             self._listener.close()
         self._gate.close_young()
@@ -355,14 +412,18 @@ class RoomsServer(Server):
         config: Config,
         hub: Hub,
         announce: Callable[[str, str], None],
-        listener: socket.socket | None = None,
-        board: Board | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self.hub = hub
         self._context = context_of(hub)
         self._drain_ms = round(config.drain_window * 1000)
         gate = Gate(self._context, echo=config.echo, deflate=config.deflate)
-        super().__init__(config, hub.app, gate, announce, listener, board)
+        check_metrics_host(config.metrics_host, is_authenticated=self._context.access.is_required)
+        super().__init__(config, hub.app, gate, announce, inherited)
+
+    @property
+    def rooms(self) -> dict[str, Context]:
+        return {"": self._context}
 
     @property
     def data(self) -> str:

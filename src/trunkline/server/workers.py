@@ -22,7 +22,8 @@ from typing import NamedTuple
 from trunkline.config import WORKER_VARIABLE, Config
 from trunkline.errors import ConfigError
 from trunkline.server.board import Board, make_board
-from trunkline.server.server import STOPPING, Server, listen, run
+from trunkline.server.server import STOPPING, Inherited, Server, listener_of, metrics_listener_of, run
+from trunkline.server.shared_figures import SharedFigures, make_shared_figures
 
 log = logging.getLogger("trunkline")
 
@@ -57,9 +58,12 @@ class Supervisor:
         self._slots: list[_Worker | None] = [None] * config.workers
         self._starting: set[asyncio.Task[_Worker | None]] = set()
         self._all: set[_Worker] = set()  # that have not ended, also those that are being replaced or started
-        self._listener = listen(config.host, config.port, config.ping_interval + config.ping_timeout)
+        self._listener = listener_of(config)
+        self._metrics_listener = metrics_listener_of(config)
         self._board = make_board()
         self._places = list(range(SLOTS_OF_WORKER * config.workers))  # on the board, that are free
+        self._figures_file = make_shared_figures(len(self._places))
+        self._figures = SharedFigures(self._figures_file, None)
         self._serving = 0
         self._stopping = asyncio.Event()
         self._again = asyncio.Event()
@@ -126,13 +130,14 @@ class Supervisor:
         if self._stopping.is_set():
             return None
         ours, theirs = socket.socketpair()
-        files = (self._listener.fileno(), theirs.fileno(), self._board)
-        place = self._places.pop()
+        metrics = -1 if self._metrics_listener is None else self._metrics_listener.fileno()
+        files = (self._listener.fileno(), theirs.fileno(), metrics, self._board, self._figures_file)
+        place = self._places.pop(0)
         numbers = (*files, place, SLOTS_OF_WORKER * len(self._slots))
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                pass_fds=files,
+                pass_fds=[file for file in files if file >= 0],
                 env=os.environ | {WORKER_VARIABLE: ",".join(map(str, numbers))},
                 start_new_session=True,  # Ctrl-C is for the parent, which tells them
             )
@@ -201,6 +206,7 @@ class Supervisor:
         if worker in self._all:
             self._all.discard(worker)
             self._places.append(worker.place)
+            self._figures.clear(worker.place)
         worker.writer.close()
 
 
@@ -219,8 +225,8 @@ def supervise(config: Config, command: Sequence[str], announce: Callable[[str, s
     return asyncio.run(Supervisor(config, command, announce).run())
 
 
-Make = Callable[[Callable[[str, str], None], socket.socket, Board], Server]
-"""Makes the server of a worker: it is told how to announce itself, where to listen, and where its board is."""
+Make = Callable[[Callable[[str, str], None], Inherited], Server]
+"""Makes the server of a worker: it is told how to announce itself, and what its parent has given it."""
 
 
 def work(make: Make, numbers: str) -> None:
@@ -233,10 +239,12 @@ def work(make: Make, numbers: str) -> None:
         ConfigError: A setting cannot be used.
     """
     try:
-        *files, board_file, place, places = (int(number) for number in numbers.split(","))
-        listener, line = (socket.socket(fileno=number) for number in files)
-        board = Board(board_file, place, places)
+        listening, line_file, metrics, board_file, figures_file, place, places = map(int, numbers.split(","))
+        listener, line = socket.socket(fileno=listening), socket.socket(fileno=line_file)
+        metrics_listener = None if metrics < 0 else socket.socket(fileno=metrics)
+        board, figures = Board(board_file, place, places), SharedFigures(figures_file, place)
         os.close(board_file)
+        os.close(figures_file)
     except (ValueError, OSError):
         raise ConfigError(f"{WORKER_VARIABLE} is for the workers of --workers alone: take it out") from None
     listener.setblocking(False)
@@ -246,7 +254,7 @@ def work(make: Make, numbers: str) -> None:
         line.setblocking(False)
         asyncio.get_running_loop().add_reader(line, _end, line)
 
-    run(make(announce, listener, board))
+    run(make(announce, Inherited(listener, metrics_listener, board, figures)))
 
 
 def command() -> list[str]:

@@ -1,0 +1,141 @@
+"""What the dashboard shows, of one process and of several, also while the log is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.support import FaultyStore, Listener, running, virtual
+from tests.nodes.test_nodes import until
+from tests.support import WAIT_S
+from trunkline import Hub
+from trunkline.access.policy import Access
+from trunkline.admin import overview as module
+from trunkline.admin.overview import Overview
+from trunkline.core.limits import Limits
+from trunkline.core.position import NOW, Start
+from trunkline.core.system_rooms import OVERVIEW
+from trunkline.engine.engine import Engine
+from trunkline.errors import StoreUnavailable
+from trunkline.hub import context_of
+
+
+def overview_of(engine: Engine) -> Overview:
+    made = Overview(engine, Access(Limits(), engine.counters, engine.clock))
+    made.start()
+    return made
+
+
+@virtual
+async def test_a_dashboard_is_told_every_two_seconds_and_needs_no_log_for_it() -> None:
+    store = FaultyStore()
+    async with running(store) as engine:
+        overview_of(engine)
+        store.is_away = True
+        reader = Listener(engine)
+        await reader.join(OVERVIEW, NOW)
+        await asyncio.sleep(11)
+        assert 4 <= len(reader.notifications) <= 6
+        assert b'"unreadable":"' in reader.notifications[-1][1]
+        with pytest.raises(StoreUnavailable):
+            await engine.follower.open("another")
+
+
+@virtual
+async def test_lists_are_kept_while_somebody_looks_and_at_no_other_time() -> None:
+    async with running() as engine:
+        overview = overview_of(engine)
+        await engine.appender.append("a", None, "ana", b"1")
+        await asyncio.sleep(2.1)
+        assert overview.as_json(history=False)["busy_rooms"] == []
+        overview.watch()
+        await asyncio.sleep(2.1)  # from the next sample on
+        for n in range(3):
+            await engine.appender.append("a" if n else "b", None, "ana", b"1")
+        await asyncio.sleep(2.1)
+        found = overview.as_json(history=False)
+        assert [(room.room, room.messages) for room in found["busy_rooms"]] == [("a", 2), ("b", 1)]
+        assert [(share.who, share.count) for share in found["publishers"]] == [("ana", 3)]
+        await asyncio.sleep(module.WATCHED_S + 4)
+        assert not engine.counters.activity.is_watched
+
+
+@virtual
+async def test_the_slowest_readers_are_those_that_are_furthest_behind() -> None:
+    async with running() as engine:
+        overview = overview_of(engine)
+        readers = [Described(engine, f"s{n}") for n in range(15)]
+        for n, reader in enumerate(readers):
+            await reader.join("a", Start("now"))
+            reader.full = True
+            for _ in range(n + 1):
+                await engine.appender.append("a", None, None, b"1")
+        await asyncio.sleep(2.1)
+        slowest = overview.as_json(history=False)["slow_readers"]
+        assert len(slowest) == module.TOP
+        assert (slowest[0].session, slowest[0].lag) == ("s0", 120)
+        assert slowest[0].user is None
+        assert slowest[0].behind_ms is not None
+
+
+class Described(Listener):
+    """A reader with a name and an address, like a connection."""
+
+    address = "192.0.2.1"
+
+    def __init__(self, engine: Engine, session: str) -> None:
+        super().__init__(engine)
+        self.session = session
+
+
+@pytest.fixture
+async def hubs(tmp_path: Path) -> AsyncIterator[list[Hub]]:
+    async with AsyncExitStack() as stack:
+        made = [await stack.enter_async_context(Hub(f"sqlite:///{tmp_path}/log.db?shared=1")) for _ in range(3)]
+        await until(lambda: all(len(seen(hub)["nodes"]) == 3 for hub in made))
+        yield made
+
+
+def seen(hub: Hub) -> dict[str, Any]:
+    return context_of(hub).overview.as_json(history=True)
+
+
+async def test_each_node_shows_all_of_them(hubs: list[Hub]) -> None:
+    names = {hub._engine.name for hub in hubs}
+    for hub in hubs:
+        assert {node["name"] for node in seen(hub)["nodes"]} == names
+    context_of(hubs[0]).overview.watch()
+    await until(lambda: all(hub._engine.counters.activity.is_watched for hub in hubs))
+    await hubs[2].publish("a", 1, sender="ana")
+    await until(lambda: [room.room for room in seen(hubs[0])["busy_rooms"]] == ["a"])
+    await until(lambda: sum(step["published"] for step in seen(hubs[1])["steps"]) == 1)
+
+
+async def test_a_node_that_stops_has_left_and_one_that_dies_is_silent(hubs: list[Hub]) -> None:
+    name = hubs[2]._engine.name
+    await hubs[2].close()
+    node = await until(lambda: next(n for n in seen(hubs[0])["nodes"] if n["name"] == name and n["has_left"]))
+    assert node["connections"] == {"websocket": 0, "sse": 0, "longpoll": 0}
+    silent = hubs[1]._engine
+    assert silent.cluster is not None
+    silent.cluster.send = lambda *_, **__: True  # type: ignore[method-assign]
+    async with asyncio.timeout(WAIT_S):
+        while next(n for n in seen(hubs[0])["nodes"] if n["name"] == silent.name)["heard_ms"] < 3000:
+            await asyncio.sleep(0.05)
+    assert not next(n for n in seen(hubs[0])["nodes"] if n["name"] == silent.name)["has_left"]
+
+
+async def test_a_sample_of_another_version_is_skipped(hubs: list[Hub]) -> None:
+    from trunkline.core.cluster_messages import Sampled
+
+    cluster = hubs[1]._engine.cluster
+    assert cluster is not None
+    cluster.send(Sampled, sample=b"\x91\xc0")
+    await hubs[0].publish("a", 1)
+    await until(lambda: sum(step["published"] for step in seen(hubs[2])["steps"]) == 1)
+    assert len(seen(hubs[2])["nodes"]) == 3
