@@ -13,6 +13,7 @@ class SilentReader:
     """A reader (`core/cursor.py`)."""
 
     full = False
+    transport = "websocket"
     messages_max = 1 << 30
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None: ...

@@ -84,7 +84,8 @@ class Server:
         self._command = command or [
             sys.executable, "-m", "trunkline", "serve", "--port", "PORT", "--store", store, *arguments,
         ]  # fmt: skip
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TRUNKLINE_")} | {"STORE": store}
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TRUNKLINE_")}
+        self._environment |= {"STORE": store, "TRUNKLINE_LOG_LEVEL": "warning"}
         for name, value in (environment or {}).items():
             self._environment[name] = str(self.port) if value == "PORT" else value
         self.process: subprocess.Popen[str]

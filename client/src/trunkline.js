@@ -267,7 +267,7 @@ export class Client extends Emitter {
   room(name, { keep = 0, ...options } = {}) {
     let room = this.rooms.get(name);
     if (!room) {
-      if (!ROOM_NAME.test(name)) throw new ClientError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
+      if (!ROOM_NAME.test(name.replace(/^\$/, ""))) throw new ClientError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
       checkOptions(options);
       if (this.rooms.size >= this.limits.rooms) throw new ClientError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
       room = new Room(this, name);

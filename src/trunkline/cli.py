@@ -53,11 +53,13 @@ def _options(
 
 def serve(config: Path | None, **given: Any) -> None:
     """Serve rooms, and the chat and the transport lab as pages."""
+    from trunkline.server.log import set_up_log  # noqa: PLC0415
     from trunkline.server.server import RoomsServer, build_hub  # noqa: PLC0415 - the other commands need no server
     from trunkline.server.server import serve as run  # noqa: PLC0415
     from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
     settings = load(config, _environment(), given)
+    set_up_log(settings.log_format, settings.log_level)
     if WORKER_VARIABLE in os.environ:
         work(partial(RoomsServer, settings, build_hub(settings)), os.environ[WORKER_VARIABLE])
     elif settings.workers > 1:
@@ -80,6 +82,7 @@ def run(
         serve_app,
         serve_app_reloading,
     )
+    from trunkline.server.log import OUR_LOGGERS, set_up_log  # noqa: PLC0415
     from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
     given["allow_anonymous"] = True  # whether clients are asked who they are is the hub's to say
@@ -87,6 +90,8 @@ def run(
     settings = load_config()
     check_for_run(settings)
     announce = partial(_announce_app, application)
+    if not reload:  # whose processes set up their own
+        set_up_log(settings.log_format, settings.log_level, OUR_LOGGERS)
     if WORKER_VARIABLE in os.environ:
         make = partial(AppServer, settings, load_app(application), direct=direct, keep_streams=keep_streams)
         work(make, os.environ[WORKER_VARIABLE])

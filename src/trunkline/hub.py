@@ -23,6 +23,9 @@ from starlette.websockets import WebSocket
 from trunkline.access.administration import Administration, Reached
 from trunkline.access.jwt import JwtAuth
 from trunkline.access.policy import Access, AuthenticateHook, AuthorizeHook
+from trunkline.admin.figures import Figures
+from trunkline.admin.lookup import Lookup
+from trunkline.admin.overview import Overview
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits, Retention, Tuning
@@ -37,10 +40,11 @@ from trunkline.engine.engine import Engine
 from trunkline.engine.ownership import Ownership
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import ConfigError, RequestError, ShuttingDown, TrunklineError
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.stores import Store, open_store
 from trunkline.transports.app import build_app, on_error, serve_room, serve_websocket
-from trunkline.transports.context import Context
+from trunkline.transports.context import Context, Parts
+from trunkline.transports.follow import Follows
 from trunkline.transports.shutdown import called_on_signals
 
 log = logging.getLogger("trunkline")
@@ -114,14 +118,14 @@ class Hub:
             "loopback_only": loopback_only,
             "trusted": trusted,
         }
-        self._context = Context(*self._build(store, clock, Access), self._ensure_started_by_request)
+        self._context = Context(self._build(store, clock, Access), self._ensure_started_by_request)
         self._ownership = Ownership(self._forked, self.close)
         self._pages = pages
         self._is_closed = False
         self._why_closed = "the hub is closed"
         self._drained: asyncio.Future[None] | None = None
 
-    def _build(self, store: Store, clock: Clock | None, access: type[Access]) -> tuple[Engine, Access, Administration]:
+    def _build(self, store: Store, clock: Clock | None, access: type[Access]) -> Parts:
         counters = Counters()
         try:
             self._engine = Engine(store, counters=counters, clock=clock, **self._engine_settings)
@@ -135,7 +139,9 @@ class Hub:
             **self._access_settings,
         )
         self._administration = Administration(self._engine, self._access)
-        return self._engine, self._access, self._administration
+        engine, rules = self._engine, self._access
+        seen = Figures(engine, rules), Overview(engine, rules), Lookup(engine, rules), Follows(engine)
+        return Parts(engine, rules, self._administration, *seen)
 
     # Life.
 
@@ -159,6 +165,7 @@ class Hub:
                 self._ownership.release()
                 raise
             self._engine.tasks.every(1.0, self._access.expire)
+            self._context.overview.start()
             self._is_closed, self._drained = False, None
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
@@ -602,33 +609,33 @@ def rebuild(
         RuntimeError: The hub runs, on an event loop that has not ended; or it is under test already.
     """
     context = hub._context  # noqa: SLF001 - see context_of
-    before = (context.engine, context.access, context.administration)
+    before = context.parts
 
-    def put(engine: Engine, access: Access, administration: Administration) -> None:
-        hub._engine, hub._access, hub._administration = engine, access, administration  # noqa: SLF001
-        context.engine, context.access, context.administration = engine, access, administration
+    def put(parts: Parts) -> None:
+        hub._engine, hub._access, hub._administration = parts[:3]  # noqa: SLF001
+        context.use(parts)
         hub._is_closed, hub._drained, hub._why_closed = False, None, "the hub is closed"  # noqa: SLF001
         hub._ownership.release()  # noqa: SLF001
 
-    if isinstance(before[1], access):
+    if isinstance(before.access, access):
         raise RuntimeError("another test has this hub: close its TestHub first")
     if loop_of(hub) is not None:
         raise RuntimeError(
             "the hub runs already: take it over before the application starts (in pytest, the fixture `hub` before the"
             " TestClient), or close it first"
         )
-    engine, access_rules, administration = hub._build(make_store(hub._retention), clock, access)  # noqa: SLF001
-    access_rules.authenticate_hook = before[1].authenticate_hook
-    access_rules.authorize_hook = before[1].authorize_hook
-    engine.presence.hook = before[0].presence.hook
-    put(engine, access_rules, administration)
+    parts = hub._build(make_store(hub._retention), clock, access)  # noqa: SLF001
+    parts.access.authenticate_hook = before.access.authenticate_hook
+    parts.access.authorize_hook = before.access.authorize_hook
+    parts.engine.presence.hook = before.engine.presence.hook
+    put(parts)
 
     def undo() -> None:
         # Hooks that the application has registered meanwhile, in a module that a test was the first to import.
-        before[1].authenticate_hook = before[1].authenticate_hook or access_rules.authenticate_hook
-        before[1].authorize_hook = before[1].authorize_hook or access_rules.authorize_hook
-        before[0].presence.hook = before[0].presence.hook or engine.presence.hook
-        put(*before)
+        before.access.authenticate_hook = before.access.authenticate_hook or parts.access.authenticate_hook
+        before.access.authorize_hook = before.access.authorize_hook or parts.access.authorize_hook
+        before.engine.presence.hook = before.engine.presence.hook or parts.engine.presence.hook
+        put(before)
         hub._is_closed = True  # noqa: SLF001
         hub._why_closed = (  # noqa: SLF001
             "the test that had this hub has ended, and closed it: take the fixture `hub` here, too, or start it"

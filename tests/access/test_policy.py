@@ -10,7 +10,7 @@ from trunkline.access.policy import Access
 from trunkline.core.grant import EVERYTHING, UNAUTHENTICATED, Grant, Permissions
 from trunkline.core.limits import Limits
 from trunkline.errors import ConfigError, HookFailed, RequestError
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.testing.clock import ManualClock
 
 
@@ -18,11 +18,15 @@ def access(clock: ManualClock | None = None, limits: Limits | None = None, **opt
     return Access(limits or Limits(), Counters(), clock or ManualClock(), **options)
 
 
-async def test_without_authentication_every_client_may_do_everything() -> None:
+async def test_without_authentication_every_client_may_do_everything_but_administer() -> None:
     made = access()
     assert not made.is_required
     assert made.grant_now(made.nothing) is UNAUTHENTICATED
-    await made.check_all(UNAUTHENTICATED, [("read", "r"), ("admin", "*")])
+    await made.check_all(UNAUTHENTICATED, [("read", "r"), ("write", "r"), ("signal", "r"), ("presence", "r")])
+    for need in (("admin", "*"), ("read", "$overview"), ("write", "$overview")):
+        with pytest.raises(RequestError) as caught:
+            await made.check_all(UNAUTHENTICATED, [need])
+        assert caught.value.code == "forbidden"
 
 
 async def test_a_permission_is_asked_of_the_grant() -> None:

@@ -8,11 +8,12 @@ from trunkline.core.cursor import Cursor, Room, State
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 
 class Reader:
     full = False
+    transport = "websocket"
     messages_max = 1 << 30
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from trunkline.core.fanout import Fanout
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 
 class Reader(SilentReader):

@@ -24,7 +24,7 @@ def test_thousands_of_schedules() -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the seed must be told
             pytest.fail(f"seed {seed}: {type(error).__name__}: {error}")
         seen += sum(reader.seen for reader in ended.readers)
-        gaps += ended.counters.gaps
+        gaps += ended.counters.gaps.total()
         stalls += ended.counters.stalls
     # The schedules must reach what they are for.
     assert seen > 20 * SCHEDULES

@@ -28,7 +28,7 @@ from trunkline.core.fanout import Fanout
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Former, Gap, Lineage, Start, overtaken, parse_since, resolve
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 TUNING = Tuning(tail_messages_max=8, piece_messages_max=3, cohort_max=2)
 CAPACITY = 6  # messages that a link holds before its socket is full

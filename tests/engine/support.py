@@ -17,7 +17,7 @@ from trunkline.core.position import Gap, Start
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions
 from trunkline.engine.engine import Engine
 from trunkline.errors import StoreUnavailable
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.stores.base import Page
 from trunkline.stores.memory import MemoryStore
 from trunkline.testing.clock import ManualClock, run_in_virtual_time
@@ -95,6 +95,7 @@ async def running(
 class Listener:
     """A connection that keeps what it is given."""
 
+    transport = "websocket"
     messages_max = 1 << 30
 
     def __init__(self, engine: Engine, *, client_id: str | None = None) -> None:

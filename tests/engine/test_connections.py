@@ -6,7 +6,7 @@ from tests.engine.support import Listener, running, virtual
 from trunkline.core.attempt import Attempt
 from trunkline.core.presence_options import PresenceOptions
 from trunkline.engine.connections import Connections
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.testing.clock import ManualClock
 
 

@@ -33,7 +33,7 @@ async def test_a_full_reader_is_skipped_and_catches_up() -> None:
         await settled()
         assert slow.offsets == [1, 2]
         assert engine.counters.stalls == 1
-        assert engine.counters.delivered == 4
+        assert engine.counters.delivered == {"websocket": 4}
 
 
 @virtual

@@ -1,4 +1,4 @@
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 
 def test_a_commit_is_counted_once() -> None:

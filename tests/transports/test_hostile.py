@@ -20,7 +20,7 @@ from trunkline.core.cursor import Cursor, Room
 from trunkline.core.fanout import Fanout
 from trunkline.core.message import Message
 from trunkline.core.position import Gap, Start
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.wire import websocket as ws
 
 

@@ -5,7 +5,7 @@ import json
 from trunkline.access.policy import Access
 from trunkline.core.limits import Limits
 from trunkline.errors import RequestError, StoreUnavailable
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.testing.clock import ManualClock
 from trunkline.transports import refusals
 

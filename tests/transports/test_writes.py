@@ -34,6 +34,7 @@ class Written(asyncio.Transport):
 
 class Uncounted:
     key: str | None = None
+    address = "127.0.0.1"
 
     def release(self) -> None:
         """Do nothing."""

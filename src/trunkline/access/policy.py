@@ -21,12 +21,13 @@ from trunkline.core.address_limits import LOOPBACK, AddressLimits
 from trunkline.core.connections import ConnectionRegistry, Registered
 from trunkline.core.grant import UNAUTHENTICATED, Action, Grant
 from trunkline.core.limits import Limits
+from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.core.rate import Rate, too_fast
 from trunkline.core.revocation import Revocations
 from trunkline.core.tickets import Tickets, ticket_refused
 from trunkline.engine.clock import Clock
 from trunkline.errors import ConfigError, HookFailed, RequestError, TrunklineError
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.wire.credentials import Credentials, credentials
 from trunkline.wire.origin import Origins, check_origin_setting
 from trunkline.wire.request_head import RequestHead
@@ -38,6 +39,19 @@ AuthenticateHook = Callable[[Credentials], Awaitable[Grant | None] | Grant | Non
 """`(credentials) -> grant`: the application's own authentication. Returns None for no user; may be async."""
 AuthorizeHook = Callable[[Grant, Action, str], Awaitable[bool] | bool]
 """`(grant, action, room) -> bool`: the application's own decision whether that is permitted; may be async."""
+
+WHAT_TO_DO = {
+    "bad_origin": "if that page is yours, list its origin in `origins`",
+    "bad_host": "without authentication this server is for this machine alone: set `auth`, or use a loopback name",
+    "unauthorized": "clients need a token of an issuer that is configured (docs/authentication.md)",
+    "token_expired": "clients get new tokens by their getToken; if these are new, compare the clocks",
+    "revoked": "nothing, if the user was to be logged out",
+    "forbidden": "if it should be permitted, so must the token's `rooms`, or `permissions`",
+    "too_many_connections": "limits.connections_per_address_max and limits.connections_per_user_max",
+    "rate_limited": "one client asks too often; the dashboard tells which",
+    "server_full": "limits.connections_max, or another node",
+}
+"""Refusals that are logged, by error code, with what an operator can do about it."""
 
 EXPIRED = "the token of this connection has expired: get a new one"
 REVOKED = "the token was revoked: get a new one"
@@ -135,8 +149,13 @@ class Access:
         Raises:
             RequestError: `rate_limited`.
         """
-        if pieces:
+        if not pieces:
+            return
+        try:
             self.addresses.check_request_rate(key, self._clock.monotonic(), pieces)
+        except RequestError:
+            self._counters.activity.refused(None, key or "")
+            raise
 
     def check_publish_rate(self, grant: Grant, key: str | None, pieces: int = 1) -> None:
         """Count a publish that is so many pieces of work (`core.rate.work`) for its user.
@@ -148,11 +167,15 @@ class Access:
             return
         wait = self._publishes.take(grant.user, self._clock.monotonic(), pieces)
         if wait:
+            self._counters.activity.refused(grant.user, key)
             raise too_fast("too many messages of one user", wait)
 
     def refused(self, error: TrunklineError) -> None:
-        """Count a refusal."""
+        """Count a refusal. What the operator may have to do something about is logged, too."""
         self._counters.refusals[error.code] += 1
+        what_to_do = WHAT_TO_DO.get(error.code)
+        if what_to_do is not None:
+            log.info("client refused", extra={"code": error.code, "reason": str(error), "what_to_do": what_to_do})
 
     # Who is it.
 
@@ -228,9 +251,9 @@ class Access:
     def permits_now(self, grant: Grant, action: Action, room: str) -> bool | None:
         """Return whether the grant permits that; None if `check` must be asked.
 
-        Administration is for grants to permit, never for a hook.
+        Administration, and the system's own rooms, are for grants to permit, never for a hook.
         """
-        if self.authorize_hook is not None and action != "admin":
+        if self.authorize_hook is not None and action != "admin" and not room.startswith(SYSTEM_PREFIX):
             return None
         return grant.permissions.allows(action, room)
 
@@ -370,5 +393,5 @@ _VERBS = {"read": "read", "write": "publish to", "signal": "signal in", "presenc
 def forbidden(action: Action, room: str) -> RequestError:
     """Return the answer to what is not permitted, the same whether the room exists or not."""
     if action == "admin":
-        return RequestError("forbidden", "that takes a token of an administrator")
+        return RequestError("forbidden", "that takes the token of an administrator (docs/operating.md)")
     return RequestError("forbidden", f"you may not {_VERBS[action]} {room}")

@@ -28,7 +28,7 @@ from trunkline.client.session import Session
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
 from trunkline.core.json_text import deeper_than
 from trunkline.core.limits import Limits
-from trunkline.core.message import check_id, check_room
+from trunkline.core.message import check_id, check_readable_room
 from trunkline.core.position import NOW, parse_start
 from trunkline.core.presence_options import parse_presence
 from trunkline.errors import RequestError
@@ -628,7 +628,7 @@ def _check_id(message_id: str) -> str:
 
 def _check_room(name: str) -> None:
     try:
-        check_room(name)
+        check_readable_room(name)
     except RequestError as error:
         raise RoomError(error.code, str(error)) from None
 

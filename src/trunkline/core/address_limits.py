@@ -30,9 +30,11 @@ class Counted(Protocol):
 
     Attributes:
         key: Under which.
+        address: Whose it is, for people.
     """
 
     key: str | None
+    address: str
 
     def release(self) -> None:
         """Note that the connection has ended. Harmless if done twice."""
@@ -43,15 +45,17 @@ class Admission:
 
     Attributes:
         key: Under which it is counted.
+        address: Whose it is, for people.
         error: What the client is to be told if there are too many connections already; None if there are not.
     """
 
-    __slots__ = ("_limits", "_released", "error", "key")
+    __slots__ = ("_limits", "_released", "address", "error", "key")
 
-    def __init__(self, limits: AddressLimits, key: str | None, error: RequestError | None) -> None:
+    def __init__(self, limits: AddressLimits, key: str | None, address: str, error: RequestError | None) -> None:
         self._limits = limits
         self._released = False
         self.key = key
+        self.address = key or address
         self.error = error
 
     @property
@@ -74,6 +78,7 @@ class Admission:
             self._limits.count(self.key, now)
             raise error
         self.key = key
+        self.address = key or self.address
 
     def release(self) -> None:
         """Note that the connection has ended. Harmless if done twice."""
@@ -126,9 +131,13 @@ class AddressLimits:
                 break
         return self._key_of(address)
 
-    def admit(self, key: str | None, now: float) -> Admission:
-        """Count a connection that was accepted, also if it is to be refused."""
-        return Admission(self, key, self.count(key, now))
+    def admit(self, key: str | None, now: float, address: str = "") -> Admission:
+        """Count a connection that was accepted, also if it is to be refused.
+
+        Args:
+            address: Of the peer, for people.
+        """
+        return Admission(self, key, address, self.count(key, now))
 
     def count(self, key: str | None, now: float) -> RequestError | None:
         """Count one connection more (for `Admission`); return why it is to be refused, if it is."""

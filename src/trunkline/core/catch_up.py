@@ -13,7 +13,7 @@ from trunkline.core.cursor import Cursor, Event, Room, State
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Start, resolve, trimmed
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 
 class CatchUp:
@@ -24,6 +24,10 @@ class CatchUp:
 
     Attributes:
         broken: Readers that raised; the caller ends them.
+        readers: How many cursors there are.
+        stalled: The cursors whose readers' sockets are full.
+        handed_to: To how many readers the last step has handed messages as they came; the caller sets it back to 0.
+        handed_since: When the oldest of those messages was stored, in seconds.
     """
 
     def __init__(self, tuning: Tuning, counters: Counters) -> None:
@@ -33,6 +37,10 @@ class CatchUp:
         self._reads: list[Cursor] = []
         self._recent: tuple[Room | None, str, int, int, Batch | None] = (None, "", 0, 0, None)
         self.broken: list[tuple[Cursor, Exception]] = []
+        self.readers = 0
+        self.stalled: set[Cursor] = set()
+        self.handed_to = 0
+        self.handed_since = 0.0
 
     @property
     def busy(self) -> bool:
@@ -42,6 +50,7 @@ class CatchUp:
     def attach(self, cursor: Cursor) -> None:
         """Begin to give a reader everything after its offset."""
         cursor.room.readers += 1
+        self.readers += 1
         if cursor.offset == cursor.room.head:
             self._go_live(cursor)
         else:
@@ -52,12 +61,15 @@ class CatchUp:
         if cursor.state is not State.GONE:
             cursor.room.displace(cursor)
             cursor.apply(Event.LEFT)
+            self.stalled.discard(cursor)
             cursor.room.readers -= 1
+            self.readers -= 1
 
     def writable(self, cursor: Cursor) -> None:
         """Note that the reader's socket takes bytes again."""
         if cursor.state is State.STALLED:
             cursor.apply(Event.WRITABLE)
+            self.stalled.discard(cursor)
             self._work.append(cursor)
 
     def take_reads(self) -> list[Cursor]:
@@ -97,8 +109,7 @@ class CatchUp:
     def _catch_up(self, cursor: Cursor) -> None:
         room, tuning = cursor.room, self._tuning
         if cursor.reader.full:
-            cursor.apply(Event.FULL)
-            self._counters.stalls += 1
+            self._stall(cursor)
             return
         self._follow(cursor)
         self._skip_trimmed(cursor)
@@ -117,6 +128,11 @@ class CatchUp:
         else:
             self._work.append(cursor)
 
+    def _stall(self, cursor: Cursor) -> None:
+        cursor.apply(Event.FULL)
+        self.stalled.add(cursor)
+        self._counters.stalls += 1
+
     def _follow(self, cursor: Cursor) -> None:
         """Go on in the epoch that the room is in."""
         room = cursor.room
@@ -124,12 +140,13 @@ class CatchUp:
             return
         start = Start("after", cursor.offset, cursor.epoch)
         cursor.epoch = room.epoch
-        cursor.offset, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
+        offset, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
+        cursor.skip_to(offset)
         try:
             if gap is None:
                 cursor.reader.epoch_changed(cursor)
             else:
-                self._counters.gaps += 1
+                self._counters.gaps[gap.reason] += 1
                 cursor.reader.gap(cursor, gap)
         except Exception as error:  # noqa: BLE001
             self.broken.append((cursor, error))
@@ -138,10 +155,10 @@ class CatchUp:
         room = cursor.room
         if cursor.offset < room.first - 1:
             gap = trimmed(room.name, room.epoch, cursor.offset, room.first, "slow")
-            cursor.offset = room.first - 1
+            cursor.skip_to(room.first - 1)
             if cursor.is_fresh:
                 return
-            self._counters.gaps += 1
+            self._counters.gaps[gap.reason] += 1
             try:
                 cursor.reader.gap(cursor, gap)
             except Exception as error:  # noqa: BLE001
@@ -150,7 +167,7 @@ class CatchUp:
     def _give(self, cursor: Cursor, messages: list[Message]) -> None:
         cursor.offset = messages[-1].offset
         cursor.is_fresh = False
-        self._counters.delivered += len(messages)
+        self._counters.delivered[cursor.reader.transport] += len(messages)
         try:
             cursor.reader.deliver(cursor, self._batch(cursor.room, messages))
         except Exception as error:  # noqa: BLE001

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum, IntEnum
 
+from trunkline.errors import TrunklineError
+
 
 class Then(Enum):
     """What a client does after a close code. Codes come in ranges, so that one it never heard of still works."""
@@ -33,6 +35,10 @@ class CloseCode(IntEnum):
     REPLACED = 4201
 
 
+NO_CODE = 1005  # the peer's close frame had none; never sent (RFC 6455 section 7.4.1)
+ABNORMAL = 1006  # there was no close frame; never sent
+_KNOWN = {*CloseCode, NO_CODE, ABNORMAL}
+
 # error code → the close code of a WebSocket that may not stay because of it.
 DISMISSALS = {
     "too_many_connections": CloseCode.TOO_MANY_CONNECTIONS,
@@ -42,6 +48,16 @@ DISMISSALS = {
     "disconnected": CloseCode.DISCONNECTED,
     "replaced": CloseCode.REPLACED,
 }
+
+
+def code_of(error: TrunklineError) -> CloseCode:
+    """Return the close code of a connection that may not stay because of this error."""
+    return DISMISSALS.get(error.code, CloseCode.INTERNAL_ERROR)
+
+
+def label(code: int) -> str:
+    """Return the name under which a close code is counted: peers may send any, and there are to be few names."""
+    return str(int(code)) if code in _KNOWN else "other"
 
 
 def after_close(code: int) -> Then:

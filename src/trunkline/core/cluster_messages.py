@@ -129,6 +129,20 @@ class StreamOpened(ClusterMessage, frozen=True, tag="Fence"):
     attempt: Attempt | None = None
 
 
+class Sampled(ClusterMessage, frozen=True, tag="Sample"):
+    """What the sender tells of itself every two seconds: an admin/sample.py, encoded."""
+
+    sample: bytes
+
+
+class Followed(ClusterMessage, frozen=True, tag="Followed"):
+    """What a session has done that the receiver follows: a JSON list."""
+
+    session: str
+    number: int
+    events: bytes
+
+
 class Disconnect(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """End a user's connections. Answered with how many there were."""
 
@@ -164,10 +178,29 @@ class RoomsInUse(msgspec.Struct, tag="InUse", array_like=True, frozen=True):
     rooms: list[str]
 
 
+class ListConnections(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Name connections: of a user, readers of a room, or the one of a session. Answered with an encoded list."""
+
+    user: str | None = None
+    room: str | None = None
+    session: str | None = None
+
+
+class Follow(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Tell the sender what a session does, for a minute. Answered with whether there is one.
+
+    Attributes:
+        contents: What messages hold, too.
+    """
+
+    session: str
+    contents: bool
+
+
 ROOMS_ASKED_MAX = 50  # as many as a number has bits for, and a datagram has space for
 
-Request = Disconnect | Recheck | Revoked | Redeem | Renew | RoomsInUse
-Answer = int | bool | Grant | None
+Request = Disconnect | Recheck | Revoked | Redeem | Renew | RoomsInUse | ListConnections | Follow
+Answer = int | bool | Grant | bytes | None
 
 
 class Asked(ClusterMessage, frozen=True):
@@ -183,9 +216,10 @@ class Answered(ClusterMessage, frozen=True):
     number: int
     answer: int | None
     grant: Grant | None
+    data: bytes | None = None
 
 
 AnyMessage = (
     Heartbeat | Leaving | PresenceChanged | PresenceRequest | PresenceSnapshot | PollerLeft | SignalSent
-    | ReadMarksMoved | StreamOpened | Asked | Answered
+    | ReadMarksMoved | StreamOpened | Sampled | Followed | Asked | Answered
 )  # fmt: skip

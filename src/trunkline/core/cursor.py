@@ -69,6 +69,10 @@ class Reader(Protocol):
     """True while the socket takes no more. A full reader is given nothing."""
 
     @property
+    def transport(self) -> str:
+        """Under which name its deliveries are counted."""
+
+    @property
     def messages_max(self) -> int:
         """The most messages that one delivery may hold."""
 
@@ -97,7 +101,7 @@ class Cursor:
             retention trims some of them meanwhile, the reader has lost nothing that it asked for.
     """
 
-    __slots__ = ("_offset", "cohort", "epoch", "is_fresh", "reader", "room", "state")
+    __slots__ = ("_begin", "_offset", "cohort", "epoch", "is_fresh", "reader", "room", "state")
 
     def __init__(self, reader: Reader, room: Room, offset: int) -> None:
         self.reader = reader
@@ -107,6 +111,7 @@ class Cursor:
         self.is_fresh = False
         self.cohort: Cohort | None = None
         self._offset = offset
+        self._begin = offset  # moved by what the reader was not given
 
     @property
     def offset(self) -> int:
@@ -117,6 +122,16 @@ class Cursor:
     def offset(self, offset: int) -> None:
         self._offset = offset
 
+    @property
+    def given(self) -> int:
+        """How many messages the reader was given."""
+        return self.offset - self._begin
+
+    def skip_to(self, offset: int) -> None:
+        """Go on behind *offset*, without having been given what is before it."""
+        self._begin += offset - self.offset
+        self.offset = offset
+
     def apply(self, event: Event) -> None:
         """Move along a row of TRANSITIONS."""
         self.state = TRANSITIONS[self.state, event]
@@ -126,13 +141,30 @@ class Cursor:
 
 
 class Cohort:
-    """Up to `cohort_max` LIVE cursors at one offset."""
+    """Up to `cohort_max` LIVE cursors at one offset.
 
-    __slots__ = ("cursors", "offset")
+    Attributes:
+        transports: How many of their readers there are of each transport.
+    """
+
+    __slots__ = ("cursors", "offset", "transports")
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
         self.cursors: set[Cursor] = set()
+        self.transports: dict[str, int] = {}
+
+    def count(self, cursor: Cursor, change: int) -> None:
+        """Count a cursor that comes (1) or goes (-1)."""
+        transport = cursor.reader.transport
+        self.transports[transport] = self.transports.get(transport, 0) + change
+
+    def take_in(self, other: Cohort) -> None:
+        """Take the cursors of another cohort at the same offset."""
+        for cursor in other.cursors:
+            cursor.cohort = self
+            self.count(cursor, 1)
+        self.cursors |= other.cursors
 
 
 class Room(Tail):
@@ -183,6 +215,7 @@ class Room(Tail):
                 self.cohorts.append(cohort)
             self._filling = cohort
         cohort.cursors.add(cursor)
+        cohort.count(cursor, 1)
         cursor.cohort = cohort
 
     def displace(self, cursor: Cursor) -> None:
@@ -192,6 +225,7 @@ class Room(Tail):
             cursor.cohort = None
             cursor.offset = cohort.offset
             cohort.cursors.discard(cursor)
+            cohort.count(cursor, -1)
             if not cohort.cursors:
                 self.drop(cohort)
 

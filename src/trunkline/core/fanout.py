@@ -36,9 +36,13 @@ class Fanout(CatchUp):
 
     # What happened.
 
-    def appended(self, room: Room, messages: Sequence[Message]) -> None:
-        """Take messages that are stored, in order; from now on readers may see them."""
-        room.extend(messages, self._tuning.tail_messages_max, self._tuning.tail_bytes_max, room.slowest)
+    def appended(self, room: Room, messages: Sequence[Message], now: float = 0.0) -> None:
+        """Take messages that are stored, in order; from now on readers may see them.
+
+        Args:
+            now: Seconds of a clock that only goes forward, for `handed_since`.
+        """
+        room.extend(messages, self._tuning.tail_messages_max, self._tuning.tail_bytes_max, room.slowest, now)
         if not room.is_scheduled and room.cohorts:
             room.is_scheduled = True
             self._work.append(room)
@@ -74,13 +78,13 @@ class Fanout(CatchUp):
         if messages is None:
             self._overtake(room, cohort)
         else:
-            batch, stalls, count = self._batch(room, messages), 0, len(messages)
+            batch, count = self._batch(room, messages), len(messages)
+            arrived = room.arrived_after(cohort.offset)
             for cursor in tuple(cohort.cursors):
                 reader = cursor.reader
                 if reader.full:
                     room.displace(cursor)
-                    cursor.apply(Event.FULL)
-                    stalls += 1
+                    self._stall(cursor)
                 elif count > 1 and count > reader.messages_max:
                     room.displace(cursor)
                     cursor.apply(Event.OVERTAKEN)
@@ -90,8 +94,10 @@ class Fanout(CatchUp):
                         reader.deliver(cursor, batch)
                     except Exception as error:  # noqa: BLE001 - one reader's trouble is not another's
                         self.broken.append((cursor, error))
-            self._counters.delivered += count * len(cohort.cursors)
-            self._counters.stalls += stalls
+            delivered = self._counters.delivered
+            for transport, readers in cohort.transports.items():
+                delivered[transport] += count * readers
+            self.handed_to, self.handed_since = len(cohort.cursors), arrived
             cohort.offset = messages[-1].offset
             if cohort.cursors:
                 self._merge(room, cohort)
@@ -112,8 +118,6 @@ class Fanout(CatchUp):
             return
         for into in room.cohorts:
             if into is not cohort and into.offset == cohort.offset and len(into.cursors) <= most:
-                for cursor in cohort.cursors:
-                    cursor.cohort = into
-                into.cursors |= cohort.cursors
+                into.take_in(cohort)
                 room.drop(cohort)
                 return

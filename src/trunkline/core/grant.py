@@ -11,6 +11,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from trunkline.core.message import SYSTEM_PREFIX
+
 Action = Literal["read", "write", "signal", "presence", "admin"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
@@ -39,7 +41,13 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     admin: Patterns = ()
 
     def allows(self, action: Action, room: str) -> bool:
-        """Return whether a pattern of this action matches the room. Administrators may do everything, everywhere."""
+        """Return whether a pattern of this action matches the room.
+
+        Administrators may do everything in all rooms of the application. The system's own they may read, and nobody
+        else.
+        """
+        if room.startswith(SYSTEM_PREFIX):
+            return action == "read" and "*" in self.admin
         for pattern in getattr(self, action):
             if pattern == "*" or matches(pattern, room):
                 return True
@@ -77,7 +85,7 @@ def _filled(patterns: Patterns, user: str) -> Patterns:
     return tuple(pattern for pattern in filled if PATTERN.match(pattern))
 
 
-EVERYTHING = Permissions(read=("*",), write=("*",), signal=("*",), presence=("*",), admin=("*",))
+EVERYTHING = Permissions(read=("*",), write=("*",), signal=("*",), presence=("*",))  # administration is none of it
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,4 +105,5 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     token_id: str | None = None
 
 
-UNAUTHENTICATED = Grant(user=None, permissions=EVERYTHING)  # without authentication
+UNAUTHENTICATED = Grant(user=None, permissions=EVERYTHING)
+"""Every client without authentication: none of them is an administrator."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trunkline.core.message import check_rooms
+from trunkline.core.message import check_readable_room, check_rooms
 from trunkline.core.position import Start, parse_since, parse_start
 from trunkline.errors import RequestError
 
@@ -34,8 +34,11 @@ def parse_joins(
     """
     if since is None or "=" not in since:
         start = parse_start(since, last, default)
-        return [(name, start) for name in check_rooms(named, rooms_max)]
+        return [(name, start) for name in check_rooms(named, rooms_max, check_readable_room)]
     if last is not None:
         raise RequestError("bad_position", "give since or last, not both")
     starts = parse_positions(since)
-    return [(name, starts.get(name, default)) for name in check_rooms(named or tuple(starts), rooms_max)]
+    return [
+        (name, starts.get(name, default))
+        for name in check_rooms(named or tuple(starts), rooms_max, check_readable_room)
+    ]

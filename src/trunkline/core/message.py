@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from trunkline.errors import RequestError
 ROOM_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,255}\Z")
 
 
+SYSTEM_PREFIX = "$"  # of rooms that the system keeps for itself: no application's room can have such a name
 SENDER_MAX = 1024  # a user's name of 255 characters, behind the prefix of its issuer
 
 
@@ -92,13 +93,26 @@ def check_room(name: str) -> str:
     return name
 
 
-def check_rooms(names: Iterable[str], rooms_max: int) -> tuple[str, ...]:
+def check_readable_room(name: str) -> str:
+    """Check the name of a room that is to be read: an application's, or one of the system's (core/system_rooms.py).
+
+    Raises:
+        RequestError: `bad_room`.
+    """
+    check_room(name.removeprefix(SYSTEM_PREFIX))
+    return name
+
+
+def check_rooms(names: Iterable[str], rooms_max: int, check: Callable[[str], str] = check_room) -> tuple[str, ...]:
     """Check several rooms' names; return them, each once.
+
+    Args:
+        check: Checks one of them.
 
     Raises:
         RequestError: `bad_room` or `too_many_rooms`.
     """
-    rooms = tuple(dict.fromkeys(check_room(name) for name in names))
+    rooms = tuple(dict.fromkeys(check(name) for name in names))
     if len(rooms) > rooms_max:
         raise RequestError("too_many_rooms", f"at most {rooms_max} rooms at once")
     return rooms

@@ -17,7 +17,7 @@ import msgspec
 
 from trunkline.core.grant import Action, Grant
 from trunkline.core.limits import Limits
-from trunkline.core.message import check_id, check_room, check_rooms
+from trunkline.core.message import check_id, check_readable_room, check_room, check_rooms
 from trunkline.core.position import NOW, Start, parse_start
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, parse_presence
 from trunkline.core.read_mark import check_offset
@@ -182,7 +182,7 @@ class Session:
         """Decide `join {room, since?|last?, presence?}`."""
         if command.room is None:
             raise RequestError("room_required", "join names a room")
-        room = check_room(command.room)
+        room = check_readable_room(command.room)
         start = parse_start(command.since, command.last, NOW)
         presence = None
         if command.presence is not msgspec.UNSET:

@@ -23,9 +23,10 @@ class Tail:
         lineage: Former epochs that the present one goes on from.
         messages: The newest ones.
         messages_bytes: What they cost in memory.
+        arrived: When this process had each of `messages`, in seconds of a clock that only goes forward.
     """
 
-    __slots__ = ("epoch", "first", "head", "lineage", "messages", "messages_bytes", "name")
+    __slots__ = ("arrived", "epoch", "first", "head", "lineage", "messages", "messages_bytes", "name")
 
     def __init__(self, name: str, epoch: str, first: int, head: int, lineage: Lineage = ()) -> None:
         self.name = name
@@ -35,9 +36,15 @@ class Tail:
         self.head = head
         self.messages: list[Message] = []
         self.messages_bytes = 0
+        self.arrived: list[float] = []
 
     def extend(
-        self, messages: Sequence[Message], messages_max: int, bytes_max: int, slowest: Callable[[], int | None]
+        self,
+        messages: Sequence[Message],
+        messages_max: int,
+        bytes_max: int,
+        slowest: Callable[[], int | None],
+        now: float = 0.0,
     ) -> None:
         """Add what the log has appended. Messages behind a hole that this process has not seen make a new tail.
 
@@ -46,15 +53,16 @@ class Tail:
             slowest: Returns the smallest offset at which a LIVE reader stands, or None. Such readers are at most a few
                 steps behind; dropping what they need next would send each of them to the store alone, so the tail may
                 grow to BURST times its bounds for them.
+            now: In seconds, as for `arrived`.
         """
         if messages[-1].offset - messages[0].offset != len(messages) - 1:  # others have appended in between
             begin = next(n for n in range(len(messages) - 1, 0, -1) if messages[n].offset != messages[n - 1].offset + 1)
             messages = messages[begin:]
         if messages[0].offset != self.head + 1:
-            self.messages.clear()
-            self.messages_bytes = 0
+            self._clear()
         self.head = messages[-1].offset
         self.messages.extend(messages)
+        self.arrived.extend([now] * len(messages))
         self.messages_bytes += sum(map(_size, messages))
         if len(self.messages) > messages_max or self.messages_bytes > bytes_max:
             is_burst_over = len(self.messages) > BURST * messages_max or self.messages_bytes > BURST * bytes_max
@@ -65,8 +73,7 @@ class Tail:
     def change_epoch(self, epoch: str, first: int, head: int, lineage: Lineage) -> None:
         """Go on under another epoch, whose newest offset may be another one than was known."""
         self.epoch, self.first, self.head, self.lineage = epoch, first, head, lineage
-        self.messages.clear()
-        self.messages_bytes = 0
+        self._clear()
 
     def halve(self) -> None:
         """Give memory back; readers that wanted it are served by the store."""
@@ -79,6 +86,15 @@ class Tail:
             return None
         return clip(self.messages[begin : begin + messages_max], bytes_max)
 
+    def arrived_after(self, offset: int) -> float:
+        """Return when this process had the message behind *offset*, which is in `messages`."""
+        return self.arrived[offset - (self.head - len(self.messages))]
+
+    def _clear(self) -> None:
+        self.messages.clear()
+        self.arrived.clear()
+        self.messages_bytes = 0
+
     def _shrink(self, messages_max: int, bytes_max: int, keep_after: int) -> None:
         # To three quarters, so that the list is cut once in a while and not at every message.
         most = max(0, keep_after - (self.head - len(self.messages)))
@@ -88,6 +104,7 @@ class Tail:
             size -= _size(self.messages[cut])
             cut += 1
         del self.messages[:cut]
+        del self.arrived[:cut]
         self.messages_bytes = size
 
 

@@ -17,7 +17,7 @@ from trunkline.engine.delivery import Delivery
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import Overloaded, ShuttingDown, StoreUnavailable, TrunklineError, explain
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.stores.base import LogStore, WritesUnavailable
 
 log = logging.getLogger("trunkline")
@@ -25,7 +25,7 @@ log = logging.getLogger("trunkline")
 Answer = Callable[[Draft, Receipt | None, TrunklineError | None], None]
 
 
-_Waiting = tuple[Draft, Answer]  # a draft that the log does not have yet, and what is called when it has
+_Waiting = tuple[Draft, Answer, float]  # what the log does not have yet, what is called when it has, since when
 
 
 class Appender:
@@ -102,7 +102,7 @@ class Appender:
             self._in_flight_bytes += len(draft.json)
             if not self._waiting:
                 self._arrived.set()
-            self._waiting.append((draft, answer))
+            self._waiting.append((draft, answer, self._clock.monotonic()))
 
     def when_answered(self, call: Callable[[], None]) -> None:
         """Call this once, when all drafts of a commit are answered: from within an *answer* only."""
@@ -133,7 +133,7 @@ class Appender:
             failed: set[str] = set()
             self._availability.append_began()
             try:
-                outcomes = await self._store.append([draft for draft, _ in batch])
+                outcomes = await self._store.append([draft for draft, _, _ in batch])
             except Exception as error:  # noqa: BLE001 - whatever a store does, publishers get an answer
                 if isinstance(error, StoreUnavailable):
                     after_s = 0.0 if isinstance(error, WritesUnavailable) else STALLED_S
@@ -142,7 +142,7 @@ class Appender:
                     log.error("append of %d messages failed: %s", len(batch), explain(error))
                     error = StoreUnavailable("the log failed; publish again, with the same id")
                 self._refuse(batch, error)
-                failed.update(draft.room for draft, _ in batch)
+                failed.update(draft.room for draft, _, _ in batch)
             except asyncio.CancelledError:
                 self._refuse(batch, ShuttingDown("the server is stopping"))
                 raise
@@ -168,11 +168,11 @@ class Appender:
 
     def _settle(self, batch: list[_Waiting]) -> None:
         self.in_flight -= len(batch)
-        self._in_flight_bytes -= sum([len(draft.json) for draft, _ in batch])
+        self._in_flight_bytes -= sum([len(draft.json) for draft, _, _ in batch])
         self._settled.set()
 
     def _refuse(self, batch: list[_Waiting], error: TrunklineError) -> None:
-        for draft, answer in batch:
+        for draft, answer, _ in batch:
             answer(draft, None, error)
         self._end_answers()
 
@@ -187,13 +187,18 @@ class Appender:
         """Answer, and hand out what is new; rooms of which something was not stored are added to *failed*."""
         new: dict[tuple[str, str], list[Message]] = {}
         rooms, receipts, duplicates = self._rooms, 0, 0
-        for (draft, answer), outcome in zip(batch, outcomes, strict=True):
+        now, observe = self._clock.monotonic(), self._counters.publish_s.observe
+        activity = self._counters.activity if self._counters.activity.is_watched else None
+        for (draft, answer, since), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, StoreUnavailable):
                 failed.add(draft.room)
                 _call(answer, draft, None, outcome)
                 continue
             receipts += 1
+            observe(now - since)
             duplicates += outcome.duplicate
+            if activity is not None and not outcome.duplicate:
+                activity.published(draft.room, draft.sender)
             if rooms.stored(outcome):
                 json = msgspec.Raw(draft.json)
                 message = Message(draft.room, outcome.offset, outcome.id, draft.sender, outcome.at, json)

@@ -124,14 +124,19 @@ class Availability:
         """Whether it is worth finding out if messages can be stored again."""
         return self._unwritable is not None and self._appending_since is None
 
-    # Both.
-
     @property
-    def unready(self) -> str | None:
-        """Why clients should not be sent here now; None if there is no reason."""
+    def unwritable(self) -> str | None:
+        """Why nothing can be stored; None if something can, or nothing shows that it cannot."""
         now = self._clock.monotonic()
         if self._unwritable is not None and now - self._unwritable_since > 0:
             return f"nothing can be stored: {self._unwritable}"
         if self._appending_since is not None and now - self._appending_since > STALLED_S:
             return f"nothing has been stored for {now - self._appending_since:.0f} s"
-        return self.unreadable
+        return None
+
+    # Both.
+
+    @property
+    def unready(self) -> str | None:
+        """Why clients should not be sent here now; None if there is no reason."""
+        return self.unwritable or self.unreadable

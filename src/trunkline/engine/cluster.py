@@ -27,7 +27,7 @@ log = logging.getLogger("trunkline")
 M = TypeVar("M", bound=ClusterMessage)
 R = TypeVar("R", bound=Request)
 
-Answer = int | bool | Grant | None
+Answer = int | bool | Grant | bytes | None
 
 ANSWER_S = 1.0  # how long a request waits; a node that has not answered by then is missing
 PIECE_BYTES_MAX = 16 * 1024  # of members; with the rest of the message it fits into every bus
@@ -48,7 +48,7 @@ class Answers(NamedTuple):
         missing_nodes: The nodes that have not answered in time.
     """
 
-    values: list[int | Grant | None]
+    values: list[int | Grant | bytes | None]
     missing_nodes: list[str]
 
 
@@ -73,7 +73,7 @@ class _Waiting:
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self.nodes = set(nodes)
-        self.answers: list[int | Grant | None] = []
+        self.answers: list[int | Grant | bytes | None] = []
         self.done = asyncio.get_running_loop().create_future()
 
     def finish_if_answered(self) -> None:
@@ -111,6 +111,7 @@ class Cluster:
             messages.Asked: self._asked,
             messages.Answered: self._answered,
         }
+        self._when_ended: list[Callable[[str, bool], None]] = []
         self._requested: dict[type, Callable[[Any], Awaitable[Answer]]] = {}
         bus.on_message = self._received
 
@@ -213,11 +214,17 @@ class Cluster:
             if self._membership.silent_s(node, now) < PATIENCE_S and self._bus.is_alive(node):
                 continue
             log.warning("node %s is silent and counts as ended: its members leave", node)
-            self._ended(node)
+            self._ended(node, said=False)
         for node in self._membership.to_ask(now):
             self.send(messages.PresenceRequest, to=node)
 
-    def _ended(self, node: str) -> None:
+    def when_ended(self, call: Callable[[str, bool], None]) -> None:
+        """Call this with the name of each node that has ended, and whether it has said so."""
+        self._when_ended.append(call)
+
+    def _ended(self, node: str, *, said: bool) -> None:
+        for call in self._when_ended:
+            call(node, said)
         for change in self._membership.ended(node):
             self._members.changed_elsewhere(change, self._clock.monotonic() + self._grace_s)
         for waiting in self._requests.values():
@@ -236,7 +243,7 @@ class Cluster:
             return
         self._logical_ms = max(self._logical_ms, message.clock)
         if type(message) is messages.Leaving:
-            self._ended(message.node)
+            self._ended(message.node, said=True)
             return
         is_new = message.node not in self._membership
         self._membership.heard(message.node, self._clock.monotonic())
@@ -269,14 +276,16 @@ class Cluster:
         waiting = self._requests.get(message.number)
         if waiting is not None and message.node in waiting.nodes:
             waiting.nodes.discard(message.node)
-            waiting.answers.append(message.answer if message.grant is None else message.grant)
+            answer = message.answer if message.grant is None else message.grant
+            waiting.answers.append(answer if message.data is None else message.data)
             waiting.finish_if_answered()
 
     async def _answer(self, asked: messages.Asked) -> None:
         answer = await self._requested[type(asked.order)](asked.order)
         grant = answer if isinstance(answer, Grant) else None
-        number = None if answer is None or isinstance(answer, Grant) else int(answer)
-        self.send(messages.Answered, to=asked.node, number=asked.number, answer=number, grant=grant)
+        data = answer if isinstance(answer, bytes) else None
+        number = int(answer) if isinstance(answer, int) else None
+        self.send(messages.Answered, to=asked.node, number=asked.number, answer=number, grant=grant, data=data)
 
     async def _send_all(self, node: str) -> None:
         try:

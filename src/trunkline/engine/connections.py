@@ -16,7 +16,7 @@ from trunkline.core.presence_options import PresenceOptions
 from trunkline.engine.clock import Clock, spread_ms
 from trunkline.engine.cluster import Cluster
 from trunkline.errors import RequestError
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 
 class Connection(Reader, Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from trunkline.core.cursor import Cursor, Reader, Room
@@ -16,7 +16,7 @@ from trunkline.core.position import Gap, Lineage, Start, resolve
 from trunkline.engine.clock import Clock
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, explain
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.stores.base import LogStore
 
 log = logging.getLogger("trunkline")
@@ -66,7 +66,8 @@ class Delivery:
     def join(self, reader: Reader, room: Room, start: Start) -> tuple[Cursor, Gap | None]:
         """Make the reader's cursor; return it with the gap that comes first, if any. `attach` begins the delivery."""
         offset, gap = resolve(start, room.name, room.epoch, room.first, room.head, room.lineage)
-        self._counters.gaps += gap is not None
+        if gap is not None:
+            self._counters.gaps[gap.reason] += 1
         cursor = Cursor(reader, room, offset)
         cursor.is_fresh = start.kind in ("start", "last")
         return cursor, gap
@@ -87,9 +88,19 @@ class Delivery:
 
     # The log.
 
+    @property
+    def readers(self) -> int:
+        """How many cursors there are."""
+        return self._fanout.readers
+
+    @property
+    def stalled(self) -> Collection[Cursor]:
+        """The cursors of readers that take no more."""
+        return self._fanout.stalled
+
     def append(self, room: Room, messages: Sequence[Message]) -> None:
         """Let readers have messages that are stored, when `run` is called next."""
-        self._fanout.appended(room, messages)
+        self._fanout.appended(room, messages, self._clock.monotonic())
 
     def change_epoch(self, room: Room, epoch: str, first: int, head: int, lineage: Lineage) -> None:
         """Go on with a room under another epoch."""
@@ -101,7 +112,11 @@ class Delivery:
         fanout, clock = self._fanout, self._clock.monotonic
         end = clock() + self._tuning.slice_s
         while fanout.step():
-            if clock() > end:
+            now = clock()
+            if fanout.handed_to:
+                self._counters.delivery_s.observe(now - fanout.handed_since, fanout.handed_to)
+                fanout.handed_to = 0
+            if now > end:
                 self._schedule()
                 break
         while fanout.broken:

@@ -20,6 +20,7 @@ from trunkline.engine.connections import Connections
 from trunkline.engine.delivery import Delivery
 from trunkline.engine.follower import Follower
 from trunkline.engine.live import LiveState
+from trunkline.engine.loop_delay import LoopDelay
 from trunkline.engine.notifier import Notifier
 from trunkline.engine.pages import Pages
 from trunkline.engine.presence import PresenceService
@@ -28,8 +29,9 @@ from trunkline.engine.retention import Retention
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.signals import SignalService
 from trunkline.engine.tasks import Tasks
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 from trunkline.stores.base import Store
+from trunkline.stores.measured import MeasuredStore
 
 log = logging.getLogger("trunkline")
 
@@ -61,18 +63,21 @@ class Engine:
         clock: Clock | None = None,
     ) -> None:
         name = store.bus.name if store.bus is not None else secrets.token_hex(4)
-        self.store = store
+        self.clock = clock or SystemClock()
+        self.store = store = MeasuredStore(store, counters, self.clock.monotonic)
         self.limits = limits
         self.tuning = tuning
         self.counters = counters
-        self.clock = clock or SystemClock()
         self.is_draining = False
         self.is_running = False
         self.tasks = Tasks()
+        self.loop_delay = LoopDelay(counters.loop_delay_s)
         self.availability = Availability(self.clock)
         self.delivery = Delivery(store, tuning, counters, self.tasks, self.clock, self._catch_up)
         self.rooms = Rooms(store, self.delivery, tuning, self.tasks, self._catch_up)
-        self.follower = Follower(store, self.rooms, self.delivery, tuning, self.tasks, self.availability)
+        self.follower = Follower(
+            store, self.rooms, self.delivery, tuning, self.tasks, self.availability, counters, self.clock
+        )
         self.appender = Appender(
             store,
             self.rooms,
@@ -132,6 +137,7 @@ class Engine:
         self.connections.start()
         self.tasks.every(1.0, self.notifier.expire)
         self.tasks.every(1.0, self._move_clients)
+        self.loop_delay.start()
         if self.cluster is not None:
             self.cluster.start()
         self.is_running = True
@@ -150,15 +156,18 @@ class Engine:
             timeout_s: How long to wait for the acks, and then for the clients, in seconds.
         """
         self.stop_taking()
+        log.info("draining", extra={"connections": len(self.connections), "retry_after_ms": retry_after_ms})
         await self.appender.drain(timeout_s)
         self.availability.end_waiting()
         self.rooms.wake_all()
         await self.connections.drain(retry_after_ms, timeout_s)
+        log.info("drained")
 
     async def close(self) -> None:
         """Stop, and close the store."""
         try:
             self.connections.stop()
+            self.loop_delay.stop()
             await self.tasks.cancel()
             self.appender.close()
             self.rooms.close()

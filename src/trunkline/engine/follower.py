@@ -10,17 +10,25 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Tuning
+from trunkline.core.system_rooms import is_volatile
 from trunkline.engine.availability import STALLED_S, Availability
+from trunkline.engine.clock import Clock
 from trunkline.engine.delivery import Delivery
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, explain
+from trunkline.observe.counters import Counters
 from trunkline.stores.base import FeedUnavailable, Store, WritesUnavailable
 
 log = logging.getLogger("trunkline")
+
+WakeUp = Literal["hint", "look", "join"]
+"""What makes this process read what another one has stored: a hint of the change feed, the look at all rooms after a
+hint may have been lost, or a reader that joins."""
 
 LOOK_S = 1.0  # how long a room may have moved without a hint
 
@@ -36,6 +44,8 @@ class Follower:
         tuning: Tuning,
         tasks: Tasks,
         availability: Availability,
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._rooms = rooms
@@ -43,6 +53,8 @@ class Follower:
         self._tuning = tuning
         self._tasks = tasks
         self._availability = availability
+        self._counters = counters
+        self._clock = clock
         self._must_look = False  # rooms may have moved without a hint
         self._reading: dict[Room, asyncio.Task[None]] = {}
         self._next_read: dict[Room, asyncio.Task[None]] = {}
@@ -82,7 +94,7 @@ class Follower:
             ShuttingDown: The engine is closed.
         """
         room, is_new = await self._rooms.load(name)
-        if self._store.shared and not is_new:
+        if self._store.shared and not is_new and not is_volatile(name):
             room.pins += 1
             try:
                 await self._read_after_now(room)
@@ -107,10 +119,14 @@ class Follower:
             for room in rooms:
                 room.pins -= 1
 
-    async def catch_up(self, room: Room) -> None:
-        """Read what others have appended to a room, now or, if the log is away, within a second of its return."""
+    async def catch_up(self, room: Room, source: WakeUp = "hint") -> None:
+        """Read what others have appended to a room, now or, if the log is away, within a second of its return.
+
+        Args:
+            source: What has said that there is something.
+        """
         try:
-            await self._read(room)
+            await self._read(room, source)
         except StoreUnavailable as error:
             log.warning("%s cannot be followed now: %s", room.name, explain(error))
             self._must_look = True
@@ -141,11 +157,11 @@ class Follower:
             await asyncio.wait([present])
         self._reading[room] = self._next_read.pop(room)
         try:
-            await self._read(room)
+            await self._read(room, "join")
         finally:
             del self._reading[room]
 
-    async def _read(self, room: Room) -> None:
+    async def _read(self, room: Room, source: WakeUp) -> None:
         tuning = self._tuning
         while True:
             page = await self._store.read(room.name, room.head, tuning.tail_messages_max, tuning.piece_bytes_max)
@@ -155,6 +171,8 @@ class Follower:
             new = [message for message in page.messages if message.offset > room.head]
             if not new:
                 return
+            late_ms = self._clock.wall_ms() - new[-1].at
+            self._counters.wakeup_s[source].observe(max(0, late_ms) / 1000)
             self._delivery.append(room, new)
             self._delivery.run()
 
@@ -226,7 +244,7 @@ class Follower:
         for name, position in heads.items():
             room = self._rooms.get(name)
             if room is not None and position != (room.epoch, room.head):
-                self._tasks.spawn(self.catch_up(room))
+                self._tasks.spawn(self.catch_up(room, "look"))
 
     async def _read_watched(self, name: str, *, after_s: float = 0.0) -> None:
         try:

@@ -28,7 +28,7 @@ from trunkline.core.batch import Kind, Notification
 from trunkline.core.cursor import Reader, Room
 from trunkline.core.limits import Tuning
 from trunkline.engine.clock import Clock
-from trunkline.observe import Counters
+from trunkline.observe.counters import Counters
 
 log = logging.getLogger("trunkline")
 

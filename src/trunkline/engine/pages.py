@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Limits
-from trunkline.core.message import Message, check_room
+from trunkline.core.message import Message, check_readable_room
 from trunkline.core.page import Page
 from trunkline.core.position import Gap, GapError, Start, overtaken, parse_since, resolve
 from trunkline.engine.availability import Availability
@@ -97,7 +97,7 @@ class Pages:
             StoreUnavailable: The log could not be read.
         """
         async with AsyncExitStack() as stack:
-            names = [check_room(name) for name, _ in joins]
+            names = [check_readable_room(name) for name, _ in joins]
             rooms, wait_s = await self._patiently(
                 lambda: stack.enter_async_context(self._follower.opened(names)), wait_s
             )
@@ -157,7 +157,7 @@ class Pages:
             RequestError: `bad_room`.
             StoreUnavailable: The log could not be read.
         """
-        async with self._follower.opened([check_room(name) for name, _ in joins]) as rooms:
+        async with self._follower.opened([check_readable_room(name) for name, _ in joins]) as rooms:
             pages = await self._read_all(rooms, [start for _, start in joins], limit, bytes_max)
             if _is_news(pages):
                 return pages, None

@@ -56,6 +56,11 @@ class PresenceService:
         """Nodes whose members are not all known."""
         return [] if self._cluster is None else self._cluster.incomplete_nodes
 
+    @property
+    def count(self) -> int:
+        """How many members there are, in all rooms together."""
+        return sum([len(room.presence) for room in self._rooms.values()])
+
     def enter(self, room: str, member: str, client_id: str, data: bytes) -> None:
         """Count one more connection of a member, by one of their clients.
 

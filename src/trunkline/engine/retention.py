@@ -16,6 +16,7 @@ log = logging.getLogger("trunkline")
 
 TRIM_INTERVAL_S = 4.0
 EMPTY_ROOMS_AT_ONCE = 500
+LINE_S = 600.0  # of the log, about what is trimmed
 IN_USE_S = 60.0  # so long an empty room that was in use is not asked about again
 IN_USE_MAX = 100_000
 
@@ -43,6 +44,8 @@ class Retention:
         self._wall_clock = WallClock()
         self._in_use: set[str] = set()  # empty rooms that have readers
         self._in_use_until = 0.0
+        self._trimmed = 0  # since the last line about it
+        self._next_line_at = 0.0
 
     def start(self) -> None:
         """Begin to trim."""
@@ -57,7 +60,9 @@ class Retention:
         """
         if not self._is_clock_trusted():
             return
-        for name, first in (await self._store.trim(self._clock.wall_ms())).items():
+        trimmed = await self._store.trim(self._clock.wall_ms())
+        self._note(len(trimmed))
+        for name, first in trimmed.items():
             room = self._rooms.get(name)
             if room is not None:
                 room.first = max(room.first, first)
@@ -70,6 +75,13 @@ class Retention:
             log.error("trimming failed: %s", explain(error))  # it is tried again in a moment
         finally:
             self._rooms.shrink_tails()
+
+    def _note(self, rooms: int) -> None:
+        self._trimmed += rooms
+        now = self._clock.steady()
+        if self._trimmed and now >= self._next_line_at:
+            log.info("rooms trimmed by age", extra={"rooms": self._trimmed})
+            self._trimmed, self._next_line_at = 0, now + LINE_S
 
     def _is_clock_trusted(self) -> bool:
         clock = self._wall_clock

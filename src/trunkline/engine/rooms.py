@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message, Receipt
+from trunkline.core.system_rooms import VOLATILE_EPOCH, is_volatile
 from trunkline.engine.delivery import Delivery
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import ShuttingDown, StoreUnavailable
@@ -78,7 +79,7 @@ class Rooms:
 
     def get_current(self, name: str) -> Room | None:
         """Return a room if it is open, and no other process could have moved it."""
-        return None if self._store.shared else self._rooms.get(name)
+        return None if self._store.shared and not is_volatile(name) else self._rooms.get(name)
 
     def is_unused(self, name: str) -> bool:
         """Return whether nothing in this process reads a room, or is about to."""
@@ -97,6 +98,9 @@ class Rooms:
         while (room := self._rooms.get(name)) is None:
             if self._is_closed:
                 raise ShuttingDown("the hub is closed")
+            if is_volatile(name):
+                self._rooms[name] = Room(name, VOLATILE_EPOCH, 1, 0)
+                continue
             opening = self._opening.get(name)
             if opening is None:
                 opening = self._opening[name] = _Opening(asyncio.get_running_loop().create_future())

@@ -72,6 +72,14 @@ class SignalService:
                 SignalSent, among=room, room=room, name=name, user=sender, member=member, client=client_id, json=json
             )
 
+    def tell_here(self, room: str, name: str, json: bytes) -> None:
+        """Tell the readers of one of the system's rooms that are connected to this process.
+
+        Args:
+            json: The data, checked.
+        """
+        self._add(Signal(room, name, None, "", self._clock.wall_ms(), msgspec.Raw(json)), None)
+
     def since(self, room: str, version: int) -> list[Signal]:
         """Return the signals of the last moments that are newer than *version*, oldest first."""
         signals = self._rooms.get(room)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+
+from trunkline.observe.activity import Activity
+from trunkline.observe.histogram import Histogram
 
 
 class Counters:
@@ -11,28 +14,45 @@ class Counters:
     Attributes:
         commits: Batches that the store has committed.
         published: Messages that were stored; `duplicates` were stored before, under the same id.
-        delivered: Messages times readers.
-        gaps: Gaps that readers were told.
+        delivered: Messages times readers, by transport.
+        open: Connections that there are now, by transport.
+        connects: Connections, by transport and whether they began `fresh`, or `resumed` from a position.
+        closes: Connections that have ended, by transport and close code.
+        gaps: Gaps that readers were told, by reason.
         notified: Notifications times readers.
         stalls: How often a reader's socket was full.
         expired: Connections that did not answer a ping.
         refusals: Refused requests, commands and connections, by error code.
+        publish_s: Seconds from when a message was received until it was stored.
+        delivery_s: Seconds from when a batch was stored until a reader's socket had it: of its oldest message, once for
+            each reader.
+        wakeup_s: Seconds from when another process stored messages until this one read them, by what told of them.
+        store_s: Seconds that the store took, by operation.
+        store_errors: Calls of the store that failed, by operation.
+        loop_delay_s: Seconds that the event loop was late.
+        activity: Who does how much.
     """
-
-    __slots__ = (
-        "commits", "delivered", "duplicates", "expired", "gaps", "notified", "published", "refusals", "stalls",
-    )  # fmt: skip
 
     def __init__(self) -> None:
         self.commits = 0
         self.published = 0
         self.duplicates = 0
-        self.delivered = 0
-        self.gaps = 0
+        self.delivered: Counter[str] = Counter()
+        self.open: Counter[str] = Counter()
+        self.connects: Counter[tuple[str, str]] = Counter()
+        self.closes: Counter[tuple[str, str]] = Counter()
+        self.gaps: Counter[str] = Counter()
         self.notified = 0
         self.stalls = 0
         self.expired = 0
         self.refusals: Counter[str] = Counter()
+        self.publish_s = Histogram()
+        self.delivery_s = Histogram()
+        self.wakeup_s: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.store_s: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.store_errors: Counter[str] = Counter()
+        self.loop_delay_s = Histogram()
+        self.activity = Activity()
 
     def committed(self, receipts: int, duplicates: int) -> None:
         """Count a batch that the store has committed.

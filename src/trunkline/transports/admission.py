@@ -92,6 +92,7 @@ def authenticate(context: Context, request: Exchange, needs: Sequence[Need]) -> 
     """Let a request in whose address, URL and origin were checked; raises like `admit`."""
     access = context.access
     if access.is_open:
+        access.check_now(UNAUTHENTICATED, needs)
         return Caller(context, UNAUTHENTICATED, request.key)
     brought = access.credentials(request.head, request.key)
     grant = access.grant_now(brought)

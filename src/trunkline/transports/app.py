@@ -24,7 +24,7 @@ from starlette.websockets import WebSocket, WebSocketState
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
-from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, begin_events, disconnected
+from trunkline.transports.asgi import AsgiEventStream, AsgiWebSocket, address_of, begin_events, disconnected
 from trunkline.transports.context import PIECE_BYTES, Context
 from trunkline.transports.endpoints.reading import StreamAnswer, outcome_of
 from trunkline.transports.endpoints.table import ENDPOINTS, STARTS_NOTHING, Endpoint
@@ -278,7 +278,7 @@ def key_of(context: Context, request: Request | WebSocket) -> str | None:
 
     Which proxies are believed, the ASGI server has decided.
     """
-    return context.access.addresses.key(request.client.host if request.client else "")
+    return context.access.addresses.key(address_of(request))
 
 
 # WebSockets.
@@ -485,6 +485,7 @@ def _files(*, pages: bool) -> list[BaseRoute]:
             Route("/", _page(web.joinpath("index.html")), methods=["GET"]),
             Route("/live", _page(web.joinpath("live.html")), methods=["GET"]),
             Route("/lab", _page(web.joinpath("lab.html")), methods=["GET"]),
+            Route("/admin", _page(web.joinpath("admin.html")), methods=["GET"]),
             Mount("/static", StaticFiles(directory=str(web), follow_symlink=True)),
         ]
     return routes

@@ -16,7 +16,7 @@ from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trunkline.core.batch import Batch, Notification
-from trunkline.core.close_codes import CloseCode
+from trunkline.core.close_codes import ABNORMAL, CloseCode, code_of
 from trunkline.core.cursor import Cursor
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import TrunklineError
@@ -121,7 +121,7 @@ class AsgiWebSocket(Duplex):
     __slots__ = ("_outbox", "_readable", "_send", "_socket")
 
     def __init__(self, context: Context, socket: WebSocket, send: Send, key: str | None) -> None:
-        super().__init__(context, key)
+        super().__init__(context, key, address_of(socket))
         self._socket = socket
         self._send = send
         self._outbox = _Outbox(context.asgi_writer, self)
@@ -150,14 +150,16 @@ class AsgiWebSocket(Duplex):
             await self._readable.wait()
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
+                if self._outbox.closed is None:
+                    self.end_code = message.get("code") or ABNORMAL
                 return
             text = message.get("text")
             if text is None:
                 reason = "commands are JSON in text messages, not binary"
-                self._outbox.close(CloseCode.UNSUPPORTED_DATA, reason)
+                self._close(CloseCode.UNSUPPORTED_DATA, reason)
                 await asyncio.Future()  # the end of the outbox ends it
             elif len(text) > self.context.limits.message_bytes_max + self.context.limits.envelope_bytes_max:
-                self._outbox.close(CloseCode.TOO_BIG, f"message of {len(text)} characters is too large")
+                self._close(CloseCode.TOO_BIG, f"message of {len(text)} characters is too large")
                 await asyncio.Future()
             else:
                 self.receive(text.encode())
@@ -198,7 +200,7 @@ class AsgiWebSocket(Duplex):
 
     def end(self, code: int, reason: str) -> None:
         self.stop_reading()
-        self._outbox.close(code, reason[:100])
+        self._close(code, reason[:100])
 
     def ping(self) -> None:
         self.heard = True
@@ -208,7 +210,11 @@ class AsgiWebSocket(Duplex):
 
     def drain(self, retry_after_ms: int) -> None:
         self._outbox.put(envelope.closing(retry_after_ms).decode())
-        self._outbox.close(CloseCode.SERVICE_RESTART, "the server restarts")
+        self._close(CloseCode.SERVICE_RESTART, "the server restarts")
+
+    def _close(self, code: int, reason: str) -> None:
+        self.end_code = code
+        self._outbox.close(code, reason)
 
 
 class AsgiEventStream(EventStream):
@@ -224,8 +230,9 @@ class AsgiEventStream(EventStream):
     async def respond(self, request: Request, send: Send, query: ReadQuery) -> None:
         """Stream until either side ends, behind `begin_events`. That it is permitted has been checked."""
         self._send = send
+        self.address = address_of(request)
         gone = asyncio.ensure_future(disconnected(request))
-        gone.add_done_callback(lambda _: self._outbox.close(CloseCode.GOING_AWAY))
+        gone.add_done_callback(lambda _: self._gone())
         try:
             await self.begin_when_open(query)
             error = await self._outbox.ended
@@ -240,6 +247,11 @@ class AsgiEventStream(EventStream):
 
     def is_closing(self) -> bool:
         return self._outbox.closed is not None
+
+    def _gone(self) -> None:
+        if not self.is_closing():
+            self.end_code = CloseCode.NORMAL
+            self._outbox.close(CloseCode.GOING_AWAY)
 
     # What the outbox calls.
 
@@ -269,13 +281,20 @@ class AsgiEventStream(EventStream):
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def dismiss(self, error: TrunklineError) -> None:
+        self.end_code = code_of(error)
         self.stop_reading()
         self._outbox.put(refusals.as_closed(self.context.access, error))
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def drain(self, retry_after_ms: int) -> None:
+        self.end_code = CloseCode.SERVICE_RESTART
         self._outbox.put(b"retry: %d\n\n" % retry_after_ms)
         self._outbox.close(CloseCode.SERVICE_RESTART)
+
+
+def address_of(request: Request | WebSocket) -> str:
+    """Return the address of the client; empty if the ASGI server does not know it."""
+    return request.client.host if request.client else ""
 
 
 async def begin_events(send: Send) -> None:

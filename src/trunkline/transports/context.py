@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context as Variables
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from trunkline.access.administration import Administration
 from trunkline.access.policy import Access
+from trunkline.admin.figures import Figures
+from trunkline.admin.lookup import Lookup
+from trunkline.admin.overview import Overview
+from trunkline.core.close_codes import label
+from trunkline.core.cluster_messages import Follow
 from trunkline.core.grant import Grant
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
 from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.wire import envelope
 
+log = logging.getLogger("trunkline")
+
+WAITING_POLLS = "longpoll"  # under which they are counted, like streams
+
 RETRY_MS_MIN, RETRY_MS_MAX = 5000, 60_000
 RECONNECTS_PER_S = 1000  # a fifth of what a core can take: clients that come back want to catch up, too
 PIECE_BYTES = 64 * 1024  # of an answer: a client that takes it slowly holds no more than that in our socket's buffer
+
+
+class Ended(Protocol):
+    """A streaming connection, as the line about its end has it (`Stream`)."""
+
+    transport: ClassVar[str]
+    session: str
+    grant: Grant
+    address: str
+    end_code: int
+    gaps: int
+
+    @property
+    def age_s(self) -> float:
+        """How long it was open, in seconds."""
+
+    @property
+    def given(self) -> int:
+        """How many messages it was given."""
+
+
+class Following(Protocol):
+    """Follows sessions (follow.py)."""
+
+    async def follow(self, wanted: Follow) -> bool:
+        """Tell what a session does, for a minute; return False if there is no such session."""
+
+
+class Parts(NamedTuple):
+    """What a hub is made of, below its transports."""
+
+    engine: Engine
+    access: Access
+    administration: Administration
+    figures: Figures
+    overview: Overview
+    lookup: Lookup
+    follows: Following
 
 
 class Context:
@@ -27,26 +75,46 @@ class Context:
 
     Attributes:
         unsent_bytes: Of answers to polls that are on their way.
-        waiting_polls: How many polls wait for something new.
+        figures: The metrics.
+        overview: What the dashboard shows.
+        lookup: Finds connections.
+        follows: Follows sessions.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        access: Access,
-        administration: Administration,
-        ensure_started: Callable[[], Awaitable[None]],
-    ) -> None:
-        self.engine = engine
-        self.access = access
-        self.administration = administration
+    def __init__(self, parts: Parts, ensure_started: Callable[[], Awaitable[None]]) -> None:
+        self.use(parts)
         self.ensure_started = ensure_started
-        self.limits = engine.limits
-        connections = engine.connections
-        self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
         self.asgi_writer = AsgiWriter(lambda work: Variables().run(self.engine.tasks.spawn, work))
         self.unsent_bytes = 0
-        self.waiting_polls = 0
+
+    def use(self, parts: Parts) -> None:
+        """Be of these from now on."""
+        self.parts = parts
+        self.engine, self.access, self.administration, self.figures, self.overview, self.lookup, self.follows = parts
+        self.limits = self.engine.limits
+        connections = self.engine.connections
+        self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
+
+    def ended(self, stream: Ended) -> None:
+        """Count a streaming connection that has ended, and write a line about it."""
+        code = label(stream.end_code)
+        counters = self.engine.counters
+        counters.open[stream.transport] -= 1
+        counters.closes[stream.transport, code] += 1
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "connection ended",
+                extra={
+                    "session": stream.session,
+                    "user": stream.grant.user,
+                    "address": stream.address,
+                    "transport": stream.transport,
+                    "code": int(stream.end_code),
+                    "seconds": round(stream.age_s, 3),
+                    "messages": stream.given,
+                    "gaps": stream.gaps,
+                },
+            )
 
     @property
     def clock(self) -> Clock:
@@ -78,15 +146,15 @@ class Context:
             "sockets": self.access.addresses.connections,
             "authenticated": len(self.access.registry),
             "guests": len(self.access.registry),  # an earlier name
-            "polls": self.waiting_polls,
+            "polls": counters.open[WAITING_POLLS],
             "refusals": dict(counters.refusals),
             "connections": len(engine.connections),
             "rooms": len(engine.rooms),
             "commits": counters.commits,
             "published": counters.published,
             "duplicates": counters.duplicates,
-            "delivered": counters.delivered,
-            "gaps": counters.gaps,
+            "delivered": counters.delivered.total(),
+            "gaps": counters.gaps.total(),
             "notified": counters.notified,
             "stalls": counters.stalls,
             "expired": counters.expired,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from trunkline.access.policy import forbidden
-from trunkline.core.close_codes import DISMISSALS, CloseCode
+from trunkline.core.close_codes import CloseCode, code_of
 from trunkline.core.cursor import Cursor, Room
 from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.json_text import check_json
@@ -60,8 +60,10 @@ class Duplex(Stream):
         "_unauthenticated", "_waits",
     )  # fmt: skip
 
-    def __init__(self, context: Context, key: str | None = None) -> None:
-        super().__init__(context, key)
+    transport = "websocket"
+
+    def __init__(self, context: Context, key: str | None = None, address: str = "") -> None:
+        super().__init__(context, key, address)
         self.session = context.engine.connections.new_session()
         self._session = Session(self.session, None, context.limits)
         self._in_flight = 0
@@ -101,6 +103,7 @@ class Duplex(Stream):
     # What the engine calls.
 
     def gap(self, cursor: Cursor, gap: Gap) -> None:
+        self.gaps += 1
         self.send(envelope.gap_event(gap))
 
     def epoch_changed(self, cursor: Cursor) -> None:
@@ -109,7 +112,7 @@ class Duplex(Stream):
 
     def dismiss(self, error: TrunklineError) -> None:
         self._refuse(error)
-        self.end(DISMISSALS.get(error.code, CloseCode.INTERNAL_ERROR), str(error))
+        self.end(code_of(error), str(error))
 
     def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
         self._forget(cursor.room.name)
@@ -228,6 +231,7 @@ class Duplex(Stream):
             return
         if wait_s:
             too_many = too_fast("too many commands on one connection", wait_s)
+            self.context.engine.counters.activity.refused(self.grant.user, self.address)
             self._refuse(too_many, command.type, command.room, command.id)
             return
         decision = self._session.receive(command)
@@ -417,6 +421,7 @@ class Duplex(Stream):
 
     def _begin(self, room: Room, start: Start, presence: PresenceOptions) -> None:
         self._stop_reading_room(room.name)
+        self.joined(start)
         cursor, gap = self.context.engine.delivery.join(self, room, start)
         self.send(envelope.joined(room.name, room.epoch, room.head))
         if gap is not None:
@@ -433,7 +438,7 @@ class Duplex(Stream):
     def _stop_reading_room(self, room: str) -> None:
         for cursor in self.cursors:
             if cursor.room.name == room:
-                self.context.engine.delivery.detach(cursor)
+                self._detach(cursor)
                 self.cursors = tuple(c for c in self.cursors if c is not cursor)
 
     # Presence.

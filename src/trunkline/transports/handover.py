@@ -56,7 +56,7 @@ def admit_handed(context: Context, key: str | None, of_server: Counted) -> Hande
     Raises:
         RequestError: `too_many_connections` or `rate_limited`.
     """
-    ours = context.access.addresses.admit(key, context.clock.monotonic())
+    ours = context.access.addresses.admit(key, context.clock.monotonic(), of_server.address)
     if ours.error is not None:
         ours.release()
         raise ours.error
@@ -66,12 +66,13 @@ def admit_handed(context: Context, key: str | None, of_server: Counted) -> Hande
 class HandedAdmission:
     """A connection that a server and the rooms of an application count, both (`address_limits.Counted`)."""
 
-    __slots__ = ("_of_server", "_ours", "key")
+    __slots__ = ("_of_server", "_ours", "address", "key")
 
     def __init__(self, ours: Counted, of_server: Counted) -> None:
         self._ours = ours
         self._of_server = of_server
         self.key = ours.key
+        self.address = ours.address
 
     def release(self) -> None:
         self._ours.release()

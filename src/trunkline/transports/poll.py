@@ -19,7 +19,7 @@ from trunkline.engine.pages import Parked
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import RequestError, ShuttingDown, StoreUnavailable
 from trunkline.transports.admission import Caller
-from trunkline.transports.context import Context
+from trunkline.transports.context import WAITING_POLLS, Context
 from trunkline.transports.exchange import Answer, Exchange, Pending
 from trunkline.wire import poll
 from trunkline.wire.query import ReadQuery
@@ -43,7 +43,9 @@ def answer_poll(
         found = pages.look_now(query.joins, query.limit, context.poll_bytes_max, parks=query.wait_s > 0)
         if found is not None:
             page, parked = found
-            return _encoded(query, page, None) if parked is None else WaitingPoll(context, caller, query, None, parked)
+            if parked is None:
+                return _encoded(context, query, page, None)
+            return WaitingPoll(context, caller, query, None, parked)
     else:
         live.enter()  # before anything is awaited: the client may say right behind this request that it leaves
     return _answer_by_asking(context, request, caller, query, live)
@@ -65,7 +67,7 @@ async def _answer_by_asking(
             parked.close()
             parked = None
         if parked is None:
-            return _encoded(query, pages, None if live is None else await live.body())
+            return _encoded(context, query, pages, None if live is None else await live.body())
         waits = True
         return WaitingPoll(context, caller, query, live, parked)
     finally:
@@ -76,10 +78,13 @@ async def _answer_by_asking(
 async def _ask(context: Context, query: ReadQuery, live: _LivePoll | None, wait_s: float) -> Answer:
     watch = None if live is None else live.watch
     pages = await context.engine.pages.poll(query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max)
-    return _encoded(query, pages, None if live is None else await live.body())
+    return _encoded(context, query, pages, None if live is None else await live.body())
 
 
-def _encoded(query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
+def _encoded(context: Context, query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
+    delivered = sum([len(page.messages) for page in pages])
+    if delivered:
+        context.engine.counters.delivered[WAITING_POLLS if query.wait_s else "shortpoll"] += delivered
     return Answer(poll.encode_pages(pages, live) if query.names_rooms else poll.encode_page(pages[0], live))
 
 
@@ -108,7 +113,7 @@ class WaitingPoll:
 
     def begin(self, answered: Callable[[Answer | Exception], None]) -> None:
         self._answered = answered
-        self._context.waiting_polls += 1
+        self._context.engine.counters.open[WAITING_POLLS] += 1
         self._parked.add_waiter(self.hurry)
         if self._live is not None:
             self._live.watch.add_waiter(self.hurry)
@@ -136,13 +141,13 @@ class WaitingPoll:
         if pages is None:
             context.engine.tasks.spawn(self._finish_by_asking())
         else:
-            self._settle(_encoded(query, pages, None))
+            self._settle(_encoded(context, query, pages, None))
 
     async def _finish_by_asking(self) -> None:
         context, query = self._context, self._query
         try:
             pages = await context.engine.pages.look_again(self._parked, query.limit, lambda: context.poll_bytes_max)
-            self._settle(_encoded(query, pages, None if self._live is None else await self._live.body()))
+            self._settle(_encoded(context, query, pages, None if self._live is None else await self._live.body()))
         except asyncio.CancelledError:
             self._settle(ShuttingDown("the server is stopping; ask another one"))
             raise
@@ -159,7 +164,7 @@ class WaitingPoll:
         if self._is_over:
             return
         self._is_over, self._answered = True, None
-        self._context.waiting_polls -= 1
+        self._context.engine.counters.open[WAITING_POLLS] -= 1
         self._context.access.registry.remove(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -220,7 +225,7 @@ class _PatientPoll:
         self._ended = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(ask(wait_s))
         gone = asyncio.ensure_future(request.ended())
-        self._context.waiting_polls += 1
+        self._context.engine.counters.open[WAITING_POLLS] += 1
         try:
             self._access.register(self)
             await asyncio.wait((task, gone, self._ended), return_when=asyncio.FIRST_COMPLETED)
@@ -228,7 +233,7 @@ class _PatientPoll:
                 self._ended.result()
             return task.result() if task.done() else await ask(0)
         finally:
-            self._context.waiting_polls -= 1
+            self._context.engine.counters.open[WAITING_POLLS] -= 1
             self._access.registry.remove(self)
             await cancelled(task, gone)
 

@@ -6,6 +6,7 @@ import asyncio
 
 from trunkline.core.address_limits import Counted
 from trunkline.core.batch import Batch, Notification
+from trunkline.core.close_codes import CloseCode, code_of
 from trunkline.core.cursor import Cursor, Room
 from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.position import Gap
@@ -35,8 +36,10 @@ class EventStream(Stream):
 
     __slots__ = ("_positions",)
 
-    def __init__(self, context: Context, key: str | None = None) -> None:
-        super().__init__(context, key)
+    transport = "sse"
+
+    def __init__(self, context: Context, key: str | None = None, address: str = "") -> None:
+        super().__init__(context, key, address)
         self._positions: dict[str, str] | None = None
 
     def send(self, data: bytes) -> None:
@@ -67,6 +70,7 @@ class EventStream(Stream):
         begun = []
         at = {}
         for room, (_, start) in zip(rooms, query.joins, strict=True):
+            self.joined(start)
             cursor, gap = engine.delivery.join(self, room, start)
             begun.append((cursor, gap))
             # If the stream is cut before its first gap has arrived, the reader must be told again.
@@ -77,7 +81,6 @@ class EventStream(Stream):
         else:
             self.send(sse.opening(next(iter(at.values()))))
         if self.grant.expires_at is not None or self.presence is not NO_PRESENCE:  # a token to renew, or a name
-            self.session = self.session or engine.connections.new_session()
             self.send(sse.other_event(b"welcome", self.welcome_body()))
         for cursor, gap in begun:
             if gap is not None:
@@ -111,6 +114,7 @@ class EventStream(Stream):
         return max(1, self.context.engine.tuning.piece_bytes_max // (len(poll.positions(self._positions)) + 1))
 
     def gap(self, cursor: Cursor, gap: Gap) -> None:
+        self.gaps += 1
         self.send(sse.gap_event(gap, self._moved(gap.room, gap.next)))
 
     def epoch_changed(self, cursor: Cursor) -> None:
@@ -158,7 +162,7 @@ class SseConnection(EventStream, asyncio.Protocol):
     def __init__(
         self, context: Context, transport: asyncio.Transport, admission: Counted, *, chunked: bool = True
     ) -> None:
-        super().__init__(context, admission.key)
+        super().__init__(context, admission.key, admission.address)
         self._transport = transport
         self._admission = admission
         self._chunked = chunked
@@ -183,6 +187,7 @@ class SseConnection(EventStream, asyncio.Protocol):
         self._transport.close()
 
     def dismiss(self, error: TrunklineError) -> None:
+        self.end_code = code_of(error)
         self.stop_reading()
         self.send(refusals.as_closed(self.context.access, error))
         self._finish()
@@ -195,6 +200,7 @@ class SseConnection(EventStream, asyncio.Protocol):
         """Ignore it: a reader has nothing more to say."""
 
     def eof_received(self) -> None:
+        self.end_code = CloseCode.NORMAL
         self._transport.close()
 
     def pause_writing(self) -> None:
@@ -228,6 +234,7 @@ class SseConnection(EventStream, asyncio.Protocol):
         self._transport.abort()
 
     def drain(self, retry_after_ms: int) -> None:
+        self.end_code = CloseCode.SERVICE_RESTART
         self.send(b"retry: %d\n\n" % retry_after_ms)
         self._finish()
         self._transport.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from trunkline.access.policy import Need
 from trunkline.core.batch import Batch, Notification
+from trunkline.core.close_codes import ABNORMAL
 from trunkline.core.cursor import Cursor
 from trunkline.core.grant import UNAUTHENTICATED, Grant
-from trunkline.core.position import Gap
+from trunkline.core.position import NOW, Gap, Start
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, member_of
 from trunkline.errors import TrunklineError
 from trunkline.transports.context import Context
@@ -24,23 +26,29 @@ class Stream:
 
     Args:
         key: Under which the limits of its address are counted; None if they are not.
+        address: Its client's, for people.
 
     Attributes:
+        transport: Under which name it is counted.
+        end_code: The close code with which it ends, as if it were a WebSocket.
+        gaps: How many it was told.
         presence: What its URL asks of presence.
-        session: Its name; empty until it needs one.
+        session: Its name; empty until it is open.
         permission_stamp: Grows whenever what it may do has changed.
     """
 
     __slots__ = (
-        "_bucket", "_participation", "context", "cursors", "full", "grant", "heard", "key", "permission_stamp",
-        "presence", "session",
+        "_began_at", "_bucket", "_given", "_has_joined", "_participation", "address", "context", "cursors", "end_code",
+        "full", "gaps", "grant", "heard", "key", "permission_stamp", "presence", "session",
     )  # fmt: skip
 
+    transport: ClassVar[str] = ""
     messages_max = 1 << 30  # of one delivery, beside the bounds of a piece
 
-    def __init__(self, context: Context, key: str | None = None) -> None:
+    def __init__(self, context: Context, key: str | None = None, address: str = "") -> None:
         self.context = context
         self.key = key
+        self.address = address
         self.grant: Grant = UNAUTHENTICATED
         self.session = ""
         self.permission_stamp = 0
@@ -50,6 +58,11 @@ class Stream:
         self.presence = NO_PRESENCE
         self._participation: Participation | None = None
         self._bucket = -1
+        self._began_at = 0.0
+        self._given = 0  # of rooms that it no longer reads
+        self._has_joined = False
+        self.end_code: int = ABNORMAL
+        self.gaps = 0
 
     # What subclasses do.
 
@@ -90,6 +103,9 @@ class Stream:
     def opened(self) -> None:
         """Begin to be kept alive."""
         self._bucket = self.context.engine.connections.add(self)
+        self.session = self.session or self.context.engine.connections.new_session()
+        self._began_at = self.context.clock.monotonic()
+        self.context.engine.counters.open[self.transport] += 1
 
     def expire(self) -> None:
         self.context.engine.connections.expired()
@@ -98,7 +114,7 @@ class Stream:
     def stop_reading(self) -> None:
         """Read nothing more: nothing goes out behind a close frame or a last chunk."""
         for cursor in self.cursors:
-            self.context.engine.delivery.detach(cursor)
+            self._detach(cursor)
         self.cursors = ()
         if self._participation is not None:
             self._participation.leave_all()
@@ -110,8 +126,31 @@ class Stream:
         if self._bucket >= 0:
             self.context.engine.connections.remove(self, self._bucket)
             self._bucket = -1
+            self.joined(NOW)  # one that has read nothing
+            self.context.ended(self)
         if self.session:
             self.context.access.registry.remove(self)
+
+    @property
+    def age_s(self) -> float:
+        """How long it has been open, in seconds."""
+        return self.context.clock.monotonic() - self._began_at
+
+    @property
+    def given(self) -> int:
+        """How many messages it was given."""
+        return self._given + sum(cursor.given for cursor in self.cursors)
+
+    def joined(self, start: Start) -> None:
+        """Note where it begins to read a room: the first time says whether the connection resumes an earlier one.
+
+        Clients that number their streams say so themselves: theirs may begin at a position that a poll has told.
+        """
+        if not self._has_joined:
+            self._has_joined = True
+            attempt = self.presence.attempt
+            resumes = start.kind == "after" if attempt is None else attempt.number > 1
+            self.context.engine.counters.connects[self.transport, "resumed" if resumes else "fresh"] += 1
 
     def attach(self, cursors: Iterable[Cursor]) -> None:
         """Read on from these, too."""
@@ -119,6 +158,10 @@ class Stream:
         self.cursors += cursors
         for cursor in cursors:
             self.context.engine.delivery.attach(cursor)
+
+    def _detach(self, cursor: Cursor) -> None:
+        self._given += cursor.given
+        self.context.engine.delivery.detach(cursor)
 
     def writable(self) -> None:
         """Go on: the socket takes bytes again."""

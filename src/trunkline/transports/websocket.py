@@ -51,7 +51,7 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
         admission: Counted,
         agreement: Agreement | None = None,
     ) -> None:
-        super().__init__(context, admission.key)
+        super().__init__(context, admission.key, admission.address)
         self._transport = transport
         self._admission = admission
         self._receiver = ws.Receiver(self.size_max, inflates=agreement is not None)
@@ -212,6 +212,7 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
         else:
             self._transport.write(ws.close_frame(code, reason))
         self._state = State.CLOSING
+        self.end_code = code
         self.stop_reading()
         if not self._unread:  # else it is read on when that is taken
             self._transport.resume_reading()
@@ -227,5 +228,6 @@ class WebSocketConnection(Duplex, asyncio.Protocol):
             code = CloseCode.NORMAL if closed.code == 1005 else closed.code
             self._transport.write(ws.close_frame(code))
             self._state = State.CLOSING
+            self.end_code = closed.code
             self.stop_reading()
         self._transport.close()

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from trunkline.core.grant import Action
 from trunkline.core.joins import parse_joins
 from trunkline.core.limits import Limits
-from trunkline.core.message import check_room
+from trunkline.core.message import check_readable_room
 from trunkline.core.page import DEFAULT_START
 from trunkline.core.position import NOW, Start, parse_start
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, parse_presence_options
@@ -79,7 +79,7 @@ def parse_read_query(
     last = None if last_event_id else head.one("last")
     default = DEFAULT_START if kind == "poll" else NOW
     if room is not None:
-        joins = [(check_room(room), parse_start(since, last, default))]
+        joins = [(check_readable_room(room), parse_start(since, last, default))]
     else:
         joins = parse_joins(named_rooms(head), since, last, limits.rooms_per_connection_max, default)
     if kind != "poll":

@@ -37,8 +37,9 @@ async def until(fact: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def hears(hub: Hub) -> bool:
-    assert isinstance(hub._engine.store, RedisStore)
-    return await hears_store(hub._engine.store)
+    store = hub._engine.store.inner
+    assert isinstance(store, RedisStore)
+    return await hears_store(store)
 
 
 async def publish(hub: Hub, n: int, room: str = "a") -> None:

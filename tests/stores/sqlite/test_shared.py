@@ -139,6 +139,6 @@ async def test_hubs_read_what_others_publish(tmp_path: Path, monkeypatch: pytest
         for hub in hubs:
             assert (await hub.page("a", since=89)).messages[0].offset == 90  # at once, whoever was told what
         for hub in hubs:
-            monkeypatch.setattr(hub._engine.store, "_bus", None)
+            monkeypatch.setattr(hub._engine.store.inner, "_bus", None)
         await hubs[0].publish("a", "the last")
         assert await asyncio.gather(*reading) == [list(range(1, 92))] * 6

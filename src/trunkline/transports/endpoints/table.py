@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trunkline.transports.context import Context
-from trunkline.transports.endpoints import admin, health, presence, publishing, reading
+from trunkline.transports.endpoints import admin, dashboard, health, metrics, presence, publishing, reading
 from trunkline.transports.endpoints.reading import Outcoming
 from trunkline.transports.exchange import Exchange
 
@@ -28,6 +29,11 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
     ("POST", "/disconnect", admin.disconnect),
     ("POST", "/revoke", admin.revoke),
     ("GET", "/whoami", admin.whoami),
+    ("GET", "/admin/overview", dashboard.overview),
+    ("GET", "/admin/rooms/{room}", dashboard.room),
+    ("GET", "/admin/connections", dashboard.connections),
+    ("POST", "/admin/follow", dashboard.follow),
+    ("GET", "/metrics", metrics.scrape),
     ("GET", "/healthz", health.health),
     ("GET", "/livez", health.alive),
     ("GET", "/readyz", health.ready),
@@ -37,10 +43,9 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
 STARTS_NOTHING = ("/healthz", "/livez")
 """Endpoints that do not start a hub that nothing has started."""
 
-_BY_SHAPE = {
-    (method, path.replace("{room}", "{}").replace("{session}", "{}")): (path, endpoint)
-    for method, path, endpoint in ENDPOINTS
-}
+_PART = re.compile(r"\{(\w+)\}")
+_PARTS_AT = (2, 3)  # where the named part of a path can stand
+_BY_SHAPE = {(method, _PART.sub("{}", path)): (path, endpoint) for method, path, endpoint in ENDPOINTS}
 
 
 class Found(NamedTuple):
@@ -64,10 +69,9 @@ def find(method: str, path: str) -> Found | None:
     if found is not None:
         return Found(*found, {})
     parts = path.split("/")
-    if len(parts) < 3 or not parts[2]:
-        return None
-    name, parts[2] = parts[2], "{}"
-    found = _BY_SHAPE.get((method, "/".join(parts)))
-    if found is None:
-        return None
-    return Found(*found, {"room" if parts[1] == "rooms" else "session": name})
+    for at in _PARTS_AT:
+        if at < len(parts) and parts[at]:
+            found = _BY_SHAPE.get((method, "/".join([*parts[:at], "{}", *parts[at + 1 :]])))
+            if found is not None:
+                return Found(*found, dict.fromkeys(_PART.findall(found[0]), parts[at]))
+    return None

@@ -1,0 +1,231 @@
+"""What the dashboard shows: every process tells of itself every two seconds, and each of them puts together what it has
+heard. It is live in the room `$overview`, and needs no log for that.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable
+from heapq import nlargest
+from importlib.metadata import version
+from itertools import chain
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+
+from trunkline.access.policy import Access
+from trunkline.admin.figures import OPEN_TRANSPORTS
+from trunkline.admin.sample import BusyRoom, Sample, Share, SlowReader
+from trunkline.admin.timeline import Node, Timeline
+from trunkline.core.cluster_messages import Sampled
+from trunkline.core.cursor import Cursor
+from trunkline.core.grant import Grant
+from trunkline.core.system_rooms import OVERVIEW
+from trunkline.engine.engine import Engine
+from trunkline.observe.histogram import quantile
+from trunkline.observe.process import process_figures
+
+SAMPLE_S = 2.0
+TOP = 10
+WATCHED_S = 10.0  # after a dashboard was last heard of
+LISTED_MAX = 20  # of the slow readers, busy rooms and so on of all nodes together
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Sample).decode
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A reader that can be told apart by people."""
+
+    session: str
+    address: str
+    grant: Grant
+    transport: str
+
+
+class Overview:
+    """The dashboard's figures, as one process knows them."""
+
+    def __init__(self, engine: Engine, access: Access) -> None:
+        self._engine = engine
+        self._access = access
+        self._timeline = Timeline()
+        self._watched_until = 0.0
+        self._version = version("trunkline")
+        self._host = socket.gethostname()
+        if engine.cluster is not None:
+            engine.cluster.on_message(Sampled, self._heard)
+            engine.cluster.when_ended(lambda node, said: self._timeline.left(node) if said else None)
+
+    def start(self) -> None:
+        """Begin to sample: once the engine runs."""
+        self._sample()
+        self._engine.tasks.every(SAMPLE_S, self._sample)
+
+    def watch(self) -> None:
+        """Note that somebody looks at a dashboard."""
+        self._watched_until = self._engine.clock.monotonic() + WATCHED_S
+
+    def as_json(self, *, history: bool) -> dict[str, Any]:
+        """Return what a dashboard shows.
+
+        Args:
+            history: The last quarter of an hour, too, and not its newest step alone.
+        """
+        now_ms = self._engine.clock.wall_ms()
+        timeline = self._timeline
+        samples = [node.sample for node in timeline.nodes.values() if now_ms - node.heard_ms < WATCHED_S * 1000]
+        last = timeline.last_step()
+        return {
+            "now": now_ms,
+            "node": self._engine.name,
+            "sample_s": SAMPLE_S,
+            "nodes": [_node_json(node, now_ms) for node in timeline.nodes.values()],
+            "steps": timeline.steps() if history else [last] if last is not None else [],
+            "slow_readers": _most([r for s in samples for r in s.slow_readers], lambda reader: reader.lag),
+            "busy_rooms": _most(_summed_rooms(samples), lambda room: room.messages),
+            "publishers": _most(_summed([s.publishers for s in samples]), lambda share: share.count),
+            "refused": _most(_summed([s.refused for s in samples]), lambda share: share.count),
+        }
+
+    def _sample(self) -> None:
+        engine = self._engine
+        room = engine.rooms.get(OVERVIEW)
+        if room is not None and room.readers:
+            self.watch()
+        now_ms = engine.clock.wall_ms()
+        sample = self._take(now_ms)
+        self._timeline.add(sample, now_ms)
+        if engine.cluster is not None:
+            engine.cluster.send(Sampled, sample=_encode(sample))
+        if room is not None and room.readers:
+            engine.signals.tell_here(OVERVIEW, "overview", msgspec.json.encode(self.as_json(history=False)))
+
+    def _heard(self, message: Sampled) -> None:
+        try:
+            sample = _decode(message.sample)
+        except msgspec.DecodeError:  # of another version
+            return
+        self._timeline.add(sample, self._engine.clock.wall_ms())
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether a dashboard is open, here or, as far as is known, elsewhere."""
+        return self._engine.clock.monotonic() < self._watched_until
+
+    def _take(self, now_ms: int) -> Sample:
+        engine, counters = self._engine, self._engine.counters
+        figures = process_figures(self._access.addresses.connections)
+        rooms, publishers, refused = counters.activity.take()
+        others = [node.sample for name, node in self._timeline.nodes.items() if name != engine.name]
+        counters.activity.is_watched = self._is_watched or any(sample.is_watched for sample in others)
+        return Sample(
+            node=engine.name,
+            at_ms=now_ms,
+            started_ms=round(figures.started_at * 1000),
+            version=self._version,
+            host=self._host,
+            pid=os.getpid(),
+            sockets=self._access.addresses.connections,
+            connections={transport: counters.open[transport] for transport in OPEN_TRANSPORTS},
+            rooms=len(engine.rooms),
+            members=engine.presence.count,
+            readers=engine.delivery.readers,
+            stalled=len(engine.delivery.stalled),
+            in_flight=engine.appender.in_flight,
+            published=counters.published,
+            duplicates=counters.duplicates,
+            connects=counters.connects.total(),
+            closes=counters.closes.total(),
+            delivered=dict(counters.delivered),
+            gaps=dict(counters.gaps),
+            refusals=dict(counters.refusals),
+            publish=counters.publish_s.counts,
+            delivery=counters.delivery_s.counts,
+            loop_delay=counters.loop_delay_s.counts,
+            unreadable=engine.availability.unreadable or "",
+            unwritable=engine.availability.unwritable or "",
+            store_waiting_s=engine.store.waiting_s,
+            cpu_s=figures.cpu_s,
+            memory_bytes=figures.memory_bytes,
+            is_draining=engine.is_draining,
+            is_watched=self._is_watched,
+            slow_readers=self._slow_readers(now_ms),
+            busy_rooms=[self._busy_room(name, count) for name, count in rooms.most_common(TOP)],
+            publishers=[Share(who, count) for who, count in publishers.most_common(TOP)],
+            refused=[Share(who, count, is_user) for (who, is_user), count in refused.most_common(TOP)],
+        )
+
+    def _busy_room(self, name: str, count: int) -> BusyRoom:
+        room = self._engine.rooms.get(name)
+        return BusyRoom(name, count, 0 if room is None else room.readers)
+
+    def _slow_readers(self, now_ms: int) -> list[SlowReader]:
+        slowest = nlargest(TOP, self._engine.delivery.stalled, key=_lag)
+        return [reader for cursor in slowest if (reader := _slow_reader(cursor, now_ms)) is not None]
+
+
+def _lag(cursor: Cursor) -> int:
+    return cursor.room.head - cursor.offset
+
+
+def _slow_reader(cursor: Cursor, now_ms: int) -> SlowReader | None:
+    reader, room = cursor.reader, cursor.room
+    if not isinstance(reader, Described):
+        return None  # a reader of a test
+    next_one = room.since(cursor.offset, 1, 1) if _lag(cursor) > 0 else None
+    behind_ms = max(0, now_ms - next_one[0].at) if next_one else None
+    return SlowReader(
+        reader.session, reader.grant.user, reader.address, reader.transport, room.name, _lag(cursor), behind_ms
+    )
+
+
+def _node_json(node: Node, now_ms: int) -> dict[str, Any]:
+    sample = node.sample
+    return {
+        "name": sample.node,
+        "host": sample.host,
+        "pid": sample.pid,
+        "version": sample.version,
+        "started": sample.started_ms,
+        "heard_ms": now_ms - node.heard_ms,
+        "has_left": node.has_left,
+        "is_draining": sample.is_draining,
+        "connections": sample.connections,
+        "sockets": sample.sockets,
+        "rooms": sample.rooms,
+        "readers": sample.readers,
+        "stalled": sample.stalled,
+        "in_flight": sample.in_flight,
+        "unreadable": sample.unreadable,
+        "unwritable": sample.unwritable,
+        "store_waiting_s": round(sample.store_waiting_s, 1),
+        "loop_delay_s": quantile(node.loop_delay, 0.99),
+        "cpu_share": node.cpu_share,
+        "memory_bytes": sample.memory_bytes,
+    }
+
+
+def _most(of: Iterable[T], size: Callable[[T], int]) -> list[T]:
+    return nlargest(LISTED_MAX, of, size)
+
+
+def _summed(shares: Iterable[Iterable[Share]]) -> list[Share]:
+    total: Counter[tuple[str, bool]] = Counter()
+    for share in chain.from_iterable(shares):
+        total[share.who, share.is_user] += share.count
+    return [Share(who, count, is_user) for (who, is_user), count in total.items()]
+
+
+def _summed_rooms(samples: Iterable[Sample]) -> list[BusyRoom]:
+    messages: Counter[str] = Counter()
+    readers: Counter[str] = Counter()
+    for room in chain.from_iterable(sample.busy_rooms for sample in samples):
+        messages[room.room] += room.messages
+        readers[room.room] += room.readers
+    return [BusyRoom(name, count, readers[name]) for name, count in messages.items()]

@@ -1,0 +1,137 @@
+"""A store whose calls are timed: by operation, and how long the oldest one has been waiting for its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from trunkline.core.message import Draft, Receipt
+from trunkline.core.position import Position
+from trunkline.core.read_mark import ReadMark
+from trunkline.errors import StoreUnavailable
+from trunkline.observe.counters import Counters
+from trunkline.stores.base import Bus, Head, OnAppend, Page, Store
+
+T = TypeVar("T")
+
+
+class MeasuredStore:
+    """Another store, and what it costs.
+
+    Args:
+        counters: Where `store_s` and `store_errors` are counted.
+        monotonic: Returns seconds of a clock that only goes forward.
+
+    Attributes:
+        inner: The other store.
+    """
+
+    def __init__(self, store: Store, counters: Counters, monotonic: Callable[[], float]) -> None:
+        self.inner = store
+        self._counters = counters
+        self._monotonic = monotonic
+        self._waiting: dict[object, float] = {}  # since when, the oldest first
+
+    @property
+    def waiting_s(self) -> float:
+        """How many seconds the oldest call has been waiting; 0 if none is."""
+        return self._monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
+
+    async def _timed(self, operation: str, call: Awaitable[T]) -> T:
+        token = object()
+        began = self._waiting[token] = self._monotonic()
+        try:
+            return await call
+        except StoreUnavailable:
+            self._counters.store_errors[operation] += 1
+            raise
+        finally:
+            del self._waiting[token]
+            self._counters.store_s[operation].observe(self._monotonic() - began)
+
+    # LogStore.
+
+    async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
+        return await self._timed("append", self.inner.append(drafts))
+
+    async def check_writable(self) -> None:
+        await self._timed("check", self.inner.check_writable())
+
+    async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
+        return await self._timed("read", self.inner.read(room, after, messages_max, bytes_max))
+
+    async def head(self, room: str) -> Head:
+        return await self._timed("head", self.inner.head(room))
+
+    async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
+        return await self._timed("head", self.inner.heads(rooms))
+
+    async def trim(self, now_ms: int) -> dict[str, int]:
+        return await self._timed("trim", self.inner.trim(now_ms))
+
+    async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
+        return await self._timed("trim", self.inner.empty_rooms(now_ms, rooms_max))
+
+    async def forget(self, rooms: Sequence[str]) -> list[str]:
+        return await self._timed("trim", self.inner.forget(rooms))
+
+    async def begin_epochs(self) -> None:
+        await self.inner.begin_epochs()
+
+    # ReadMarkStore.
+
+    async def mark(self, marks: Sequence[ReadMark]) -> None:
+        await self._timed("mark", self.inner.mark(marks))
+
+    async def marks(self, room: str, marks_max: int) -> list[ReadMark]:
+        return await self._timed("marks", self.inner.marks(room, marks_max))
+
+    async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
+        return await self._timed("marks", self.inner.marks_of(member, rooms))
+
+    # ChangeFeed.
+
+    @property
+    def shared(self) -> bool:
+        return self.inner.shared
+
+    @shared.setter
+    def shared(self, shared: bool) -> None:
+        self.inner.shared = shared
+
+    @property
+    def bus(self) -> Bus | None:
+        return self.inner.bus
+
+    @bus.setter
+    def bus(self, bus: Bus | None) -> None:
+        self.inner.bus = bus
+
+    @property
+    def on_append(self) -> OnAppend | None:
+        return self.inner.on_append
+
+    @on_append.setter
+    def on_append(self, on_append: OnAppend | None) -> None:
+        self.inner.on_append = on_append
+
+    async def subscribe(self, room: str) -> None:
+        await self._timed("subscribe", self.inner.subscribe(room))
+
+    def unsubscribe(self, room: str) -> None:
+        self.inner.unsubscribe(room)
+
+    async def is_current(self) -> bool:
+        return await self._timed("check", self.inner.is_current())
+
+    # Life.
+
+    @property
+    def location(self) -> str:
+        return self.inner.location
+
+    async def start(self) -> None:
+        await self.inner.start()
+
+    async def close(self) -> None:
+        await self.inner.close()

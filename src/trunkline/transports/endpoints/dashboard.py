@@ -1,0 +1,88 @@
+"""What the dashboard asks for: figures, a room, connections, and to follow one of them. Administrators alone may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trunkline.access.policy import Need
+from trunkline.core.cluster_messages import Follow, ListConnections
+from trunkline.core.message import check_readable_room
+from trunkline.core.position import Start, parse_last
+from trunkline.core.system_rooms import follow_room
+from trunkline.errors import RequestError
+from trunkline.transports.admission import Caller, admit
+from trunkline.transports.context import Context
+from trunkline.transports.endpoints.bodies import decoded, read_body
+from trunkline.transports.exchange import Answer, Exchange
+
+ADMIN: list[Need] = [("admin", "*")]
+TAIL_DEFAULT, TAIL_MAX = 20, 100
+MEMBERS_MAX = 100
+
+
+class _FollowOrder(msgspec.Struct):
+    """The body of `POST /admin/follow`."""
+
+    session: str
+    contents: bool = False
+
+
+_decode_follow = msgspec.json.Decoder(_FollowOrder).decode
+
+
+async def overview(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/overview`: all that the dashboard shows, with the last quarter of an hour."""
+    await _admit(context, request)
+    context.overview.watch()
+    return _answer(context.overview.as_json(history=True))
+
+
+async def room(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/rooms/{room}?last=20`: where a room stands, its newest messages, readers and members."""
+    await _admit(context, request)
+    name = check_readable_room(request.path_parameters["room"])
+    last = min(TAIL_MAX, parse_last(request.head.one("last") or TAIL_DEFAULT).number)
+    page = await context.engine.pages.read(name, Start("last", last), limit=TAIL_MAX)
+    found = await context.lookup.connections(ListConnections(room=name))
+    count, members = context.engine.presence.members(name)
+    return _answer(
+        {
+            "room": name,
+            "epoch": page.epoch,
+            "head": page.head,
+            "messages": page.messages,
+            "readers": found.connections,
+            "members_count": count,
+            "members": members[:MEMBERS_MAX],
+            "has_more": found.has_more,
+            "missing_nodes": found.missing_nodes,
+        }
+    )
+
+
+async def connections(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/connections?user=|room=|session=`: streaming connections on all nodes."""
+    await _admit(context, request)
+    wanted = ListConnections(*(request.head.one(name) for name in ("user", "room", "session")))
+    found = await context.lookup.connections(wanted)
+    return _answer(found._asdict())
+
+
+async def follow(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/follow {session, contents?}`: tell what a session does, for a minute, in a room of its own."""
+    caller = await _admit(context, request)
+    body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
+    order = decoded(_decode_follow, body, "an object with session and, if wanted, contents")
+    if not await context.follows.follow(Follow(order.session, order.contents)):
+        raise RequestError("not_found", "there is no such session, or its node does not answer")
+    return _answer({"room": follow_room(order.session)})
+
+
+async def _admit(context: Context, request: Exchange) -> Caller:
+    return await admit(context, request, ADMIN)
+
+
+def _answer(found: dict[str, Any]) -> Answer:
+    return Answer(msgspec.json.encode(found))

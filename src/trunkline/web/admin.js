@@ -1,0 +1,104 @@
+// The dashboard: what the nodes tell in the room $overview, drawn; and what an operator does about it.
+
+import { ask, Refused } from "./ask.js";
+import { Board } from "./board.js";
+import { Inspector } from "./inspector.js";
+import { connectHere, element, keepToken, showState, token } from "./page.js";
+
+/** @import { Overview } from "./board.js" */
+
+const SILENT_MS = 6000;
+const ASK_MS = 2000;
+
+const page = {
+  state: element("state", HTMLElement),
+  answered: element("answered", HTMLElement),
+  leave: element("leave", HTMLButtonElement),
+  enter: element("enter", HTMLFormElement),
+  token: element("token", HTMLInputElement),
+  why: element("why", HTMLElement),
+  nobody: element("nobody", HTMLElement),
+  board: element("board", HTMLElement),
+};
+
+/** @param {string} why */
+function showEntrance(why) {
+  page.board.hidden = true;
+  page.nobody.hidden = true;
+  page.leave.hidden = true;
+  page.enter.hidden = false;
+  page.why.textContent = why;
+  page.token.focus();
+}
+
+function start() {
+  const client = connectHere();
+  const inspector = new Inspector(client);
+  const board = new Board(inspector);
+  let heardAt = 0;
+
+  /** @param {Overview} overview */
+  const show = (overview) => {
+    page.enter.hidden = true;
+    page.board.hidden = false;
+    page.leave.hidden = false;
+    board.show(overview);
+    page.answered.textContent = `${new Date(overview.now).toLocaleTimeString([], { hour12: false })}, as node ${overview.node} knows it`;
+  };
+
+  // Signals are quick; where they do not come (a node that hangs, a proxy that buffers), the page asks.
+  const askAll = async () => {
+    try {
+      show(await ask("admin/overview"));
+    } catch (error) {
+      if (!(error instanceof Refused)) board.unknown("the server does not answer");
+      else if (error.status === 401) stop(token() ? `Not accepted: ${error.message}` : "");
+      else if (error.status === 403 && token()) stop("That token is not an administrator's: make one with --admin.");
+      else if (error.status === 403) stopForGood();
+      else board.unknown(error.message);
+    }
+  };
+  const timer = setInterval(() => {
+    if (Date.now() - heardAt > SILENT_MS && !document.hidden) void askAll();
+  }, ASK_MS);
+
+  /** @param {string} why */
+  const stop = (why) => {
+    clearInterval(timer);
+    client.close();
+    keepToken("");
+    page.state.hidden = true;
+    showEntrance(why);
+  };
+  const stopForGood = () => {
+    stop("");
+    page.enter.hidden = true;
+    page.nobody.hidden = false;
+  };
+  page.leave.onclick = () => {
+    stop("");
+    location.reload(); // what was shown is to be gone
+  };
+
+  let was = "";
+  client.on("state", (change) => {
+    showState(page.state, change, client);
+    if (change.state === "online" && was !== "online") void askAll(); // another node may know another past
+    was = change.state;
+  });
+  client.room("$overview", { since: "now" }).on("signal", ({ name, data }) => {
+    if (name !== "overview") return;
+    heardAt = Date.now();
+    if (board.hasHistory) show(data);
+  });
+  void askAll();
+}
+
+page.enter.addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(page.token.value.trim());
+  page.token.value = "";
+  start();
+});
+
+start();
