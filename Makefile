@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fmt bench conformance fuzz soak chaos clean
+.PHONY: run test interop check fmt bench conformance fuzz soak chaos clean
 
 run: $(VENV)/installed
 	$(BIN)/trunkline serve
@@ -12,7 +12,12 @@ test: $(VENV)/developing
 	tools/browser
 	tools/node
 	tools/servers
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/interop
+
+# What others read of us and speak with us: programs that are heavy to install or to run.
+interop: $(VENV)/developing
+	tools/foreign
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/interop
 
 check: $(VENV)/developing
 	$(BIN)/ruff check .
