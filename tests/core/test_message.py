@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.core.message import Message, check_id, check_room, check_sender
+from trunkline.core.message import Message, check_id, check_room, check_sender, with_trace
+from trunkline.core.trace import Trace
 from trunkline.errors import RequestError
 
 
@@ -33,6 +34,14 @@ def test_a_message_on_the_wire() -> None:
     expected = b'{"room":"general","offset":42,"id":"k","from":null,"at":1763830000123,"data":{"a":1}}'
     assert msgspec.json.encode(message) == expected
     assert message.data == {"a": 1}
+
+
+def test_a_message_of_a_trace_on_the_wire() -> None:
+    """Its trace stands behind what every message has."""
+    message = Message("general", 42, "k", None, 5, msgspec.Raw(b"1"))
+    body = '{"room":"general","offset":42,"id":"k","from":null,"at":5,"data":1,"traceparent":"p"'
+    assert msgspec.json.encode(with_trace(message, Trace("p"))).decode() == body + "}"
+    assert msgspec.json.encode(with_trace(message, Trace("p", "s=1"))).decode() == body + ',"tracestate":"s=1"}'
 
 
 def test_senders() -> None:

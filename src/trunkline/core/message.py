@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from trunkline.core.trace import Trace
 from trunkline.errors import RequestError
 
 # 255 fits a path segment, a file name and an index key, and there is no need to raise it.
@@ -19,7 +20,7 @@ SYSTEM_PREFIX = "$"  # of rooms that the system keeps for itself: no application
 SENDER_MAX = 1024  # a user's name of 255 characters, behind the prefix of its issuer
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One entry of a log. The fields stand in the order in which they stand on the wire.
 
     Attributes:
@@ -29,6 +30,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         sender: The user who published it (`from` on the wire), or None.
         at: When it was published, in ms since 1970 UTC.
         json: `data` as JSON text, exactly one value, without line breaks.
+        traceparent, tracestate: The trace that it was published in (`Trace`), or None.
     """
 
     room: str
@@ -37,6 +39,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     sender: str | None = msgspec.field(name="from")
     at: int
     json: msgspec.Raw = msgspec.field(name="data")
+    traceparent: str | None = None
+    tracestate: str | None = None
 
     @property
     def data(self) -> Any:
@@ -53,6 +57,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         sender: The user who publishes, or None.
         at: ms since 1970 UTC.
         json: `data`, checked, as JSON text without line breaks.
+        trace: The trace that it is published in, or None.
     """
 
     room: str
@@ -60,6 +65,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     sender: str | None
     at: int
     json: bytes
+    trace: Trace | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +86,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     id: str
     at: int
     duplicate: bool
+
+
+def with_trace(message: Message, trace: Trace) -> Message:
+    """Return a message as one of that trace."""
+    return msgspec.structs.replace(message, traceparent=trace.parent, tracestate=trace.state)
 
 
 def check_room(name: str) -> str:
