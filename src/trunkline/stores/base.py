@@ -8,6 +8,7 @@ The smallest store that can work keeps a dict of lists: see `memory.py`. Every s
 - `read` sees at least everything whose append has returned.
 - An epoch belongs to a room. It changes only when the room was lost or forgotten, or its end may have been: then the
   lineage says from where it goes on. A new epoch changes no message, and no id that the store has given one.
+- A message has the trace of its draft; that of a draft that was not stored again is ignored.
 - Stamps (`at`) never go backwards in a room: a draft whose stamp is earlier than the newest message's gets that one's.
 """
 

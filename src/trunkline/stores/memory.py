@@ -14,7 +14,7 @@ import msgspec
 
 from trunkline.core.epochs import epoch_in, go_on
 from trunkline.core.limits import Retention
-from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.message import Draft, Message, Receipt, with_trace
 from trunkline.core.position import Lineage, Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
@@ -130,6 +130,8 @@ class MemoryStore:
         message_id = draft.id or f"{log.epoch}.{log.head}"
         receipt = Receipt(draft.room, log.epoch, log.head, message_id, at, duplicate=False)
         message = Message(draft.room, log.head, message_id, draft.sender, at, msgspec.Raw(draft.json))
+        if draft.trace is not None:
+            message = with_trace(message, draft.trace)
         log.messages[log.head] = _Entry(message, draft.id, draft.at)
         log.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
         if draft.id is not None:

@@ -12,18 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Start, resolve
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.trace import Trace
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Store
 
 AMPLE = 1 << 30
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OTHER_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
 def draft(room: str, data: str, *, id: str | None = None, sender: str | None = None, at: int = 1) -> Draft:  # noqa: A002
     """A draft with a string as its data."""
     return Draft(room, id, sender, at, f'"{data}"'.encode())
+
+
+def traced(plain: Draft, parent: str, state: str | None = None) -> Draft:
+    """A draft in a trace."""
+    return msgspec.structs.replace(plain, trace=Trace(parent, state))
 
 
 async def stored(store: Store, drafts: Sequence[Draft]) -> list[Receipt]:
@@ -118,6 +128,40 @@ class StoreContract:
         assert (again.offset, again.at, again.duplicate) == (first.offset, 5, True)
         assert (later.offset, later.at, later.duplicate) == (first.offset, 5, True)
         assert texts((await store.read("r", 0, 10, AMPLE)).messages) == ["one"]
+        await store.close()
+
+    async def test_a_message_keeps_its_trace(self) -> None:
+        """Verbatim, wherever it stands in a batch, with an id and without; a duplicate's is ignored."""
+        store = await self.start(Retention(messages_max=5))
+        drafts = [
+            traced(draft("r", "0", id="k"), PARENT, "a=1,b= 2"),
+            draft("r", "1"),
+            traced(draft("r", "2", sender="ana", at=0), PARENT),
+            traced(draft("s", "0", at=9), PARENT, "s=1"),
+            traced(draft("r", "3", id="k"), OTHER_PARENT, "c=3"),
+        ]
+        assert [r.duplicate for r in await stored(store, drafts)] == [False] * 4 + [True]
+        await stored(store, [traced(draft("r", "4", id="k"), OTHER_PARENT)])
+        read = (await store.read("r", 0, 10, AMPLE)).messages
+        assert [(m.data, m.traceparent, m.tracestate) for m in read] == [
+            ("0", PARENT, "a=1,b= 2"), ("1", None, None), ("2", PARENT, None),
+        ]  # fmt: skip
+        assert (read[2].at, read[2].sender) == (1, "ana")
+        [other] = (await store.read("s", 0, 10, AMPLE)).messages
+        assert (other.at, other.traceparent, other.tracestate) == (9, PARENT, "s=1")
+        if self.persistent:
+            await store.close()
+            store = await self.reopen(store, Retention(messages_max=5))
+            await store.start()
+            assert (await store.read("r", 0, 10, AMPLE)).messages == read
+        await store.close()
+
+    async def test_a_trace_does_not_change_retention(self) -> None:
+        """Messages with a trace are trimmed when others are."""
+        store = await self.start(Retention(age_s=10))
+        await stored(store, [traced(draft("r", f"{at}", at=at * 1000), PARENT) for at in range(1, 6)])
+        assert await store.trim(13_500) == {"r": 4}
+        assert texts((await store.read("r", 0, 10, AMPLE)).messages) == ["4", "5"]
         await store.close()
 
     async def test_ids_are_per_room_and_sender(self) -> None:

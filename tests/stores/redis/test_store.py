@@ -24,7 +24,7 @@ from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
 from trunkline.stores.redis import RedisStore
 from trunkline.stores.redis import store as module
 from trunkline.stores.redis.address import parse_address
-from trunkline.testing.store_contract import draft
+from trunkline.testing.store_contract import AMPLE, PARENT, draft, traced
 
 pytestmark = needs_redis
 
@@ -493,3 +493,45 @@ async def hears_store(store: RedisStore) -> bool:
         return await store.is_current()
     except StoreUnavailable:
         return False
+
+
+# As it was before there were traces: of a node of that version, in the middle of a rolling update.
+VALUES_BEFORE_TRACES = """
+local function values(entry)
+  local fields = entry[2]
+  local epoch, stored = '', fields[6]
+  for n = 9, #fields, 2 do
+    if fields[n] == 'e' then
+      epoch = fields[n + 1]
+    else
+      stored = fields[n + 1]
+    end
+  end
+  return fields[2], fields[4], fields[6], fields[8], epoch, tonumber(stored)
+end
+local all = {}
+for n, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+  all[n] = {values(entry)}
+end
+return all
+"""
+
+
+async def test_nodes_of_before_there_were_traces_share_the_log(redis_server: RedisServer) -> None:
+    """They read entries with a trace as they read others, and what they add is read here."""
+    store = RedisStore(f"{redis_server.url}?prefix={secrets.token_hex(4)}", Retention())
+    await store.start()
+    drafts = [draft("r", "a", id="k", at=9), draft("r", "b", at=10), draft("r", "c", at=5)]
+    stored(await store.append([traced(one, PARENT, "a=1") for one in drafts]))
+    log = store._keys("r", "log")
+    [entries] = await store._client.ask([["EVAL", VALUES_BEFORE_TRACES, 1, *log]])
+    assert entries == [
+        [b"k", b"", b"9", b'"a"', b"", 9], [b"", b"", b"10", b'"b"', b"", 10], [b"", b"", b"10", b'"c"', b"", 5],
+    ]  # fmt: skip
+    await store._client.ask([["XADD", *log, "4-0", "i", "k2", "s", "", "a", "11", "d", '"d"']])
+    await store._client.ask([["HSET", *store._keys("r", "room"), "head", "4"]])
+    read = (await store.read("r", 0, 10, AMPLE)).messages
+    assert [(m.data, m.at, m.traceparent) for m in read] == [
+        ("a", 9, PARENT), ("b", 10, PARENT), ("c", 10, PARENT), ("d", 11, None),
+    ]  # fmt: skip
+    await store.close()

@@ -21,7 +21,7 @@ from trunkline.stores.base import WritesUnavailable
 from trunkline.stores.sqlite import file as sqlite_file
 from trunkline.stores.sqlite import place as sqlite_place
 from trunkline.stores.sqlite.place import Beside, Place, Recorded, went_back
-from trunkline.testing.store_contract import AMPLE, draft
+from trunkline.testing.store_contract import AMPLE, PARENT, draft, traced
 
 
 async def opened(path: Path, **options: Any) -> SqliteStore:
@@ -331,13 +331,51 @@ async def test_a_log_of_the_version_before_opens(tmp_path: Path) -> None:
     await store.close()
 
 
+BEFORE_TRACES = """
+    INSERT INTO log (epoch) VALUES ('0ld0ld00');
+    CREATE TABLE messages_1 (key INTEGER PRIMARY KEY, id TEXT, sender TEXT NOT NULL, at INTEGER NOT NULL,
+        data BLOB NOT NULL, epoch TEXT, stored INTEGER);
+    INSERT INTO rooms (id, name, head, first, bytes, indexed, epoch, origin, at)
+        VALUES (1, 'r', 1, 1, 300, 0, '0ld0ld00', '0ld0ld00', 50),
+        (1 << 23 | 1, 's', 1, 1, 300, 0, '0ld0ld00', '0ld0ld00', 60);
+    INSERT INTO messages VALUES (1 << 40 | 1, 'k', '', 50, CAST('"in r"' AS BLOB), NULL, 40);
+    INSERT INTO messages_1 VALUES (1 << 40 | 1, NULL, 'ana', 60, CAST('"in s"' AS BLOB), NULL, NULL);
+    PRAGMA user_version = 3;
+"""
+
+
+async def test_a_log_of_before_there_were_traces_opens(tmp_path: Path) -> None:
+    """With all that it holds, in each table of messages; what comes now may have a trace."""
+    path = tmp_path / "log.db"
+    old = sqlite3.connect(path)
+    for name in ("schema.sql", "schema_2_seen.sql", "schema_3_lives.sql"):
+        old.executescript("\n".join(sqlite_file._statements(name)))
+    old.executescript(BEFORE_TRACES)
+    old.close()
+    store = await opened(path)
+    expected = {"r": ("k", None, 50), "s": ("0ld0ld00.1", "ana", 60)}
+    for room, (message_id, sender, at) in expected.items():
+        await store.append([traced(draft(room, "new", id="k", at=70), PARENT, "a=1"), draft(room, "last", at=80)])
+        old_one, *new = (await store.read(room, 0, 10, AMPLE)).messages
+        assert (old_one.id, old_one.sender, old_one.at, old_one.data) == (message_id, sender, at, f"in {room}")
+        assert (old_one.traceparent, old_one.tracestate) == (None, None)
+        traces = [(m.offset, m.data, m.traceparent, m.tracestate) for m in new]
+        new_one = [] if room == "r" else [(2, "new", PARENT, "a=1")]  # in r its id is that of the old one
+        assert traces == [*new_one, (2 + len(new_one), "last", None, None)]
+    await store.close()
+    with sqlite3.connect(path) as file:
+        columns = [list(file.execute(f"PRAGMA table_info({table})")) for table in ("messages", "messages_1")]
+    file.close()
+    assert columns[0] == columns[1]
+
+
 async def test_a_log_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     await (await opened(path)).close()
     later = sqlite3.connect(path)
     later.execute("PRAGMA user_version = 99")
     later.close()
-    with pytest.raises(ConfigError, match="version 3 \\(it says 99\\)"):
+    with pytest.raises(ConfigError, match="version 4 \\(it says 99\\)"):
         await opened(path)
 
 

@@ -29,9 +29,10 @@ import msgspec
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError
 
 from trunkline.core.limits import Retention
-from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.message import Draft, Message, Receipt, with_trace
 from trunkline.core.position import Former, Position
 from trunkline.core.read_mark import ReadMark, by_room
+from trunkline.core.trace import trace_from_text
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, OnAppend, Page
 from trunkline.stores.redis.address import ANSWER_S, parse_address
@@ -185,6 +186,10 @@ class RedisStore:
             self._retention.messages_max, self._retention.bytes_max,
             self._bus.channel(room), self._bus.name, int(self._address.wait_replicas > 0),
         ]  # fmt: skip
+        traces = [(n, draft.trace.text) for n, draft in enumerate(drafts, 1) if draft.trace is not None]
+        arguments.append(len(traces))
+        for trace in traces:
+            arguments += trace
         for draft in drafts:
             arguments += (draft.id or "", draft.sender or "", draft.at, draft.json)
         return self._about(room, self._append_script, arguments)
@@ -215,18 +220,7 @@ class RedisStore:
         [found] = await self._client.call([self._about(room, self._read_script, [after, messages_max, bytes_max])])
         epoch, first, entries = found
         epoch = epoch.decode()
-        messages = [
-            Message(
-                room,
-                offset,
-                message_id.decode() or f"{written.decode()}.{offset}",
-                sender.decode() or None,
-                at,
-                msgspec.Raw(data),
-            )
-            for offset, message_id, sender, at, data, written in entries
-        ]
-        return Page(epoch, first, messages)
+        return Page(epoch, first, [_message(room, *entry) for entry in entries])
 
     async def head(self, room: str) -> Head:
         [found] = await self._client.call([self._about(room, self._head_script, [])])
@@ -356,6 +350,21 @@ class RedisStore:
         """Return a call of a script that begins with `room.lua`."""
         keys = self._keys(room, "room", "log", "ids", *more_keys)
         return Call(script, keys, ["", *arguments])
+
+
+def _message(
+    room: str,
+    offset: int,
+    message_id: bytes,
+    sender: bytes,
+    at: int,
+    data: bytes,
+    written: bytes,
+    trace: bytes | None = None,
+) -> Message:
+    shown = message_id.decode() or f"{written.decode()}.{offset}"
+    message = Message(room, offset, shown, sender.decode() or None, at, msgspec.Raw(data))
+    return message if trace is None else with_trace(message, trace_from_text(trace.decode()))
 
 
 def _chunks(drafts: Sequence[Draft]) -> dict[str, deque[list[int]]]:

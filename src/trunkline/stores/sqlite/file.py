@@ -35,9 +35,9 @@ from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Plac
 
 log = logging.getLogger("trunkline")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # A new log is made by all of them, so that there is one description of each table.
-_SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql"]
+_SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_traces.sql"]
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
@@ -182,7 +182,7 @@ class LogFile:
         try:
             for name in _SCRIPTS[version:]:
                 for statement in _statements(name):
-                    self.writer.execute(statement)
+                    self._change(statement)
             if empty:
                 self.writer.execute("INSERT INTO log (epoch) VALUES (?)", (secrets.token_hex(4),))
             self.writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -191,6 +191,14 @@ class LogFile:
             if self.writer.in_transaction:  # SQLite may have rolled it back itself, as when the disk is full
                 self.writer.execute("ROLLBACK")
             raise
+
+    def _change(self, statement: str) -> None:
+        """Carry out a statement of a script; one that changes `messages`, for each of the tables that hold messages."""
+        self.writer.execute(statement)
+        if "ALTER TABLE messages " in statement:
+            others = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'messages_[0-9]*'"
+            for (table,) in self.writer.execute(others).fetchall():
+                self.writer.execute(statement.replace("ALTER TABLE messages ", f"ALTER TABLE {table} "))
 
     def _begin(self, changed_ns: int) -> None:
         """Find out whether the log, which no other process has open, is what was left here."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from trunkline.core.message import Message
+from trunkline.core.message import Message, with_trace
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
+from trunkline.core.trace import trace_from_text
 from trunkline.stores.base import Head, Page
 from trunkline.stores.sqlite.file import LogFile
 from trunkline.stores.sqlite.rows import OFFSET_BITS, OFFSET_MASK, ROOM_BITS, ROOM_MASK, standing, table_of
@@ -94,7 +95,7 @@ class LogReader:
             epoch, _, origin = standing(self._file, self._reader, head, *stood)
             low = (room_id & ROOM_MASK) << OFFSET_BITS
             rows = self._reader.execute(
-                f"SELECT key, id, sender, at, data, epoch FROM {table_of(room_id >> ROOM_BITS)}"  # noqa: S608
+                f"SELECT key, id, sender, at, data, epoch, trace FROM {table_of(room_id >> ROOM_BITS)}"  # noqa: S608
                 " WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
                 (low | max(after + 1, first), low | head, messages_max),
             )
@@ -105,10 +106,20 @@ class LogReader:
 
 
 def _message(
-    room: str, origin: str, key: int, message_id: str | None, sender: str, at: int, data: bytes, epoch: str | None
+    room: str,
+    origin: str,
+    key: int,
+    message_id: str | None,
+    sender: str,
+    at: int,
+    data: bytes,
+    epoch: str | None,
+    trace: str | None,
 ) -> Message:
     offset = key & OFFSET_MASK
-    return Message(room, offset, message_id or f"{epoch or origin}.{offset}", sender or None, at, msgspec.Raw(data))
+    message_id = message_id or f"{epoch or origin}.{offset}"
+    message = Message(room, offset, message_id, sender or None, at, msgspec.Raw(data))
+    return message if trace is None else with_trace(message, trace_from_text(trace))
 
 
 def _until(rows: Iterator[Any], bytes_max: int) -> Iterator[Any]:

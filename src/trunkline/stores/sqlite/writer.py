@@ -34,7 +34,7 @@ TRIM_ROWS = 5000  # per transaction, so that a large trim never holds an append 
 
 # {table} is the one that holds the room's messages.
 _ADD = "INSERT INTO {table} (key, id, sender, at, data) VALUES {{}}"
-_ADD_WHOLE = "INSERT INTO {table} (key, id, sender, at, data, epoch, stored) VALUES {{}}"
+_ADD_WHOLE = "INSERT INTO {table} (key, id, sender, at, data, epoch, stored, trace) VALUES {{}}"
 _SAVE = """
     INSERT INTO rooms (id, name, head, first, bytes, indexed, at) VALUES {} ON CONFLICT (id) DO UPDATE SET
     head = excluded.head, first = excluded.first, bytes = excluded.bytes, indexed = excluded.indexed, at = excluded.at
@@ -184,19 +184,21 @@ class LogWriter:
             if message_id is not None:
                 room.recent[named] = (head, at)
             row = (room.keys | head, message_id, sender, at, draft.json)
-            if at == draft.at and (message_id is not None or room.epoch == room.origin):
+            trace = draft.trace
+            if at == draft.at and (message_id is not None or room.epoch == room.origin) and trace is None:
                 if room.table not in rows:
                     rows[room.table] = []
                 rows[room.table] += row
             else:
                 stored = draft.at if at != draft.at else None
-                whole_rows.setdefault(room.table, []).extend((*row, room.epoch, stored))
+                text = None if trace is None else trace.text
+                whole_rows.setdefault(room.table, []).extend((*row, room.epoch, stored, text))
             shown = f"{room.epoch}.{head}" if message_id is None else message_id
             receipts.append(Receipt(draft.room, room.epoch, head, shown, at, False))
         for table, values in rows.items():
             self._insert(_ADD.format(table=table), 5, values)
         for table, values in whole_rows.items():
-            self._insert(_ADD_WHOLE.format(table=table), 7, values)
+            self._insert(_ADD_WHOLE.format(table=table), 8, values)
         self._save(rooms.values())
         if written is not None:
             self._file.newest = Newest(written.id, written.head)

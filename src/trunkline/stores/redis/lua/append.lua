@@ -1,6 +1,7 @@
 -- Append, one step for everything: ids are looked up, offsets given, entries added, retention by size applied, and those
 -- who follow the room told. ARGV: 2 messages_max, 3 bytes_max, 4 the channel of the room, 5 who appends,
--- 6 whether replicas will be waited for; then for each draft its id (or nothing), sender, at and data.
+-- 6 whether replicas will be waited for, 7 how many drafts have a trace; then for each of those which one it is (1 is the
+-- first) and the trace; then for each draft its id (or nothing), sender, at and data.
 -- Returns the epoch, the first offset if that has changed (else 0), whether there was nothing before, and for each
 -- draft its offset, its at, and 1 if it was there already.
 local messages_max, bytes_max = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -14,7 +15,11 @@ end
 local before, first = room.head, room.first
 local answer = {room.epoch, 0, room.first > room.head and 1 or 0}
 local repeated = false
-for at = 7, #ARGV, 4 do
+local traces, drafts_at = {}, 8 + 2 * tonumber(ARGV[7])
+for at = 8, drafts_at - 1, 2 do
+  traces[tonumber(ARGV[at])] = ARGV[at + 1]
+end
+for at = drafts_at, #ARGV, 4 do
   local id, sender, time, data = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local known = id ~= '' and redis.call('HGET', KEYS[3], id_field(sender, id))
   if known then
@@ -30,8 +35,14 @@ for at = 7, #ARGV, 4 do
     if id == '' and room.epoch ~= room.origin then
       entry[#entry + 1], entry[#entry + 2] = 'e', room.epoch
     end
-    if tonumber(time) < room.at then -- stamps never go backwards
+    local trace, late = traces[(at - drafts_at) / 4 + 1], tonumber(time) < room.at
+    if trace then
+      entry[#entry + 1], entry[#entry + 2] = 'p', trace
+    end
+    if late or trace then -- behind a trace it always stands: see `values`
       entry[#entry + 1], entry[#entry + 2] = 't', time
+    end
+    if late then -- stamps never go backwards
       time = whole(room.at)
       entry[6] = time
     end

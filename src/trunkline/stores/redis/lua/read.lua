@@ -12,13 +12,13 @@ while #found < wanted and from <= room.head and size <= bytes_max do
     break
   end
   for _, entry in ipairs(entries) do
-    local id, sender, at, data, epoch = values(entry)
+    local id, sender, at, data, epoch, _, trace = values(entry)
     size = size + #data + OVERHEAD
     if size > bytes_max and #found > 0 then
       break
     end
     from = offset_of(entry) + 1
-    found[#found + 1] = {from - 1, id, sender, tonumber(at), data, epoch ~= '' and epoch or room.origin}
+    found[#found + 1] = {from - 1, id, sender, tonumber(at), data, epoch ~= '' and epoch or room.origin, trace}
   end
 end
 return {room.epoch, room.first, found}

@@ -80,18 +80,21 @@ local function save(room)
 end
 
 -- An entry's fields are id, sender, at and data, in this order; behind them, if they are not what one would expect, the
--- epoch in which it was written (e), and when it was stored (t).
+-- epoch in which it was written (e), its trace (p), and when it was stored (t). Servers of before there were traces take
+-- the last field but e for the time, so a trace always has a time behind it: they may use the same log meanwhile.
 local function values(entry)
   local fields = entry[2]
-  local epoch, stored = '', fields[6]
+  local epoch, stored, trace = '', fields[6], nil
   for n = 9, #fields, 2 do
     if fields[n] == 'e' then
       epoch = fields[n + 1]
+    elseif fields[n] == 'p' then
+      trace = fields[n + 1]
     else
       stored = fields[n + 1]
     end
   end
-  return fields[2], fields[4], fields[6], fields[8], epoch, tonumber(stored)
+  return fields[2], fields[4], fields[6], fields[8], epoch, tonumber(stored), trace
 end
 
 local function offset_of(entry)
