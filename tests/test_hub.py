@@ -62,6 +62,18 @@ async def test_publish_and_read(store: str, tmp_path: Path) -> None:
         assert [m.data for m in await first(hub, "r", 2, last=2)] == [1, 2]
 
 
+async def test_publish_with_a_trace() -> None:
+    """It is read as it was given, by a page and by those who follow; one that is not valid is ignored."""
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with Hub("memory:") as hub:
+        await hub.publish("r", 1, traceparent=parent, tracestate="a=1")
+        await hub.publish("r", 2, traceparent="nonsense", tracestate="a=1")
+        await asyncio.to_thread(hub.publish_sync, "r", 3, traceparent=parent)
+        expected = [(parent, "a=1"), (None, None), (parent, None)]
+        assert [(m.traceparent, m.tracestate) for m in await first(hub, "r", 3, since="start")] == expected
+        assert [(m.traceparent, m.tracestate) for m in (await hub.page("r")).messages] == expected
+
+
 async def test_starts_by_itself() -> None:
     """Without `async with`: the first call opens the store, in whatever loop it is made."""
     hub = Hub("memory:")

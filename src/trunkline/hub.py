@@ -35,6 +35,7 @@ from trunkline.core.position import NOW, Gap, parse_start
 from trunkline.core.presence import Member
 from trunkline.core.read_mark import Unread, check_offset
 from trunkline.core.signal import check_signal
+from trunkline.core.trace import parse_trace
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
 from trunkline.engine.ownership import Ownership
@@ -351,6 +352,8 @@ class Hub:
         *,
         id: str | None = None,  # noqa: A002 - its name on the wire
         sender: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> Receipt:
         """Append a message to a room; return its receipt once the log has it.
 
@@ -361,6 +364,7 @@ class Hub:
             id: The idempotency key, 1 to 128 printable ASCII characters: publishing it again returns the first receipt,
                 with `duplicate` set. Without one, a publish that is repeated is another message.
             sender: The user in whose name it is published, up to 1,024 characters.
+            traceparent, tracestate: The trace that it is part of (W3C Trace Context). One that is not valid is ignored.
 
         Raises:
             RequestError: The room, the id, the sender or the data are not allowed; the message says why.
@@ -377,7 +381,7 @@ class Hub:
         text = check_json(msgspec.json.encode(data), limits.message_bytes_max, limits.json_depth_max)
         check_room(room)
         self._ownership.check()
-        return await self._engine.appender.append(room, id, sender, text)
+        return await self._engine.appender.append(room, id, sender, text, parse_trace(traceparent, tracestate))
 
     def publish_sync(
         self,
@@ -386,6 +390,8 @@ class Hub:
         *,
         id: str | None = None,  # noqa: A002 - its name on the wire
         sender: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
         timeout_s: float = 10.0,
     ) -> Receipt:
         """`publish` for code that cannot await: call it from any thread but the hub's own; returns once the log has it.
@@ -395,7 +401,7 @@ class Hub:
         a server that uses the same SQLite file must then share it (`sqlite:///PATH?shared=1`).
 
         Args:
-            room, data, id, sender: As for `publish`.
+            room, data, id, sender, traceparent, tracestate: As for `publish`.
             timeout_s: Seconds to wait for the log.
 
         Raises:
@@ -405,7 +411,8 @@ class Hub:
             WrongLoop: This is the thread of the hub's own event loop, which would block it: `await hub.publish(…)`. Or
                 this process was forked from the one that the hub runs in.
         """
-        return self._ownership.run_sync(lambda: self.publish(room, data, id=id, sender=sender), timeout_s)
+        trace = {"traceparent": traceparent, "tracestate": tracestate}
+        return self._ownership.run_sync(lambda: self.publish(room, data, id=id, sender=sender, **trace), timeout_s)
 
     async def signal(self, room: str, name: str, data: Any = None, *, sender: str | None = None) -> None:
         """Send a signal to a room's readers: it is not logged, and the next one of the same name replaces it.

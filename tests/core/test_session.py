@@ -9,6 +9,7 @@ from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
 from trunkline.core.presence_options import PresenceOptions
 from trunkline.core.session import Command, Join, Leave, Pong, Publish, Refuse, Rejoin, Session
+from trunkline.core.trace import Trace
 
 decode = msgspec.json.Decoder(Command).decode
 
@@ -46,6 +47,15 @@ def test_messages() -> None:
         "other", None, b"[1,\n2]"
     )
     assert ask(made, '{"type":"ping"}') == Pong()
+
+
+def test_a_message_with_a_trace() -> None:
+    """One that is not valid costs no message."""
+    made, parent = session("a"), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    trace = f'"traceparent":"{parent}","tracestate":"a=1"'
+    expected = Publish("a", None, b"1", Trace(parent, "a=1"))
+    assert ask(made, f'{{"type":"message","data":1,{trace}}}') == expected
+    assert ask(made, '{"type":"message","data":1,"traceparent":"00","tracestate":"a=1"}') == Publish("a", None, b"1")
 
 
 def test_what_is_true_only_now() -> None:

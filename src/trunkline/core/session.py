@@ -22,6 +22,7 @@ from trunkline.core.position import NOW, Start, parse_start
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, parse_presence
 from trunkline.core.read_mark import check_offset
 from trunkline.core.signal import check_signal
+from trunkline.core.trace import Trace, parse_trace
 from trunkline.errors import RequestError
 
 BEFORE_GRANT = frozenset({"auth", "ping"})
@@ -42,6 +43,8 @@ class Command(msgspec.Struct):
     name: str | None = None
     offset: int | None = None
     rooms: list[str] | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
     def __repr__(self) -> str:
         return f"Command({self.type!r}, room={self.room!r}, id={self.id!r})"  # a log is no place for the rest
@@ -93,6 +96,7 @@ class Publish(msgspec.Struct, gc=False):
     room: str
     id: str | None
     json: bytes
+    trace: Trace | None = None
 
 
 class SendSignal(msgspec.Struct, gc=False):
@@ -207,7 +211,7 @@ class Session:
         return Leave(room)
 
     def message(self, command: Command) -> Decision:
-        """Decide `message {room?, id?, data|text}`."""
+        """Decide `message {room?, id?, data|text, traceparent?, tracestate?}`."""
         room = self._room_of(command)
         if command.id is not None:
             check_id(command.id, self._limits.id_bytes_max)
@@ -217,7 +221,9 @@ class Session:
             text = msgspec.json.encode({"text": command.text})
         else:
             raise RequestError("bad_command", "a message has data, or text as short for data: {text: …}")
-        return Publish(room, command.id, text)
+        if command.traceparent is None:
+            return Publish(room, command.id, text)
+        return Publish(room, command.id, text, parse_trace(command.traceparent, command.tracestate))
 
     def signal(self, command: Command) -> Decision:
         """Decide `signal {room?, name, data?}`."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Container
 import msgspec
 
 from trunkline.core.limits import Limits
-from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.message import Draft, Message, Receipt, with_trace
+from trunkline.core.trace import Trace
 from trunkline.engine.availability import STALLED_S, Availability
 from trunkline.engine.clock import Clock
 from trunkline.engine.delivery import Delivery
@@ -70,7 +71,9 @@ class Appender:
         self._is_stopping = False
         self._tasks.spawn(self._run())
 
-    async def append(self, room: str, message_id: str | None, sender: str | None, json: bytes) -> Receipt:
+    async def append(
+        self, room: str, message_id: str | None, sender: str | None, json: bytes, trace: Trace | None = None
+    ) -> Receipt:
         """Append a message whose fields were checked; return when the log has it.
 
         Raises:
@@ -87,7 +90,7 @@ class Appender:
             elif error is not None:
                 done.set_exception(error)
 
-        self.submit(Draft(room, message_id, sender, self._clock.wall_ms(), json), answer)
+        self.submit(Draft(room, message_id, sender, self._clock.wall_ms(), json, trace), answer)
         return await done
 
     def submit(self, draft: Draft, answer: Answer) -> None:
@@ -202,6 +205,8 @@ class Appender:
             if rooms.stored(outcome):
                 json = msgspec.Raw(draft.json)
                 message = Message(draft.room, outcome.offset, outcome.id, draft.sender, outcome.at, json)
+                if draft.trace is not None:
+                    message = with_trace(message, draft.trace)
                 new.setdefault((draft.room, outcome.epoch), []).append(message)
             _call(answer, draft, outcome, None)
         self._end_answers()

@@ -352,7 +352,7 @@ class Duplex(Stream):
         if self._in_flight >= limits.in_flight_per_connection_max and not self._is_starved:
             self._is_starved = True
             self.hold()
-        draft = Draft(publish.room, publish.id, self.grant.user, engine.clock.wall_ms(), json)
+        draft = Draft(publish.room, publish.id, self.grant.user, engine.clock.wall_ms(), json, publish.trace)
         engine.appender.submit(draft, self._published)
 
     def _published(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:

@@ -61,6 +61,10 @@ def request(method: str = "GET", body: object = None, room: str = "r", **query: 
     return Request(method, named, headers, b"" if body is None else json.dumps(body).encode(), room)
 
 
+def posted(body: object, headers: Mapping[str, str]) -> Request:
+    return Request("POST", [], {"Content-Type": "application/json", **headers}, json.dumps(body).encode(), "r")
+
+
 async def answer_of(endpoint: Endpoint, context: Context, asked: Request) -> Answer:
     answer = await outcome_of(endpoint(context, asked))
     assert not isinstance(answer, StreamAnswer)
@@ -84,6 +88,27 @@ async def test_publishing_and_reading() -> None:
         assert [message["data"] for message in page["messages"]] == [1, 2, 3]
         rooms = said(await answer_of(reading.connect, context, request(since="r=2")))
         assert [message["data"] for message in rooms["messages"]] == [3]
+
+
+async def test_traces_of_a_request_and_of_its_messages() -> None:
+    """A message's own fields win, also if they are not valid; the headers hold for the others."""
+    own, other = ({"traceparent": f"00-{n:032x}-{n:016x}-01", "tracestate": f"n={n}"} for n in (1, 2))
+    async with Hub("memory:") as hub:
+        context = context_of(hub)
+        for body, headers in (
+            ({"data": 1}, own),
+            ({"data": 2, **own}, other),
+            ({"data": 3, "traceparent": own["traceparent"]}, other),
+            ({"data": 4, "traceparent": "?"}, other),
+            ({"data": 5}, {"tracestate": "n=1"}),
+            ({"data": 6}, {"traceparent": f"{own['traceparent']}, {own['traceparent']}"}),
+        ):
+            await answer_of(publishing.publish_one, context, posted(body, headers))
+        listed = [{"room": "r", "data": 7}, {"room": "r", "data": 8, **own}]
+        await publishing.publish_list(context, posted(listed, other))
+        page = said(await answer_of(reading.read_room, context, request(since="start")))
+        traces = [{k: v for k, v in message.items() if k.startswith("trace")} for message in page["messages"]]
+        assert traces == [own, own, {"traceparent": own["traceparent"]}, {}, {}, {}, other, own]
 
 
 async def test_an_event_stream_is_handed_on_with_what_it_asks_for() -> None:

@@ -10,6 +10,7 @@ import msgspec
 from trunkline.core.json_text import check_json
 from trunkline.core.message import Draft, Receipt, check_id, check_room
 from trunkline.core.rate import work
+from trunkline.core.trace import Trace, parse_trace
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports.admission import Admitting, Caller, admit, begin_admission
 from trunkline.transports.context import Context
@@ -29,6 +30,8 @@ class Post(msgspec.Struct):
     data: msgspec.Raw
     id: str | None = None
     room: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 _decode_post = msgspec.json.Decoder(Post).decode
@@ -89,8 +92,8 @@ def _publish(
         post = Post(msgspec.Raw(_encode(decode_text(body, charset))))
     key = request.head.headers.get(b"idempotency-key")
     post.id = post.id if key is None else key.decode("latin-1")
-    message_id, text = _checked(context, post)
-    return _Storing(context, Draft(room, message_id, caller.grant.user, context.engine.clock.wall_ms(), text))
+    message_id, text, trace = _checked(context, post, request.head)
+    return _Storing(context, Draft(room, message_id, caller.grant.user, context.engine.clock.wall_ms(), text, trace))
 
 
 class _Storing:
@@ -138,14 +141,15 @@ async def publish_list(context: Context, request: Exchange) -> Answer:
     # others wait meanwhile.
     checked, size = [], 0
     for post in posts:
-        checked.append((post.room or "", *_checked(context, post)))
-        size += len(checked[-1][2])
+        message_id, text, trace = _checked(context, post, request.head)
+        checked.append((post.room or "", message_id, caller.grant.user, text, trace))
+        size += len(text)
         if size > BITE_BYTES:
             size = 0
             await asyncio.sleep(0)
     await context.access.check_all(caller.grant, [("write", room) for room in rooms])
     results = await asyncio.gather(
-        *[appender.append(room, message_id, caller.grant.user, text) for room, message_id, text in checked],
+        *[appender.append(*one) for one in checked],
         return_exceptions=True,
     )
     failed = [result for result in results if isinstance(result, BaseException)]
@@ -160,8 +164,8 @@ async def publish_list(context: Context, request: Exchange) -> Answer:
     return Answer(_encode(answers), 207 if failed else 201)
 
 
-def _checked(context: Context, post: Post) -> tuple[str | None, bytes]:
-    """Return a message's id and data, if they may be one.
+def _checked(context: Context, post: Post, head: RequestHead) -> tuple[str | None, bytes, Trace | None]:
+    """Return a message's id and data, if they may be one, and its trace: its own, or that of the request.
 
     Raises:
         RequestError: They may not.
@@ -169,4 +173,14 @@ def _checked(context: Context, post: Post) -> tuple[str | None, bytes]:
     limits = context.limits
     if post.id is not None:
         check_id(post.id, limits.id_bytes_max)
-    return post.id, check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
+    text = check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
+    if post.traceparent is not None:
+        return post.id, text, parse_trace(post.traceparent, post.tracestate)
+    return post.id, text, _trace_of(head)
+
+
+def _trace_of(head: RequestHead) -> Trace | None:
+    parent = head.headers.get(b"traceparent")
+    if parent is None:
+        return None
+    return parse_trace(parent.decode("latin-1"), head.headers.get(b"tracestate", b"").decode("latin-1"))
