@@ -416,7 +416,7 @@ class HttpDriver {
   post() {
     const [next] = this.posts;
     if (this.isPosting || !next) return;
-    const [failures, { room, id, data }] = next;
+    const [failures, { room, ...body }] = next;
     this.posts.shift();
     if (failures !== this.failures) {
       this.post();
@@ -433,10 +433,10 @@ class HttpDriver {
         done();
       },
       refused: (down) => {
-        this.refusedCommand(down, { about: "message", id, room });
+        this.refusedCommand(down, { about: "message", id: body.id, room });
         done();
       },
-    }, { body: { id, data } });
+    }, { body });
   }
 
   /** @param {Down} down @param {{about: string, room: string, id?: string}} what */

@@ -1,7 +1,7 @@
 // What is on its way to the server. A draft keeps its id and its place until it is acked or refused for good; every new
 // connection sends what is left, in order, and the id keeps it from being stored twice. Everything is paced together.
 
-/** @import { Draft, Effect, Refusal, ServerEvent } from "./types.js" */
+/** @import { Draft, Effect, Refusal, ServerEvent, TraceFields } from "./types.js" */
 /** @import { Readings } from "./readings.js" */
 
 const RESEND_MS = 1000;
@@ -17,6 +17,17 @@ export function passes(error) {
 /** Ids belong to rooms. @param {{room?: string, id?: string}} of */
 export function keyOf({ room, id }) {
   return `${room} ${id}`;
+}
+
+/** The trace that a message is part of, as far as servers take one. @param {TraceFields} of @returns {TraceFields} */
+export function traceOf({ traceparent, tracestate }) {
+  if (!isField(traceparent)) return {};
+  return isField(tracestate) ? { traceparent, tracestate } : { traceparent };
+}
+
+/** @param {unknown} text @returns {text is string} */
+function isField(text) {
+  return typeof text === "string" && /^[ -~]{1,512}$/.test(text);
 }
 
 export class Outbox {
@@ -70,7 +81,7 @@ export class Outbox {
         if (draft.sent) continue;
         if (!this.spend()) break;
         draft.sent = true;
-        this.emit({ do: "send", command: { type: "message", room: draft.room, id: draft.id, data: draft.data } });
+        this.emit({ do: "send", command: { type: "message", room: draft.room, id: draft.id, data: draft.data, ...traceOf(draft) } });
       }
       for (const [room, mark] of this.marks) {
         if (mark.sent >= 0) continue;

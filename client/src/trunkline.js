@@ -6,11 +6,11 @@
 //   room.on("message", ({ offset, from, data }) => …);
 //   await room.publish({ text: "Hello!" });            // resolves with the offset, when it is stored
 
-/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Limits, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, Transport, Unread } from "./types.js" */
+/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Limits, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, TraceFields, Transport, Unread } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
 import { address } from "./address.js";
 import { randomId } from "./id.js";
-import { keyOf } from "./outbox.js";
+import { keyOf, traceOf } from "./outbox.js";
 import { Session } from "./session.js";
 import { openWebSocket } from "./websocket.js";
 
@@ -114,9 +114,10 @@ export class Room extends Emitter {
   }
 
   /** Publish any JSON value; resolves with its offset once the log has it, whatever happens to the connection.
-   * @param {any} data @param {{id?: string}} [options] with the same `id` it is stored once, however often it is sent
+   * @param {any} data @param {{id?: string} & TraceFields} [options] with the same `id` it is stored once, however often
+   *   it is sent; `traceparent` and `tracestate` name the trace that it is part of
    * @returns {Promise<number>} @throws {ClientError} it was refused, or the client was closed before it was acked */
-  publish(data, { id = randomId() } = {}) {
+  publish(data, { id = randomId(), ...more } = {}) {
     return new Promise((resolve, reject) => {
       check(data, this.client.limits);
       const key = keyOf({ room: this.name, id });
@@ -125,7 +126,7 @@ export class Room extends Emitter {
         resolve: (offset) => { before?.resolve(offset); resolve(offset); },
         reject: (error) => { before?.reject(error); reject(error); },
       });
-      this.client.step({ type: "publish", draft: { id, room: this.name, data } });
+      this.client.step({ type: "publish", draft: { id, room: this.name, data, ...traceOf(more) } });
     });
   }
 

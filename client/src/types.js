@@ -1,7 +1,8 @@
 // The shapes that the modules share. Nothing here is loaded at run time.
 
 /**
- * @typedef {{room: string, offset: number, id: string, from: string | null, at: number, data: any}} Message
+ * @typedef {{traceparent?: string, tracestate?: string}} TraceFields of W3C Trace Context
+ * @typedef {{room: string, offset: number, id: string, from: string | null, at: number, data: any} & TraceFields} Message
  * @typedef {{room: string, epoch: string, from: number, to: number, reason: "trimmed" | "slow" | "epoch" | "future", next: string}} Gap
  * @typedef {{room: string, name: string, from: string | null, member: string, at: number, data: any}} Signal
  * @typedef {{member: string, at: number, data: any}} Member
@@ -43,7 +44,7 @@
  * @typedef {{since?: string | number, last?: number, presence?: boolean | "watch" | Record<string, any>}} JoinOptions
  * @typedef {{room: string, start: {since?: string | number, last?: number}, presence: JoinOptions["presence"]}} Join
  *
- * @typedef {{id: string, room: string, data: any}} Draft
+ * @typedef {{id: string, room: string, data: any} & TraceFields} Draft
  *
  * @typedef {({type: "start"} | {type: "close"} | {type: "heard"}
  *   | {type: "join", room: string, options: JoinOptions} | {type: "leave", room: string}

@@ -331,3 +331,19 @@ test("a platform whose URL cannot be changed, and that has no crypto, will do", 
     Object.defineProperty(globalThis, "crypto", descriptor);
   }
 });
+
+onEach("a message has the trace that it was published in", (transport) => online(transport, async (client) => {
+  const room = client.room(name(), { since: "start" });
+  /** @type {Message[]} */
+  const got = [];
+  room.on("message", (message) => void got.push(message));
+  const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  await room.publish(1, { traceparent, tracestate: "a=1" });
+  await room.publish(2, { traceparent, tracestate: "x".repeat(100_000) });
+  await room.publish(3, { traceparent: "\u{1F600}" });
+  await room.publish(4, { traceparent: "00-nonsense" });
+  await until(() => got.length === 4, () => got);
+  assert.deepEqual(got.map(({ traceparent, tracestate }) => [traceparent, tracestate]), [
+    [traceparent, "a=1"], [traceparent, undefined], [undefined, undefined], [undefined, undefined],
+  ]);
+}));

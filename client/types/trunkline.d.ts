@@ -1,7 +1,13 @@
 // The public types of the client. client/test/types.ts checks that the code is what they say.
 
+/** The trace that a message is part of: the fields of W3C Trace Context. */
+export interface TraceFields {
+  traceparent?: string;
+  tracestate?: string;
+}
+
 /** One message of a room. `data` is whatever JSON value was published: name its type by `client.room<Chat>("general")`. */
-export interface Message<T = any> {
+export interface Message<T = any> extends TraceFields {
   room: string;
   /** 1, 2, 3 … without holes within one epoch. */
   offset: number;
@@ -105,7 +111,7 @@ export interface Change {
 }
 
 /** A message that waits for its ack. */
-export interface Draft {
+export interface Draft extends TraceFields {
   id: string;
   room: string;
   data: any;
@@ -204,8 +210,9 @@ export class Room<T = any> {
   on<K extends keyof RoomEvents<T>>(kind: K, listener: (event: RoomEvents<T>[K]) => void): () => void;
   /** Publish a JSON value. The promise resolves with the offset once the log has it, whatever happens to the connection;
    * it rejects with a ClientError if the message was refused, or the client was closed before the ack.
-   * @param options with the same `id` it is stored once, however often it is sent */
-  publish(data: T, options?: { id?: string }): Promise<number>;
+   * @param options with the same `id` it is stored once, however often it is sent; `traceparent` and `tracestate` name the
+   * trace that it is part of, and are left out if they are not valid */
+  publish(data: T, options?: { id?: string } & TraceFields): Promise<number>;
   /** Tell the readers that are connected something that matters only now; of each name only the newest counts. */
   signal(name: string, data?: any): void;
   /** Note that everything up to this offset was seen. */

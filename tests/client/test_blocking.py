@@ -50,6 +50,16 @@ def test_it_tries_again_with_the_same_id(server: str) -> None:
     assert {(path, authorization) for path, _, authorization in Answers.seen} == {("/rooms/a", "Bearer t")}
 
 
+def test_it_publishes_in_a_trace(server: str) -> None:
+    """One that is not valid is left out."""
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    Answers.statuses = [201, 201]
+    blocking.publish(server, "a", 1, id="k", traceparent=parent, tracestate="a=1")
+    blocking.publish(server, "a", 1, id="k", traceparent="?", tracestate="a=1")
+    expected = [{"id": "k", "data": 1, "traceparent": parent, "tracestate": "a=1"}, {"id": "k", "data": 1}]
+    assert [body for _, body, _ in Answers.seen] == expected
+
+
 def test_a_refusal_for_good_is_not_tried_again(server: str) -> None:
     Answers.statuses = [403]
     with pytest.raises(ClientError) as caught:

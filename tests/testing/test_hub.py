@@ -136,6 +136,23 @@ async def test_a_client_publishes_until_it_is_confirmed(hub: TestHub) -> None:
 
 
 @pytest.mark.transports
+async def test_traces(hub: TestHub) -> None:
+    """Whoever publishes it, and however, a message has the trace that it was published in."""
+    parents = [f"00-{n:032x}-{n:016x}-01" for n in range(1, 4)]
+    reader = await hub.reader("r", user="ada")
+    await hub.publish("r", 1, traceparent=parents[0], tracestate="a=1")
+    await hub.publish("r", 2, traceparent=parents[1], user="bob")
+    await reader.publish(3, traceparent=parents[2], tracestate="a=3")
+    await reader.publish(4, traceparent="nonsense")
+    await reader.expect(1, 2, 3)
+    last = await reader.expect(4)
+    expected = [(parents[0], "a=1"), (parents[1], None), (parents[2], "a=3"), (None, None)]
+    assert [(m.traceparent, m.tracestate) for m in hub.store.messages("r")] == expected
+    assert [(m.traceparent, m.tracestate) for m in await reader.room.before(5)] == expected
+    assert (last.traceparent, last.tracestate) == (None, None)
+
+
+@pytest.mark.transports
 async def test_a_token_that_expires_is_renewed_and_nothing_is_lost(hub: TestHub) -> None:
     reader = await hub.reader("r", user="ada", expires_in_s=60)
     for n in range(5):

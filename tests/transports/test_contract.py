@@ -68,6 +68,7 @@ class TestPythonClient(TestTransports):
                 names = ("room", "offset", "id", "sender", "at", "data")
                 body = {name: getattr(said, name) for name in names}
                 body["from"] = body.pop("sender")
+                body |= {name: getattr(said, name) for name in ("traceparent", "tracestate") if getattr(said, name)}
                 items.put_nowait(("message", body, client.start_of(room)["since"]))
 
             def gap(said: Gap) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from trunkline.client.errors import ClientError
 from trunkline.client.http_request import Refused, Unreachable, room_url, send
+from trunkline.core.trace import parse_trace, trace_fields
 
 REQUEST_S = 10.0
 FIRST_DELAY_S = 0.25
@@ -25,6 +26,8 @@ def publish(
     *,
     id: str | None = None,  # noqa: A002 - its name on the wire
     token: str | None = None,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
     timeout_s: float = 30.0,
 ) -> int:
     """Publish any JSON value, and block until the log has it; tries again, with the same id, for *timeout_s*.
@@ -35,6 +38,7 @@ def publish(
         data: Any JSON value.
         id: With the same id it is stored once, however often it is sent; also by a later call, or another process.
         token: The publisher's token, on a server with authentication.
+        traceparent, tracestate: The trace that it is part of (W3C Trace Context). One that is not valid is ignored.
         timeout_s: How many seconds to try.
 
     Returns:
@@ -45,7 +49,9 @@ def publish(
         TypeError, ValueError: *data* is no JSON, or *url* no address.
     """
     address = room_url(url, room)
-    body = json.dumps({"id": secrets.token_hex(16) if id is None else id, "data": data}, allow_nan=False).encode()
+    trace = trace_fields(parse_trace(traceparent, tracestate))
+    message = {"id": secrets.token_hex(16) if id is None else id, "data": data, **trace}
+    body = json.dumps(message, allow_nan=False).encode()
     end, delay = time.monotonic() + timeout_s, FIRST_DELAY_S
     while True:
         left = end - time.monotonic()

@@ -31,6 +31,7 @@ from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_readable_room
 from trunkline.core.position import NOW, parse_start
 from trunkline.core.presence_options import parse_presence
+from trunkline.core.trace import parse_trace, trace_fields
 from trunkline.errors import RequestError
 
 log = logging.getLogger("trunkline.client")
@@ -51,6 +52,7 @@ class Message(msgspec.Struct, frozen=True):
         sender: The user who published it, or None.
         at: ms since 1970 UTC.
         data: Any JSON value.
+        traceparent, tracestate: The trace that it was published in (W3C Trace Context), or None.
     """
 
     room: str
@@ -59,6 +61,8 @@ class Message(msgspec.Struct, frozen=True):
     sender: str | None = msgspec.field(name="from")
     at: int
     data: Any
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class _Emitter:
@@ -105,18 +109,26 @@ class Room(_Emitter):
         self._error: ClientError | None = None
         self._closed = False
 
-    async def publish(self, data: Any, *, id: str | None = None) -> int:  # noqa: A002 - its name on the wire
+    async def publish(
+        self,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> int:
         """Publish any JSON value; return its offset once the log has it, whatever happens to the connection.
 
         Args:
             data: Any JSON value.
             id: With the same id it is stored once, however often it is sent.
+            traceparent, tracestate: The trace that it is part of (W3C Trace Context). One that is not valid is ignored.
 
         Raises:
             ClientError: It was refused, or the client was closed before it was acked.
             TypeError, ValueError: *data* is no JSON.
         """
-        return await self._client.publish(self.name, data, id=id)
+        return await self._client.publish(self.name, data, id=id, traceparent=traceparent, tracestate=tracestate)
 
     def signal(self, name: str, data: Any = None) -> None:
         """Send a signal to the readers that are connected. Without a connection nothing is sent.
@@ -386,13 +398,22 @@ class Client(_Emitter):
             self.step({"type": "join", "room": name, "options": options})
         return room
 
-    async def publish(self, room: str, data: Any, *, id: str | None = None) -> int:  # noqa: A002
+    async def publish(
+        self,
+        room: str,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> int:
         """Publish any JSON value to a room, whether it is read or not; return its offset once the log has it.
 
         Args:
             room: Name of the room.
             data: Any JSON value.
             id: With the same id it is stored once, however often it is sent.
+            traceparent, tracestate: The trace that it is part of (W3C Trace Context). One that is not valid is ignored.
 
         Raises:
             ClientError: It was refused, or the client was closed before it was acked.
@@ -404,13 +425,14 @@ class Client(_Emitter):
             raise ClientError("too_large", f"data of {len(text)} bytes, at most {limits['message_bytes']} allowed")
         if deeper_than(text, limits["json_depth"]):
             raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
+        trace = trace_fields(parse_trace(traceparent, tracestate))
         message_id = secrets.token_hex(16) if id is None else _check_id(id)
         if self._watcher is None:
             raise ClientError("closed", "the client was not started: use `async with connect(…)`")
         ack = self._acks.get((room, message_id))
         if ack is None:
             ack = self._acks[room, message_id] = asyncio.get_running_loop().create_future()
-            self.step({"type": "publish", "draft": {"id": message_id, "room": room, "data": data}})
+            self.step({"type": "publish", "draft": {"id": message_id, "room": room, "data": data, **trace}})
         return await asyncio.shield(ack)
 
     async def unread(self, rooms: Sequence[str]) -> list[events.Unread]:
@@ -616,7 +638,8 @@ class Client(_Emitter):
 
 
 def _message(event: Json) -> Message:
-    return Message(*(event[name] for name in ("room", "offset", "id", "from", "at", "data")))
+    trace = (event.get("traceparent"), event.get("tracestate"))
+    return Message(event["room"], event["offset"], event["id"], event["from"], event["at"], event["data"], *trace)
 
 
 def _check_id(message_id: str) -> str:

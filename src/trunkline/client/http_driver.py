@@ -499,9 +499,9 @@ class HttpDriver:
             failures, command = self._posts.pop(0)
             if failures == self._failures:
                 self._is_posting = True
-                self._publish(command["room"], command["id"], command["data"])
+                self._publish(command["room"], {k: v for k, v in command.items() if k not in ("type", "room")})
 
-    def _publish(self, room: str, message_id: str, data: Any) -> None:
+    def _publish(self, room: str, body: Json) -> None:
         def done() -> None:
             self._is_posting = False
             self._post()
@@ -511,10 +511,10 @@ class HttpDriver:
             done()
 
         def refused(down: Json) -> None:
-            self._refused_command(down, about="message", id=message_id, room=room)
+            self._refused_command(down, about="message", id=body["id"], room=room)
             done()
 
-        self._request(f"rooms/{room}", answer=answer, refused=refused, body={"id": message_id, "data": data})
+        self._request(f"rooms/{room}", answer=answer, refused=refused, body=body)
 
     def _refused_command(self, down: Json, **what: str) -> None:
         if down.get("status") == 401:

@@ -19,12 +19,13 @@ TEMPORARY = frozenset({"store_unavailable", "overloaded", "shutting_down", "rate
 
 
 class _Draft:
-    __slots__ = ("data", "id", "room", "sent")
+    __slots__ = ("data", "id", "room", "sent", "trace")
 
     def __init__(self, draft: Json) -> None:
         self.id: str = draft["id"]
         self.room: str = draft["room"]
         self.data: Any = draft["data"]
+        self.trace = {name: draft[name] for name in ("traceparent", "tracestate") if name in draft}
         self.sent = False
 
 
@@ -97,7 +98,7 @@ class Outbox:
             if not self._spend():
                 break
             draft.sent = True
-            self._send("message", room=draft.room, id=draft.id, data=draft.data)
+            self._send("message", room=draft.room, id=draft.id, data=draft.data, **draft.trace)
 
     def _flush_marks(self) -> None:
         for room, mark in self.marks.items():

@@ -49,6 +49,14 @@ def parse_trace(traceparent: str | None, tracestate: str | None = None) -> Trace
     return Trace(traceparent, tracestate)
 
 
+def trace_fields(trace: Trace | None) -> dict[str, str]:
+    """Return a trace as the fields of a JSON object; none if there is none."""
+    fields = {} if trace is None else {"traceparent": trace.parent}
+    if trace is not None and trace.state is not None:
+        fields["tracestate"] = trace.state
+    return fields
+
+
 def trace_from_text(text: str) -> Trace:
     """Return what `Trace.text` was made of."""
     parent, _, state = text.partition(" ")

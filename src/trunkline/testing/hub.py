@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from trunkline.core.grant import Permissions
 from trunkline.core.message import Message, Receipt
+from trunkline.core.trace import parse_trace
 from trunkline.errors import WrongLoop
 from trunkline.hub import Hub, context_of, loop_of, rebuild, run_sync, stop_background
 from trunkline.server.edge import Edge
@@ -323,6 +324,8 @@ class TestHub:
         data: Any,
         *,
         id: str | None = None,  # noqa: A002 - its name on the wire
+        traceparent: str | None = None,
+        tracestate: str | None = None,
         user: str | None = None,
         permissions: Permissions | None = None,
         token: str | None = None,
@@ -332,6 +335,7 @@ class TestHub:
         """Publish: as the application does; or as a client by POST, if it is said who that is.
 
         Args:
+            room, data, id, traceparent, tracestate: As for `Hub.publish`.
             user, permissions, token, headers, cookies: As for `reader`.
 
         Raises:
@@ -341,12 +345,14 @@ class TestHub:
         await self.start()
         _check_who(user, permissions, token)
         if user is None and token is None and headers is None and cookies is None:
-            return await self.clock.run(self.hub.publish(room, data, id=id), WITHIN_S)
+            published = self.hub.publish(room, data, id=id, traceparent=traceparent, tracestate=tracestate)
+            return await self.clock.run(published, WITHIN_S)
         if user is not None:
             token = Identity(self._access, self.clock, user, permissions).get_token()
         url = f"{self.url}/rooms/{room}"
         brought = _headers(headers, cookies)
-        return await self.clock.run(post(self._network.line(), url, token, data, id, brought), WITHIN_S)
+        trace = parse_trace(traceparent, tracestate)
+        return await self.clock.run(post(self._network.line(), url, token, data, id, brought, trace), WITHIN_S)
 
     def http(self, **options: Any) -> aiohttp.ClientSession:
         """Return an HTTP client of the application, or of the hub alone: `async with hub.http() as http: …`.

@@ -14,6 +14,7 @@ from trunkline.client.client import Client, Message, Room
 from trunkline.client.errors import ClientError, RoomError
 from trunkline.client.machine import Machine
 from trunkline.core.message import Receipt
+from trunkline.core.trace import Trace, trace_fields
 from trunkline.testing.access import Identity
 from trunkline.testing.fault import Fault
 from trunkline.testing.matching import matches, shown
@@ -399,12 +400,21 @@ class Reader:
 
     # What it does.
 
-    async def publish(self, data: Any, *, id: str | None = None, within_s: float = WITHIN_S) -> int:  # noqa: A002
+    async def publish(
+        self,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        within_s: float = WITHIN_S,
+    ) -> int:
         """Publish to the room as this client; return the offset once it is confirmed.
 
         Args:
             data: Any JSON value.
             id: The idempotency key; by default one of its own.
+            traceparent, tracestate: The trace that it is part of.
 
         Raises:
             ClientError: It was refused.
@@ -413,7 +423,8 @@ class Reader:
         message_id = f"{self.client.client_id}-{next(self._ids)}" if id is None else id
         self._published = data, message_id
         try:
-            return await self._clock.run(self.room.publish(data, id=message_id), within_s)
+            published = self.room.publish(data, id=message_id, traceparent=traceparent, tracestate=tracestate)
+            return await self._clock.run(published, within_s)
         except TimeoutError:
             why = ", ".join(self._wrong()) or self.state
             text = f"not confirmed within {within_s:g} s of the test's clock: the reader is {why}, and goes on trying"
@@ -481,7 +492,13 @@ class Reader:
 
 
 async def post(
-    line: Line, url: str, token: str | None, data: Any, message_id: str | None, headers: Mapping[str, str]
+    line: Line,
+    url: str,
+    token: str | None,
+    data: Any,
+    message_id: str | None,
+    headers: Mapping[str, str],
+    trace: Trace | None = None,
 ) -> Receipt:
     """Publish by POST; return the receipt.
 
@@ -490,6 +507,7 @@ async def post(
     """
     headers = {**headers, "Authorization": f"Bearer {token}"} if token else headers
     body = {"data": data} if message_id is None else {"data": data, "id": message_id}
+    body |= trace_fields(trace)
     try:
         async with (
             aiohttp.ClientSession(connector=LineConnector(line), headers=headers) as http,

@@ -96,6 +96,22 @@ class TransportContract:
         assert set(first) == {"room", "offset", "id", "from", "at", "data"}
         assert (first["room"], first["id"], first["from"]) == (self.room, "first", None)
 
+    async def test_traces(self) -> None:
+        """A message that has one brings its trace, from memory and from the log; the others are as they were."""
+        trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=1"}
+        await self.publish(1, **trace)
+        async with self.follow() as follower:
+            await follower.until(1)
+            await self.publish(2, traceparent="no trace", tracestate="a=1")
+            await self.publish(3, traceparent=trace["traceparent"])
+            await follower.until(3)
+        messages = [{k: v for k, v in m.items() if k not in ("room", "id", "from", "at")} for m in follower.messages]
+        assert messages == [
+            {"offset": 1, "data": 1, **trace},
+            {"offset": 2, "data": 2},
+            {"offset": 3, "data": 3, "traceparent": trace["traceparent"]},
+        ]
+
     async def test_starts(self) -> None:
         """start, an offset, a position and last=K."""
         receipts = await self.publish_many(list(range(1, 11)))
