@@ -16,6 +16,7 @@ import typer
 
 from trunkline.config import OF_RUN, WORKER_VARIABLE, check_for_run, flags, load
 from trunkline.core.grant import Permissions
+from trunkline.core.trace import parse_trace
 from trunkline.errors import ConfigError, TrunklineError
 
 app = typer.Typer(
@@ -215,12 +216,16 @@ def publish(
     id: Annotated[str | None, typer.Option(help="Idempotency key: stored once under this id.")] = None,  # noqa: A002
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Publish one message and print its position once it is stored. The token is read from TRUNKLINE_TOKEN."""
+    """Publish one message and print its position once it is stored.
+
+    The token is read from TRUNKLINE_TOKEN; the trace that the message is part of from TRACEPARENT and TRACESTATE.
+    """
     from trunkline.remote import publish as send  # noqa: PLC0415
 
     if data.lstrip()[:1] in ("{", "[") and not _is_json(data):
         _warn("trunkline: the data is not JSON; it is sent as text")
-    receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE))
+    trace = parse_trace(os.environ.get("TRACEPARENT"), os.environ.get("TRACESTATE"))
+    receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE), trace)
     repeated = " (it was there already)" if receipt["duplicate"] else ""
     typer.echo(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
 

@@ -12,6 +12,7 @@ import msgspec
 
 from trunkline.client.http_request import Refused, Unreachable, room_url, send
 from trunkline.core.message import check_room
+from trunkline.core.trace import Trace, trace_fields
 from trunkline.errors import RequestError
 
 CONNECT_S = 10.0
@@ -32,7 +33,9 @@ class RemoteError(Exception):
         self.exit_code = exit_code
 
 
-def publish(url: str, room: str, data: str, message_id: str | None, token: str | None = None) -> dict[str, Any]:
+def publish(
+    url: str, room: str, data: str, message_id: str | None, token: str | None = None, trace: Trace | None = None
+) -> dict[str, Any]:
     """Publish JSON, or a text if it is none; return the receipt.
 
     Raises:
@@ -43,7 +46,8 @@ def publish(url: str, room: str, data: str, message_id: str | None, token: str |
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         value = data
     try:
-        body = msgspec.json.encode({"data": value} if message_id is None else {"data": value, "id": message_id})
+        message = {"data": value} if message_id is None else {"data": value, "id": message_id}
+        body = msgspec.json.encode(message | trace_fields(trace))
     except UnicodeEncodeError:
         raise RemoteError("the data is not UTF-8", 2) from None
     headers = {"Accept": "application/json"}

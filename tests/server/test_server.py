@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -160,6 +161,16 @@ def test_publish_and_tail(tmp_path: Path) -> None:
             assert tail.wait(WAIT_S) == 0
         last = trunkline("tail", "news", "--last", "1", "--count", "1", *url)
         assert json.loads(last.stdout)["offset"] == 3
+
+
+def test_publish_in_the_trace_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEPARENT", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    monkeypatch.setenv("TRACESTATE", "a=1")
+    with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
+        assert trunkline("publish", "news", "1", "--url", server.url).returncode == 0
+        tail = trunkline("tail", "news", "--since", "start", "--count", "1", "--url", server.url)
+    message = json.loads(tail.stdout)
+    assert [message["traceparent"], message["tracestate"]] == [os.environ["TRACEPARENT"], "a=1"]
 
 
 @pytest.mark.parametrize(
