@@ -4,8 +4,12 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
+import opentelemetry.trace
 import pytest
 from hypothesis import settings
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from .support import client
 
@@ -36,3 +40,12 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
     """A client without limits of its own."""
     async with client() as session:
         yield session
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """The spans that have ended, as OpenTelemetry's SDK records them; only in this test is there a tracer provider."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(opentelemetry.trace, "_TRACER_PROVIDER", provider)
+    return exporter

@@ -374,14 +374,18 @@ class Hub:
             WrongLoop: The hub runs on another event loop, where this would wait for ever: see `publish_sync`.
         """
         await self._ensure_started()
-        limits = self._engine.limits
-        check_sender(sender)
-        if id is not None:
-            check_id(id, limits.id_bytes_max)
-        text = check_json(msgspec.json.encode(data), limits.message_bytes_max, limits.json_depth_max)
-        check_room(room)
+        limits, trace = self._engine.limits, parse_trace(traceparent, tracestate)
+        try:
+            check_sender(sender)
+            if id is not None:
+                check_id(id, limits.id_bytes_max)
+            text = check_json(msgspec.json.encode(data), limits.message_bytes_max, limits.json_depth_max)
+            check_room(room)
+        except RequestError as error:
+            self._engine.publish_refused(room, id, trace, error)
+            raise
         self._ownership.check()
-        return await self._engine.appender.append(room, id, sender, text, parse_trace(traceparent, tracestate))
+        return await self._engine.appender.append(room, id, sender, text, trace)
 
     def publish_sync(
         self,

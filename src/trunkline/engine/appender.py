@@ -34,6 +34,7 @@ class Appender:
 
     Args:
         on_failure: Called when messages may be stored although the store has not said so.
+        begin_span: Called with each draft and its answer; returns what takes their place. None if nothing is traced.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Appender:
         clock: Clock,
         availability: Availability,
         on_failure: Callable[[], None],
+        begin_span: Callable[[Draft, Answer], tuple[Draft, Answer]] | None = None,
     ) -> None:
         self._store = store
         self._rooms = rooms
@@ -57,6 +59,7 @@ class Appender:
         self._clock = clock
         self._availability = availability
         self._on_failure = on_failure
+        self._begin_span = begin_span
         self._waiting: list[_Waiting] = []
         self._in_flight_bytes = 0
         self._arrived: asyncio.Event
@@ -96,6 +99,8 @@ class Appender:
     def submit(self, draft: Draft, answer: Answer) -> None:
         """Append a draft, and call *answer* once, with the draft and a receipt or an error."""
         limits = self._limits
+        if self._begin_span is not None:
+            draft, answer = self._begin_span(draft, answer)
         if self._is_stopping:
             answer(draft, None, ShuttingDown("the server is stopping; publish again on another one, with the same id"))
         elif self.in_flight >= limits.in_flight_max or self._in_flight_bytes >= limits.in_flight_bytes_max:

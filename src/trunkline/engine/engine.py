@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import secrets
+from typing import TYPE_CHECKING
 
 from trunkline.core.cluster_messages import ROOMS_ASKED_MAX, RoomsInUse
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Limits, Tuning
+from trunkline.core.trace import Trace
 from trunkline.engine.appender import Appender
 from trunkline.engine.availability import Availability
 from trunkline.engine.clock import Clock, SystemClock
@@ -29,9 +31,13 @@ from trunkline.engine.retention import Retention
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.signals import SignalService
 from trunkline.engine.tasks import Tasks
+from trunkline.errors import TrunklineError
 from trunkline.observe.counters import Counters
 from trunkline.stores.base import Store
 from trunkline.stores.measured import MeasuredStore
+
+if TYPE_CHECKING:
+    from trunkline.engine.tracing import PublishSpans
 
 log = logging.getLogger("trunkline")
 
@@ -78,6 +84,7 @@ class Engine:
         self.follower = Follower(
             store, self.rooms, self.delivery, tuning, self.tasks, self.availability, counters, self.clock
         )
+        self._spans = _publish_spans()
         self.appender = Appender(
             store,
             self.rooms,
@@ -88,6 +95,7 @@ class Engine:
             self.clock,
             self.availability,
             self.follower.append_failed,
+            None if self._spans is None else self._spans.begin,
         )
         self.pages = Pages(store, self.follower, limits, self.availability)
         self.retention = Retention(store, self.rooms, self.tasks, self.clock, self._unused_elsewhere)
@@ -138,6 +146,9 @@ class Engine:
         self.tasks.every(1.0, self.notifier.expire)
         self.tasks.every(1.0, self._move_clients)
         self.loop_delay.start()
+        if self._spans is not None:
+            self._spans.look()
+            self.tasks.every(1.0, self._spans.look)
         if self.cluster is not None:
             self.cluster.start()
         self.is_running = True
@@ -180,6 +191,11 @@ class Engine:
         finally:
             await self.store.close()
             self.is_running = False
+
+    def publish_refused(self, room: str, message_id: str | None, trace: Trace | None, error: TrunklineError) -> None:
+        """Note that a message was refused before the appender had it: it has a span, too, if messages have any."""
+        if self._spans is not None:
+            self._spans.refused(room, message_id, trace, error)
 
     @property
     def unready(self) -> str | None:
@@ -224,3 +240,13 @@ class Engine:
                 used |= answer if isinstance(answer, int) else 0
             unused += [name for n, name in enumerate(some) if not used >> n & 1]
         return unused
+
+
+def _publish_spans() -> PublishSpans | None:
+    try:
+        from trunkline.engine.tracing import PublishSpans  # noqa: PLC0415 - the extra `otel` may not be there
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "opentelemetry":
+            raise
+        return None
+    return PublishSpans()

@@ -37,6 +37,7 @@ from trunkline.core.session import (
     SendSignal,
     Session,
 )
+from trunkline.core.trace import parse_trace
 from trunkline.errors import Overloaded, RequestError, StoreUnavailable, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import Context
@@ -256,6 +257,9 @@ class Duplex(Stream):
         self.send(envelope.PONG)
 
     def _refuse_command(self, decision: Refuse, command: Command) -> None:
+        if command.type == "message" and decision.room is not None:
+            trace = parse_trace(command.traceparent, command.tracestate)
+            self.context.engine.publish_refused(decision.room, decision.id, trace, decision.error)
         self._refuse(decision.error, command.type, decision.room, decision.id)
 
     def _use_token(self, decision: Authenticate, _: Command) -> None:
@@ -301,7 +305,10 @@ class Duplex(Stream):
                 self._PERMITTED[type(decision)](self, decision)
 
     def _refuse_permitted(self, error: TrunklineError, decision: Permitted) -> None:
-        message_id = decision.id if type(decision) is Publish else None
+        message_id = None
+        if type(decision) is Publish:
+            message_id = decision.id
+            self.context.engine.publish_refused(decision.room, message_id, decision.trace, error)
         self._refuse(error, decision.name, decision.room, message_id)
 
     def _send_signal(self, decision: SendSignal) -> None:
@@ -346,6 +353,7 @@ class Duplex(Stream):
                 self.context.access.check_publish_rate(self.grant, self.key, work(len(publish.json)))
             json = check_json(publish.json, limits.message_bytes_max, limits.json_depth_max)
         except TrunklineError as error:
+            engine.publish_refused(publish.room, publish.id, publish.trace, error)
             self._refuse_publish(error, publish.room, publish.id)
             return
         self._in_flight += 1

@@ -42,20 +42,28 @@ _encode = msgspec.json.Encoder().encode
 def publish_one(context: Context, request: Exchange) -> Outcoming:
     """Serve `POST /rooms/{room}`: one message; its receipt."""
     room = check_room(request.path_parameters["room"])
-    caller = begin_admission(context, request, [("write", room)])
-    if not isinstance(caller, Caller):
-        return _publish_when_here(context, request, room, caller)
-    content = _content_of(request.head)
-    body = request.body_now(_bytes_max(context))
+    try:
+        caller = begin_admission(context, request, [("write", room)])
+        if not isinstance(caller, Caller):
+            return _publish_when_here(context, request, room, caller)
+        content = _content_of(request.head)
+        body = request.body_now(_bytes_max(context))
+    except TrunklineError as error:
+        context.engine.publish_refused(room, None, _trace_of(request.head), error)
+        raise
     if body is None:
         return _publish_when_here(context, request, room, caller)
     return _publish(context, request, room, caller, content, body)
 
 
 async def _publish_when_here(context: Context, request: Exchange, room: str, admitting: Admitting) -> Outcome:
-    caller = admitting if isinstance(admitting, Caller) else await admitting
-    content = _content_of(request.head)
-    body = await read_body(context, request, caller, [("write", room)], _bytes_max(context))
+    try:
+        caller = admitting if isinstance(admitting, Caller) else await admitting
+        content = _content_of(request.head)
+        body = await read_body(context, request, caller, [("write", room)], _bytes_max(context))
+    except TrunklineError as error:
+        context.engine.publish_refused(room, None, _trace_of(request.head), error)
+        raise
     return _publish(context, request, room, caller, content, body)
 
 
@@ -82,17 +90,23 @@ def _publish(
     context: Context, request: Exchange, room: str, caller: Caller, content: tuple[str, str], body: bytes
 ) -> Pending:
     media_type, charset = content
-    context.access.check_publish_rate(caller.grant, caller.key, work(len(body)))
-    if media_type == JSON:
-        check_json_charset(charset)
-        post = decoded(_decode_post, body, '{"data": …, "id"?: …}')
-    elif not body and not media_type:
-        raise RequestError("bad_json", f"there is nothing to publish: send {JSON} or {TEXT}")
-    else:
-        post = Post(msgspec.Raw(_encode(decode_text(body, charset))))
-    key = request.head.headers.get(b"idempotency-key")
-    post.id = post.id if key is None else key.decode("latin-1")
-    message_id, text, trace = _checked(context, post, request.head)
+    message_id, trace = None, _trace_of(request.head)
+    try:
+        context.access.check_publish_rate(caller.grant, caller.key, work(len(body)))
+        if media_type == JSON:
+            check_json_charset(charset)
+            post = decoded(_decode_post, body, '{"data": …, "id"?: …}')
+        elif not body and not media_type:
+            raise RequestError("bad_json", f"there is nothing to publish: send {JSON} or {TEXT}")
+        else:
+            post = Post(msgspec.Raw(_encode(decode_text(body, charset))))
+        key = request.head.headers.get(b"idempotency-key")
+        message_id = post.id = post.id if key is None else key.decode("latin-1")
+        trace = _trace_of_post(post, trace)
+        text = _checked(context, post)
+    except TrunklineError as error:
+        context.engine.publish_refused(room, message_id, trace, error)
+        raise
     return _Storing(context, Draft(room, message_id, caller.grant.user, context.engine.clock.wall_ms(), text, trace))
 
 
@@ -139,10 +153,10 @@ async def publish_list(context: Context, request: Exchange) -> Answer:
     context.access.check_publish_rate(caller.grant, caller.key, len(posts) + work(len(body)) - 1)
     # Checked as a whole before the first is stored, so that a typing error stores nothing; and in bites, because
     # others wait meanwhile.
-    checked, size = [], 0
+    checked, size, trace = [], 0, _trace_of(request.head)
     for post in posts:
-        message_id, text, trace = _checked(context, post, request.head)
-        checked.append((post.room or "", message_id, caller.grant.user, text, trace))
+        text = _checked(context, post)
+        checked.append((post.room or "", post.id, caller.grant.user, text, _trace_of_post(post, trace)))
         size += len(text)
         if size > BITE_BYTES:
             size = 0
@@ -164,8 +178,8 @@ async def publish_list(context: Context, request: Exchange) -> Answer:
     return Answer(_encode(answers), 207 if failed else 201)
 
 
-def _checked(context: Context, post: Post, head: RequestHead) -> tuple[str | None, bytes, Trace | None]:
-    """Return a message's id and data, if they may be one, and its trace: its own, or that of the request.
+def _checked(context: Context, post: Post) -> bytes:
+    """Return a message's data, if that and its id may be one.
 
     Raises:
         RequestError: They may not.
@@ -173,10 +187,12 @@ def _checked(context: Context, post: Post, head: RequestHead) -> tuple[str | Non
     limits = context.limits
     if post.id is not None:
         check_id(post.id, limits.id_bytes_max)
-    text = check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
-    if post.traceparent is not None:
-        return post.id, text, parse_trace(post.traceparent, post.tracestate)
-    return post.id, text, _trace_of(head)
+    return check_json(bytes(post.data), limits.message_bytes_max, limits.json_depth_max)
+
+
+def _trace_of_post(post: Post, of_request: Trace | None) -> Trace | None:
+    """Return the trace of a message: its own, or that of its request if it has no field of its own."""
+    return of_request if post.traceparent is None else parse_trace(post.traceparent, post.tracestate)
 
 
 def _trace_of(head: RequestHead) -> Trace | None:
