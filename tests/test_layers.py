@@ -50,6 +50,7 @@ IMPURE = {
 LATE = {
     ("trunkline.stores", "trunkline.stores.redis"),
     ("trunkline.client", "trunkline.client.client"),
+    ("trunkline.client", "trunkline.client.tracing"),
     ("trunkline.engine.engine", "trunkline.engine.tracing"),
     ("trunkline.cli", "trunkline.server.app_server"),
     ("trunkline.cli", "trunkline.server.interpreter"),

@@ -17,13 +17,18 @@ from trunkline.client.errors import ClientError, RoomError
 
 if TYPE_CHECKING:
     from trunkline.client.client import Client, Message, Room, connect
+    from trunkline.client.tracing import process_span
 
-__all__ = ["Client", "ClientError", "Message", "Room", "RoomError", "connect", "publish"]
+__all__ = ["Client", "ClientError", "Message", "Room", "RoomError", "connect", "process_span", "publish"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "process_span":
+        from trunkline.client.tracing import process_span  # noqa: PLC0415 - nor does all that publishes need it
+
+        return process_span
     try:
         from trunkline.client import client  # noqa: PLC0415 - aiohttp is for those who connect
     except ModuleNotFoundError as error:

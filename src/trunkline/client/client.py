@@ -25,6 +25,7 @@ from trunkline.client.http import open_http
 from trunkline.client.json_text import Json, dumps
 from trunkline.client.machine import THIS_MACHINE, Machine
 from trunkline.client.session import Session
+from trunkline.client.tracing import traced
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
 from trunkline.core.json_text import deeper_than
 from trunkline.core.limits import Limits
@@ -193,8 +194,12 @@ class Room(_Emitter):
     def on(self, kind: Literal["error"], listener: Callable[[events.Refusal], object]) -> Callable[[], None]: ...
 
     def on(self, kind: str, listener: Listener) -> Callable[[], None]:
-        """Call *listener* at each event of this kind; return a function that ends that."""
+        """Call *listener* at each event of this kind; return a function that ends that.
+
+        With OpenTelemetry each call with a message has a span `process`; for loops there is `process_span`.
+        """
         if kind == "message":
+            listener = traced(listener)
             self._queued = False
             self._queue.clear()
             self._behind = None
