@@ -81,11 +81,14 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ours = command is None
+        self.metrics_port = free_port()
         self._command = command or [
             sys.executable, "-m", "trunkline", "serve", "--port", "PORT", "--store", store, *arguments,
         ]  # fmt: skip
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("TRUNKLINE_")}
         self._environment |= {"STORE": store, "TRUNKLINE_LOG_LEVEL": "warning"}
+        if self.ours:
+            self._environment["TRUNKLINE_METRICS_PORT"] = str(self.metrics_port)
         for name, value in (environment or {}).items():
             self._environment[name] = str(self.port) if value == "PORT" else value
         self.process: subprocess.Popen[str]
@@ -136,6 +139,20 @@ class Server:
         assert select.select([self.process.stderr], [], [], WAIT_S)[0], "no error"
         return self.process.stderr.readline()
 
+    async def statistics(self, http: aiohttp.ClientSession) -> dict[str, int]:
+        """What it has and has done. Our own server says so by its metrics; an application of the tests by itself."""
+        if not self.ours:
+            async with http.get(f"{self.url}/statistics") as response:
+                found: dict[str, int] = await response.json()
+                return found
+        async with http.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as response:
+            return statistics_of(await response.text())
+
+    @property
+    def metrics_said(self) -> str:
+        """What our own server says of its metrics when it starts."""
+        return f"metrics on http://127.0.0.1:{self.metrics_port}/metrics"
+
     def memory(self) -> int:
         """Resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
@@ -150,6 +167,16 @@ class Server:
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def statistics_of(text: str) -> dict[str, int]:
+    """Metrics under the names that `Hub.statistics` has for them."""
+    sums: dict[str, int] = {}
+    series = re.findall(r"^trunkline_(\w+?)(?:_total)?(?:\{(.*)\})? ([0-9.e+]+)$", text, re.MULTILINE)
+    for name, labels, value in series:
+        name = "polls" if "longpoll" in labels and name == "connections" else name
+        sums[name] = sums.get(name, 0) + round(float(value))
+    return sums
 
 
 def stream(transport: str, http: aiohttp.ClientSession, url: str, room: str, start: Start) -> AsyncIterator[Item]:
@@ -171,13 +198,10 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield http
 
 
-async def parked(http: aiohttp.ClientSession, url: str, count: int = 1, **options: Any) -> None:
+async def parked(http: aiohttp.ClientSession, server: Server, count: int = 1) -> None:
     """Wait until a server has so many polls that wait."""
     async with asyncio.timeout(WAIT_S):
-        while True:
-            async with http.get(f"{url}/healthz", **options) as response:
-                if (await response.json())["polls"] >= count:
-                    return
+        while (await server.statistics(http))["polls"] < count:
             await asyncio.sleep(0.02)
 
 

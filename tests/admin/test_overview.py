@@ -83,6 +83,20 @@ async def test_the_slowest_readers_are_those_that_are_furthest_behind() -> None:
         assert slowest[0].behind_ms is not None
 
 
+@virtual
+async def test_of_itself_a_process_knows_how_long_things_take() -> None:
+    async with running() as engine:
+        overview = overview_of(engine)
+        await asyncio.sleep(10)
+        for _ in range(2):
+            await engine.appender.append("a", None, None, b"1")
+            await asyncio.sleep(2.1)
+            last = overview.as_json(history=True)["steps"]
+            assert sum(step["published"] for step in last) > 0
+            assert last[-1]["publish"][0] is not None or last[-2]["publish"][0] is not None
+        assert overview.as_json(history=False)["nodes"][0]["loop_delay_s"] is not None
+
+
 class Described(Listener):
     """A reader with a name and an address, like a connection."""
 

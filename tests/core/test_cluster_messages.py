@@ -38,6 +38,17 @@ ENCODED = [
         ["Asked", 1, ["InUse", ["r"]], "n", 1],
     ),
     (messages.Answered(node="n", clock=1, number=1, answer=3, grant=None), ["Answered", 1, 3, None, "n", 1]),
+    (messages.AnsweredInFull(node="n", clock=1, number=1, data=b"x"), ["AnsweredInFull", 1, b"x", "n", 1]),
+    (messages.Sampled(node="n", clock=1, sample=b"x"), ["Sample", b"x", "n", 1]),
+    (messages.Followed(node="n", clock=1, session="s", number=2, events=b"[]"), ["Followed", "s", 2, b"[]", "n", 1]),
+    (
+        messages.Asked(node="n", clock=1, number=1, order=messages.ListConnections("u")),
+        ["Asked", 1, ["ListConnections", "u", None, None], "n", 1],
+    ),
+    (
+        messages.Asked(node="n", clock=1, number=1, order=messages.Follow("s", contents=True)),
+        ["Asked", 1, ["Follow", "s", True], "n", 1],
+    ),
 ]
 
 

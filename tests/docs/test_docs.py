@@ -14,12 +14,13 @@ import typer
 
 from tests.access.support import SECRET
 from tests.support import ROOT, WAIT_S, Server, free_port
-from trunkline import Issuer, JwtAuth
+from trunkline import Hub, Issuer, JwtAuth
 from trunkline.cli import app
 from trunkline.config import Config, load
 from trunkline.core.close_codes import CloseCode, Then, after_close
 from trunkline.core.limits import RENAMED, Limits, Retention, Tuning
 from trunkline.errors import REQUEST_ERRORS, TrunklineError
+from trunkline.hub import context_of
 
 PAGES = ["README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
 TABLES = ("Limits", "Retention", "Tuning", "Issuer", "tuple[Issuer, ...]", "Permissions")
@@ -284,3 +285,46 @@ def test_the_numbers_in_the_protocol_are_the_defaults() -> None:
 def test_every_module_says_what_it_is() -> None:
     for path in (ROOT / "src").rglob("*.py"):
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))) or path.name == "__init__.py", path
+
+
+def logged() -> list[str]:
+    """Every line that the server can log, with … for what differs."""
+    found = []
+    source = ROOT / "src/trunkline"
+    for path in sorted(source.rglob("*.py")):
+        if path.relative_to(source).parts[0] in ("client", "testing"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "log"
+                and node.func.attr in ("info", "warning", "error", "exception", "log")
+            ):
+                text = node.args[node.func.attr == "log"]
+                if isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value != "%s":
+                    found.append(re.sub(r"%[+.0-9]*[a-z]", "…", text.value))
+    assert len(found) > 50
+    return found
+
+
+def test_every_line_of_the_log_is_explained() -> None:
+    rows = [row for row in text("docs/operating.md").splitlines() if row.startswith("| `")]
+    pieces = [piece for row in rows for piece in re.findall(r"`([^`]+)`", row)]
+    for line in logged():
+        # The page may break off where the rest differs.
+        assert any(line == piece or (len(piece) > 8 and line.startswith(piece.rstrip("… "))) for piece in pieces), line
+
+
+def test_every_metric_is_explained() -> None:
+    page = text("docs/operating.md")
+    for family in context_of(Hub("memory:")).figures.families():
+        name = family.name + ("_total" if family.kind == "counter" else "")
+        assert f"`{name}`" in page, name
+
+
+def test_every_alert_is_explained() -> None:
+    page = text("docs/operating.md")
+    for name in re.findall(r"alert: (\w+)", (ROOT / "deploy/alerts.yml").read_text("utf-8")):
+        assert f"`{name}`" in page, name

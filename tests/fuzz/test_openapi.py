@@ -60,7 +60,7 @@ def test_it_is_served_and_complete(server: Server) -> None:
         for method, operation in item.items()
         if method != "parameters"
     ]
-    pages = {"/", "/lab", "/live", "/static"}
+    pages = {"/", "/lab", "/live", "/admin", "/static"}
     routes = {
         (route.path, method)
         for route in Hub("memory:").app.routes

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -124,6 +124,7 @@ app = Starlette(
         Route("/upload", upload, methods=["POST"]),
         Route("/download", download),
         Route("/slow", slow, methods=["POST"]),
+        Route("/statistics", lambda _: JSONResponse(hub.statistics())),
         WebSocketRoute("/echo", echo),
         Mount("/realtime", hub.app),
     ],

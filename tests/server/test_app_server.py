@@ -104,21 +104,19 @@ async def test_a_middleware_sets_a_session_on_every_transport(
         assert (await answer.json())["seen"] >= 2
 
 
-async def streams_off_asgi(http: aiohttp.ClientSession, url: str) -> int:
+async def streams_off_asgi(http: aiohttp.ClientSession, server: Server) -> int:
     """How many connections the rooms count: those that are theirs, and not ASGI's."""
-    async with http.get(f"{url}/realtime/healthz") as answer:
-        found: int = (await answer.json())["sockets"]
-        return found
+    return (await server.statistics(http))["sockets"]
 
 
 async def test_streams_leave_asgi_and_are_no_longer_counted_when_they_end(http: aiohttp.ClientSession) -> None:
     with Server(command=[*RUN, WRAPPED]) as running:
         socket_ = await http.ws_connect(f"{running.url}/realtime/rooms/r")
         events = await http.get(f"{running.url}/realtime/rooms/r", headers={"Accept": "text/event-stream"})
-        assert await streams_off_asgi(http, running.url) == 2
+        assert await streams_off_asgi(http, running) == 2
         await socket_.close()
         events.close()
-        while await streams_off_asgi(http, running.url):
+        while await streams_off_asgi(http, running):
             await asyncio.sleep(0.01)
 
 
@@ -131,7 +129,7 @@ async def test_a_middleware_around_the_body_gets_what_it_expects(http: aiohttp.C
         events = await http.get(
             f"{running.url}/realtime/rooms/r", headers={"Accept": "text/event-stream", "Accept-Encoding": "gzip"}
         )
-        assert await streams_off_asgi(http, running.url) == (variable == "BUFFERS" or "gzip" not in str(events.headers))
+        assert await streams_off_asgi(http, running) == (variable == "BUFFERS" or "gzip" not in str(events.headers))
         events.close()
 
 
@@ -261,7 +259,7 @@ async def test_uvicorn_started_by_hand_with_our_protocols(http: aiohttp.ClientSe
             status, headers = await way(http, running.url, {})
             assert (status in (101, 200), headers["x-added"]) == (True, "yes")
         socket_ = await http.ws_connect(f"{running.url}/realtime/rooms/r")
-        assert await streams_off_asgi(http, running.url) == 1
+        assert await streams_off_asgi(http, running) == 1
         await socket_.close()
         # uvicorn would compress, and a stream that takes over may not: then it is not agreed on.
         socket_ = await http.ws_connect(f"{running.url}/realtime/rooms/r", compress=15)

@@ -254,8 +254,7 @@ async def test_who_does_not_answer_pings_is_dropped(server: Server, socket_: Raw
         async with asyncio.timeout(WAIT_S):
             while (await alive.receive_json())["type"] != "pong":
                 pass
-    async with http.get(f"{server.url}/healthz") as response:
-        assert (await response.json())["expired"] >= 1
+    assert (await server.statistics(http))["expired"] >= 1
 
 
 async def test_any_byte_counts_as_life(server: Server, socket_: Raw) -> None:
@@ -286,11 +285,6 @@ async def test_event_streams_are_kept_alive(server: Server, raw: Raw) -> None:
 async def test_connections_that_leave_leave_nothing(server: Server, http: aiohttp.ClientSession) -> None:
     """Bare TCP probes, half handshakes, resets and ordinary ends, 300 of each: no connection object stays (R13)."""
 
-    async def statistics() -> dict[str, int]:
-        async with http.get(f"{server.url}/healthz") as response:
-            found: dict[str, int] = await response.json()
-            return found
-
     def reset(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -311,7 +305,7 @@ async def test_connections_that_leave_leave_nothing(server: Server, http: aiohtt
         else:
             connection.close()
     async with asyncio.timeout(WAIT_S):
-        while (await statistics())["connections"]:
+        while (await server.statistics(http))["connections"]:
             await asyncio.sleep(0.05)
 
 
@@ -355,7 +349,7 @@ async def test_connect_waits_for_any_room(server: Server, http: aiohttp.ClientSe
     async with http.get(f"{url}&since=now") as response:
         position = (await response.json())["next"]
     waiting = asyncio.ensure_future(http.get(f"{url}&since={position}&wait=30"))
-    await parked(http, server.url)
+    await parked(http, server)
     await publish(http, server.url, "wait-b", "x")
     async with asyncio.timeout(WAIT_S):
         page = await (await waiting).json()

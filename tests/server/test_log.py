@@ -129,7 +129,7 @@ async def test_one_line_at_the_end_of_each_connection_and_none_has_a_token(tmp_p
     assert ended["websocket"]["code"] == 4999
     assert ended["websocket"]["messages"] == 1
     assert ended["websocket"]["address"] == "127.0.0.1"
-    assert ended["sse"]["code"] == 1000
+    assert ended["sse"]["code"] in (1000, 1006)  # a client that leaves with something unread resets its connection
     assert ended["sse"]["session"]
     refused_codes = {line["code"]: line["what_to_do"] for line in found if line["event"] == "client refused"}
     assert set(refused_codes) == {"unauthorized", "bad_origin"}

@@ -33,9 +33,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def sockets(http: aiohttp.ClientSession, server: Server) -> int:
-    async with http.get(f"{server.url}/realtime/healthz") as answer:
-        found: int = (await answer.json())["sockets"]
-        return found
+    return (await server.statistics(http))["sockets"]
 
 
 async def publish(http: aiohttp.ClientSession, server: Server, data: Any) -> None:

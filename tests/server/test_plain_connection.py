@@ -1,7 +1,6 @@
 """Requests of ours on one connection: how long it stays, and what comes right behind another."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -20,20 +19,25 @@ STAYS_S = 0.3
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def hub() -> AsyncIterator[Hub]:
+    async with Hub("memory:") as running:
+        yield running
+
+
+@pytest.fixture
+async def port(hub: Hub) -> AsyncIterator[int]:
     """A server whose connections stay for a moment only."""
-    async with Hub("memory:") as hub:
-        gate = Gate(context_of(hub))
-        config = uvicorn.Config(hub.app, ws=counted_websocket(gate), log_level="error", lifespan="off")
-        config.timeout_keep_alive = STAYS_S  # type: ignore[assignment]  # whole seconds are too long for a test
-        state = uvicorn.server.ServerState()
-        loop = asyncio.get_running_loop()
-        config.load()
-        server = await loop.create_server(
-            lambda: Edge(gate, config=config, server_state=state, app_state={}), "127.0.0.1", 0
-        )
-        yield server.sockets[0].getsockname()[1]
-        server.close()
+    gate = Gate(context_of(hub))
+    config = uvicorn.Config(hub.app, ws=counted_websocket(gate), log_level="error", lifespan="off")
+    config.timeout_keep_alive = STAYS_S  # type: ignore[assignment]  # whole seconds are too long for a test
+    state = uvicorn.server.ServerState()
+    loop = asyncio.get_running_loop()
+    config.load()
+    server = await loop.create_server(
+        lambda: Edge(gate, config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    yield server.sockets[0].getsockname()[1]
+    server.close()
 
 
 async def answers(reader: asyncio.StreamReader, count: int) -> list[bytes]:
@@ -105,22 +109,14 @@ async def test_a_body_that_comes_in_pieces_is_waited_for(port: int) -> None:
     writer.close()
 
 
-async def test_polls_of_a_client_that_is_gone_end_whatever_it_has_sent_behind_them(port: int) -> None:
+async def test_polls_of_a_client_that_is_gone_end_whatever_it_has_sent_behind_them(hub: Hub, port: int) -> None:
     waiting = POLL.replace(b"now", b"now&wait=60")
     for behind in (b"", b"G", waiting):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(waiting + behind)
         await writer.drain()
-        while not await polls(port):
+        while not hub.statistics()["polls"]:
             await asyncio.sleep(0.01)
         writer.transport.abort()
-        while await polls(port):
+        while hub.statistics()["polls"]:
             await asyncio.sleep(0.01)
-
-
-async def polls(port: int) -> int:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    found: int = json.loads((await reader.read()).rpartition(b"\r\n\r\n")[2])["polls"]
-    writer.close()
-    return found

@@ -29,7 +29,7 @@ def test_one_line_says_where(tmp_path: Path) -> None:
     with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
         urllib.request.urlopen(f"{server.url}/livez", timeout=WAIT_S).close()
         code, out, errors = server.stop()
-    said = f"Trunkline on {server.url}, data in {tmp_path}/log.db\n"
+    said = f"Trunkline on {server.url}, data in {tmp_path}/log.db; {server.metrics_said}\n"
     assert (code, out, errors) == (0, said if is_optimised() else f"{said}{UNOPTIMISED}\n", "")
 
 
@@ -44,7 +44,7 @@ async def test_stopping_with_a_full_house(sig: int, http: aiohttp.ClientSession,
             position = (await response.json())["next"]
         polls = [asyncio.ensure_future(http.get(f"{url}?since={position}&wait=60")) for _ in range(300)]
         probe = await http.ws_connect(f"{server.url}/connect")
-        await parked(http, server.url, 300)
+        await parked(http, server, 300)
         for n in range(100):
             await probe.send_json({"type": "message", "room": "other", "id": str(n), "data": n})
         stopping = asyncio.ensure_future(asyncio.to_thread(server.stop, sig))
@@ -95,7 +95,7 @@ async def test_a_plain_uvicorn_stops_too(http: aiohttp.ClientSession) -> None:
         socket = await http.ws_connect(url)
         events = await http.get(url, headers={"Accept": "text/event-stream"})
         poll = asyncio.ensure_future(http.get(f"{url}?since=now&wait=60"))
-        await parked(http, server.url)
+        await parked(http, server)
         _, _, errors = await asyncio.to_thread(server.stop)
         assert "Traceback" not in errors
         async for _ in socket:
@@ -293,7 +293,7 @@ async def test_a_second_signal_waits_for_nobody(tmp_path: Path, number: int) -> 
                 await http.get(f"{server.url}/rooms/a", headers={"Accept": "text/event-stream"})
                 await http.ws_connect(f"{server.url}/rooms/a")
             poll = asyncio.ensure_future(http.get(f"{server.url}/rooms/a?wait=30"))
-            await parked(http, server.url)
+            await parked(http, server)
             began = time.monotonic()
             for _ in range(3):
                 server.process.send_signal(number)

@@ -78,7 +78,7 @@ async def test_all_transports(server: Server, folder: Path, http: aiohttp.Client
             await socket.receive_json()
         async with http.get(room, headers={"Accept": "text/event-stream"}, ssl=trust) as events:
             poll = asyncio.ensure_future(http.get(f"{room}?since=now&wait=20", ssl=trust))
-            await parked(http, server.url, ssl=trust)
+            await parked(http, server)
             async with http.post(room, json={"data": "x" * 60_000}, ssl=trust) as response:
                 assert response.status == 201
             async with asyncio.timeout(WAIT_S):

@@ -28,7 +28,8 @@ def workers_of(server: Server) -> list[int]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     with Server("--workers", str(WORKERS), store=f"sqlite:///{tmp_path}/log.db", folder=tmp_path) as server:
-        assert server.line() == (f"Trunkline on {server.url}, {WORKERS} workers, data in {tmp_path}/log.db\n")
+        said = f"Trunkline on {server.url}, {WORKERS} workers, data in {tmp_path}/log.db; {server.metrics_said}\n"
+        assert server.line() == said
         yield server
 
 

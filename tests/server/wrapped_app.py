@@ -75,4 +75,9 @@ if os.environ.get("NAMES"):
         return None if name is None else Grant(user=name.decode())
 
 
+@app.get("/statistics")
+def statistics() -> dict[str, Any]:
+    return hub.statistics()
+
+
 app.mount("/realtime", hub.app)

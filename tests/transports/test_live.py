@@ -311,7 +311,7 @@ async def test_a_long_poll_waits_where_nothing_has_ever_happened(http: aiohttp.C
             first = await response.json()
         query = {"since": first["next"], "live": first["live"]["next"], "wait": "20"}
         poll = asyncio.ensure_future(http.get(address, params=query))
-        await parked(http, server.url)
+        await parked(http, server)
         await publish(http, server.url, "r", "at last")
         async with await poll as response:
             assert [message["data"] for message in (await response.json())["messages"]] == ["at last"]

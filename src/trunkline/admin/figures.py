@@ -102,6 +102,8 @@ class Figures:
         now = {transport: counters.open[transport] for transport in OPEN_TRANSPORTS}
         yield _by("connections", "gauge", "Connections that are open, and polls that wait.", "transport", now)
         yield _one("sockets", "gauge", "TCP connections that are open.", self._access.addresses.connections)
+        text = "Connections and waiting polls of clients that have authenticated themselves."
+        yield _one("authenticated", "gauge", text, len(self._access.registry))
         yield Family(
             "trunkline_connects",
             "counter",

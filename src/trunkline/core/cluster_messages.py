@@ -216,10 +216,16 @@ class Answered(ClusterMessage, frozen=True):
     number: int
     answer: int | None
     grant: Grant | None
-    data: bytes | None = None
+
+
+class AnsweredInFull(ClusterMessage, frozen=True, tag="AnsweredInFull"):
+    """The answer to the request with this number, encoded as that request has it."""
+
+    number: int
+    data: bytes
 
 
 AnyMessage = (
     Heartbeat | Leaving | PresenceChanged | PresenceRequest | PresenceSnapshot | PollerLeft | SignalSent
-    | ReadMarksMoved | StreamOpened | Sampled | Followed | Asked | Answered
+    | ReadMarksMoved | StreamOpened | Sampled | Followed | Asked | Answered | AnsweredInFull
 )  # fmt: skip

@@ -200,6 +200,7 @@ class Appender:
         for (draft, answer, since), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, StoreUnavailable):
                 failed.add(draft.room)
+                self._counters.store_errors["append"] += 1
                 _call(answer, draft, None, outcome)
                 continue
             receipts += 1

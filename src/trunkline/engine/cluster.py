@@ -109,7 +109,10 @@ class Cluster:
             messages.PresenceRequest: self._presence_requested,
             messages.PresenceSnapshot: self._presence_snapshot,
             messages.Asked: self._asked,
-            messages.Answered: self._answered,
+            messages.Answered: lambda message: self._answered(
+                message, message.answer if message.grant is None else message.grant
+            ),
+            messages.AnsweredInFull: lambda message: self._answered(message, message.data),
         }
         self._when_ended: list[Callable[[str, bool], None]] = []
         self._requested: dict[type, Callable[[Any], Awaitable[Answer]]] = {}
@@ -272,20 +275,23 @@ class Cluster:
     def _asked(self, message: messages.Asked) -> None:
         self._tasks.spawn(self._answer(message))
 
-    def _answered(self, message: messages.Answered) -> None:
+    def _answered(
+        self, message: messages.Answered | messages.AnsweredInFull, answer: int | Grant | bytes | None
+    ) -> None:
         waiting = self._requests.get(message.number)
         if waiting is not None and message.node in waiting.nodes:
             waiting.nodes.discard(message.node)
-            answer = message.answer if message.grant is None else message.grant
-            waiting.answers.append(answer if message.data is None else message.data)
+            waiting.answers.append(answer)
             waiting.finish_if_answered()
 
     async def _answer(self, asked: messages.Asked) -> None:
         answer = await self._requested[type(asked.order)](asked.order)
+        if isinstance(answer, bytes):
+            self.send(messages.AnsweredInFull, to=asked.node, number=asked.number, data=answer)
+            return
         grant = answer if isinstance(answer, Grant) else None
-        data = answer if isinstance(answer, bytes) else None
-        number = int(answer) if isinstance(answer, int) else None
-        self.send(messages.Answered, to=asked.node, number=asked.number, answer=number, grant=grant, data=data)
+        number = None if answer is None or isinstance(answer, Grant) else int(answer)
+        self.send(messages.Answered, to=asked.node, number=asked.number, answer=number, grant=grant)
 
     async def _send_all(self, node: str) -> None:
         try:

@@ -83,7 +83,7 @@ export class Board {
         found.push(["worst", `${who} is silent`, `last heard ${ago(node.heard_ms)}: it has died, hangs, or cannot reach the others`]);
         continue;
       }
-      if (node.unwritable) found.push(["worst", `${who} cannot store messages`, node.unwritable]);
+      if (node.unwritable) found.push(["worst", `${who}: nothing can be stored`, node.unwritable]);
       if (node.unreadable) found.push(["worst", `${who} cannot read the log`, node.unreadable]);
       if (!node.unreadable && !node.unwritable && node.store_waiting_s > WAITING_S) {
         found.push(["worst", `${who} waits for the log`, `for ${node.store_waiting_s} s: publishers and readers wait with it`]);
@@ -95,6 +95,10 @@ export class Board {
     if (far.length) {
       const worst = far[0];
       found.push(["", `${far.length === 1 ? "A reader is" : `${far.length} readers are`} far behind`, `${worst?.user ?? worst?.address} in ${worst?.room}, by ${worst?.lag.toLocaleString("en")} messages`]);
+    }
+    const unstored = this.recent(now, "refusals", ["store_unavailable"]);
+    if (unstored && !found.some(([, text]) => text.includes("can be stored"))) {
+      found.push(["worst", "Some messages could not be stored", `${unstored.toLocaleString("en")} refused within 15 s: a disk is nearly full, or Redis refuses writes`]);
     }
     const gaps = this.recent(now, "gaps");
     if (gaps) found.push(["", "Readers have lost messages", `${gaps} gaps within 15 s: retention is shorter than some are away or slow`]);
@@ -132,7 +136,7 @@ export class Board {
     /** @type {[string, string][]} */
     const shown = [
       ["connections", streams.toLocaleString("en")],
-      ["rooms in use", sum((node) => node.rooms).toLocaleString("en")],
+      ["processes", here.length.toLocaleString("en")],
       ["published a second", step ? short(step.published / 5) : "–"],
       ["delivered a second", step ? short(step.delivered / 5) : "–"],
       ["to publish, 99 %", duration(step?.publish[1])],

@@ -119,7 +119,7 @@ async def test_an_event_stream_is_handed_on_with_what_it_asks_for() -> None:
         assert answer.query.rooms == ["r"]
 
 
-@pytest.mark.parametrize("room", ["", "a b", "x" * 300, "$revocations"])
+@pytest.mark.parametrize("room", ["", "a b", "x" * 300, "$", "$a b"])
 async def test_a_room_that_cannot_be(room: str) -> None:
     async with Hub("memory:") as hub:
         for endpoint, method in ((reading.read_room, "GET"), (publishing.publish_one, "POST")):
@@ -169,7 +169,7 @@ async def test_only_administrators_administer() -> None:
 async def test_health() -> None:
     async with Hub("memory:") as hub:
         context = context_of(hub)
-        assert said(await health.health(context, request()))["polls"] == 0
+        assert said(await health.health(context, request())) == {"status": "ok"}  # and nothing to who may be anybody
         assert (await health.ready(context, request())).status == 200
         assert said(await health.alive(context, request())) == {"status": "ok"}
         await hub.drain()

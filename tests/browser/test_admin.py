@@ -1,0 +1,211 @@
+"""The dashboard in a browser: who may see it, what it shows, and what an operator does with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.access.support import ADMIN, EVERYWHERE, bearer, token
+from tests.admin.support import guarded
+from tests.redis_servers import RedisServer, needs_redis
+from tests.server.test_workers import workers_of
+from tests.support import WAIT_S, Server
+
+expect.set_options(timeout=WAIT_S * 1000)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with guarded(tmp_path, "--workers", "2") as running:
+        running.line()
+        yield running
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page whose own mistakes are the test's."""
+    made = await browser.new_page(viewport={"width": 1300, "height": 900})
+    errors: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    yield made
+    await made.close()
+    assert errors == []
+
+
+async def sign_in(page: Page, url: str, text: str | None = None) -> None:
+    await page.goto(f"{url}/admin")
+    await page.fill("#token", text or token("ops", rooms=ADMIN))
+    await page.click("#enter button")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def joined(http: aiohttp.ClientSession, url: str, user: str, room: str = "a") -> tuple[Any, str]:
+    socket = await http.ws_connect(f"{url}/connect?room={room}", headers=bearer(token(user, rooms=EVERYWHERE)))
+    return socket, json.loads((await socket.receive()).data)["session"]
+
+
+async def test_who_may_see_it(page: Page, server: Server) -> None:
+    await page.goto(f"{server.url}/admin")
+    await expect(page.locator("#enter")).to_be_visible()
+    await expect(page.locator("#board")).to_be_hidden()
+    for text, why in (("nonsense", "Not accepted"), (token("ana", rooms=EVERYWHERE), "not an administrator's")):
+        await page.fill("#token", text)
+        await page.click("#enter button")
+        await expect(page.locator("#why")).to_contain_text(why)
+    await sign_in(page, server.url)
+    await expect(page.locator("#problems")).to_contain_text("All is well")
+    await page.reload()
+    await expect(page.locator("#problems")).to_contain_text("All is well")
+    assert "eyJ" not in page.url
+    await page.click("#leave")
+    await expect(page.locator("#enter")).to_be_visible()
+    await expect(page.locator("#board")).to_be_hidden()
+
+
+async def test_without_authentication_it_says_that_there_is_no_administrator(page: Page) -> None:
+    with Server() as open_to_all:
+        await page.goto(f"{open_to_all.url}/admin")
+        await expect(page.locator("#nobody")).to_contain_text("no administrator")
+        await expect(page.locator("#enter")).to_be_hidden()
+
+
+async def test_connections_rooms_and_users_of_all_workers(
+    page: Page, server: Server, http: aiohttp.ClientSession
+) -> None:
+    await sign_in(page, server.url)
+    await expect(page.locator("#nodes tbody tr")).to_have_count(2)
+    sockets = [(await joined(http, server.url, "ana"))[0] for _ in range(8)]
+    # The page's own stream is one more.
+    await expect(page.locator("#figures")).to_contain_text("connections9")
+    for n in range(3):
+        await sockets[0].send_json({"type": "message", "room": "a", "id": f"k{n}", "data": {"text": "hello"}})
+    await expect(page.locator("#charts")).to_contain_text("websocket 9")
+    await page.fill("#room", "a")
+    await page.click("#look button")
+    await expect(page.locator("#room-found")).to_contain_text("Its newest message is 3")
+    await expect(page.locator("#room-found")).to_contain_text('{"text":"hello"}')
+    await page.locator("#room-found button", has_text="ana").first.click()
+    await expect(page.locator("#user-found tbody tr, #user-found tr")).to_have_count(8)
+    await page.fill("#user", "nobody")
+    await page.click("#find button")
+    await expect(page.locator("#user-found")).to_contain_text("has no stream open")
+    await page.fill("#room", "no room!")
+    await page.click("#look button")
+    await expect(page.locator("#room-found .bad")).to_contain_text("a room name is")
+
+
+async def test_a_client_is_followed_and_kicked(page: Page, server: Server, http: aiohttp.ClientSession) -> None:
+    await sign_in(page, server.url)
+    socket, _ = await joined(http, server.url, "ana")
+    await page.fill("#user", "ana")
+    await page.click("#find button")
+    await page.locator("#user-found button", has_text="Follow").click()
+    await expect(page.locator("#follow-left")).to_contain_text("for ")
+    await socket.send_json({"type": "message", "room": "a", "id": "k1", "data": "a secret"})
+    await expect(page.locator("#events")).to_contain_text("← from it")
+    await expect(page.locator("#events")).to_contain_text("ack 1")
+    await expect(page.locator("#events")).not_to_contain_text("a secret")
+    await page.check("#contents")
+    await expect(page.locator("#follow-left")).to_contain_text("for 60 s")
+    await socket.send_json({"type": "message", "room": "a", "id": "k2", "data": "shown now"})
+    await expect(page.locator("#events")).to_contain_text("shown now")
+    await page.locator("#user-found .danger", has_text="Kick").click()
+    await expect(page.locator("#sure")).to_contain_text("Their tokens stay valid")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#sure")).to_be_hidden()
+    await page.locator("#user-found .danger", has_text="Kick").click()
+    await page.click("#yes")
+    await expect(page.locator("#user-found")).to_contain_text("1 connection of ana ended")
+    async for _ in socket:
+        pass
+    assert socket.close_code == 4200
+    await expect(page.locator("#events")).to_contain_text("code 4200")
+
+
+async def test_tokens_are_revoked(page: Page, server: Server, http: aiohttp.ClientSession) -> None:
+    await sign_in(page, server.url)
+    socket, _ = await joined(http, server.url, "ana")
+    await page.fill("#user", "ana")
+    await page.click("#find button")
+    await page.locator("#user-found .danger", has_text="Revoke").click()
+    await expect(page.locator("#sure")).to_contain_text("cannot be undone")
+    await page.click("#yes")
+    await expect(page.locator("#user-found")).to_contain_text("The tokens of ana are revoked; 1 connection ended")
+    async for _ in socket:
+        pass
+    assert socket.close_code == 4102
+
+
+async def test_a_worker_that_hangs_is_said_and_the_page_goes_on(page: Page, server: Server) -> None:
+    await sign_in(page, server.url)
+    await expect(page.locator("#nodes tbody tr")).to_have_count(2)
+    own = await page.locator("#nodes tr", has_text="this one").inner_text()
+    stuck = next(pid for pid in workers_of(server) if str(pid) not in own)
+    os.kill(stuck, signal.SIGSTOP)
+    try:
+        await expect(page.locator("#problems")).to_contain_text(f"process {stuck}) is silent")
+        await expect(page.locator("#nodes tr.gone")).to_contain_text(str(stuck))
+        assert (await page.title()).startswith("(1)")
+    finally:
+        os.kill(stuck, signal.SIGCONT)
+    await expect(page.locator("#problems")).to_contain_text("All is well")
+
+
+@needs_redis
+async def test_it_works_while_redis_is_away(page: Page, tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis:
+        nodes = []
+        for n in range(2):
+            (tmp_path / str(n)).mkdir()
+            nodes.append(guarded(tmp_path / str(n), store=redis.url))
+        with nodes[0], nodes[1]:
+            await sign_in(page, nodes[0].url)
+            await expect(page.locator("#nodes tbody tr")).to_have_count(2)
+            await expect(page.locator("#problems")).to_contain_text("All is well")
+            redis.pause()
+            try:
+                await expect(page.locator("#problems")).to_contain_text("the log")
+                await expect(page.locator("#problems")).to_contain_text("is silent")  # it is heard through Redis
+                await page.reload()  # a page that is opened now
+                await expect(page.locator("#problems")).to_contain_text("the log")
+            finally:
+                redis.go_on()
+            await expect(page.locator("#problems")).to_contain_text("All is well")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_it_fits_a_phone_and_is_used_by_keyboard(
+    page: Page, server: Server, http: aiohttp.ClientSession, scheme: str
+) -> None:
+    await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.goto(f"{server.url}/admin")
+    await expect(page.locator("#token")).to_be_focused()
+    await page.keyboard.insert_text(token("ops", rooms=ADMIN))
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#problems")).to_contain_text("All is well")
+    await joined(http, server.url, "a-user-whose-name-is-very-long-" + "x" * 100, "a-room-" + "y" * 200)
+    await page.fill("#room", "a-room-" + "y" * 200)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#room-found")).to_contain_text("Readers")
+    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide == 0
+    chart = page.locator(".chart svg").first
+    await chart.focus()
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.locator(".chart .cross")).to_have_count(1)
+    assert "Connections" in str(await chart.get_attribute("aria-label"))
