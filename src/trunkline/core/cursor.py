@@ -145,19 +145,24 @@ class Cohort:
 
     Attributes:
         transports: How many of their readers there are of each transport.
+        transport: Their transport, if all have the same one.
     """
 
-    __slots__ = ("cursors", "offset", "transports")
+    __slots__ = ("cursors", "offset", "transport", "transports")
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
         self.cursors: set[Cursor] = set()
         self.transports: dict[str, int] = {}
+        self.transport: str | None = None
 
     def count(self, cursor: Cursor, change: int) -> None:
         """Count a cursor that comes (1) or goes (-1)."""
         transport = cursor.reader.transport
         self.transports[transport] = self.transports.get(transport, 0) + change
+        if not self.transports[transport]:
+            del self.transports[transport]
+        self.transport = next(iter(self.transports)) if len(self.transports) == 1 else None
 
     def take_in(self, other: Cohort) -> None:
         """Take the cursors of another cohort at the same offset."""

@@ -79,8 +79,8 @@ class Fanout(CatchUp):
             self._overtake(room, cohort)
         else:
             batch, count = self._batch(room, messages), len(messages)
-            arrived = room.arrived_after(cohort.offset)
-            for cursor in tuple(cohort.cursors):
+            readers, arrived = cohort.cursors, room.arrived[cohort.offset - room.head]  # of the first of them
+            for cursor in tuple(readers):
                 reader = cursor.reader
                 if reader.full:
                     room.displace(cursor)
@@ -94,12 +94,14 @@ class Fanout(CatchUp):
                         reader.deliver(cursor, batch)
                     except Exception as error:  # noqa: BLE001 - one reader's trouble is not another's
                         self.broken.append((cursor, error))
-            delivered = self._counters.delivered
-            for transport, readers in cohort.transports.items():
-                delivered[transport] += count * readers
-            self.handed_to, self.handed_since = len(cohort.cursors), arrived
+            if cohort.transport is not None:
+                self._counters.delivered[cohort.transport] += count * len(readers)
+            else:
+                for transport, of_transport in cohort.transports.items():
+                    self._counters.delivered[transport] += count * of_transport
+            self.handed_to, self.handed_since = len(readers), arrived
             cohort.offset = messages[-1].offset
-            if cohort.cursors:
+            if readers:
                 self._merge(room, cohort)
         if room.has_behind():
             room.is_scheduled = True

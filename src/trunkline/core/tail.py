@@ -86,10 +86,6 @@ class Tail:
             return None
         return clip(self.messages[begin : begin + messages_max], bytes_max)
 
-    def arrived_after(self, offset: int) -> float:
-        """Return when this process had the message behind *offset*, which is in `messages`."""
-        return self.arrived[offset - (self.head - len(self.messages))]
-
     def _clear(self) -> None:
         self.messages.clear()
         self.arrived.clear()

@@ -95,7 +95,6 @@ class Engine:
             self.clock,
             self.availability,
             self.follower.append_failed,
-            None if self._spans is None else self._spans.begin,
         )
         self.pages = Pages(store, self.follower, limits, self.availability)
         self.retention = Retention(store, self.rooms, self.tasks, self.clock, self._unused_elsewhere)
@@ -147,8 +146,8 @@ class Engine:
         self.tasks.every(1.0, self._move_clients)
         self.loop_delay.start()
         if self._spans is not None:
-            self._spans.look()
-            self.tasks.every(1.0, self._spans.look)
+            self._look_for_tracer()
+            self.tasks.every(1.0, self._look_for_tracer)
         if self.cluster is not None:
             self.cluster.start()
         self.is_running = True
@@ -191,6 +190,10 @@ class Engine:
         finally:
             await self.store.close()
             self.is_running = False
+
+    def _look_for_tracer(self) -> None:
+        if self._spans is not None and self._spans.look():
+            self.appender.trace(self._spans.begin)
 
     def publish_refused(self, room: str, message_id: str | None, trace: Trace | None, error: TrunklineError) -> None:
         """Note that a message was refused before the appender had it: it has a span, too, if messages have any."""

@@ -26,12 +26,13 @@ class PublishSpans:
     def __init__(self) -> None:
         self._tracer: otel.Tracer | None = None  # until the application has set a provider
 
-    def look(self) -> None:
-        """Find out whether there is a tracer provider. Called once a second: asking costs as much as a publish."""
+    def look(self) -> bool:
+        """Return whether there is a tracer provider. Called once a second: asking costs as much as a publish."""
         if self._tracer is None:
             tracer = otel.get_tracer("trunkline")
             if not isinstance(tracer, otel.ProxyTracer | otel.NoOpTracer):
                 self._tracer = tracer
+        return self._tracer is not None
 
     def begin(self, draft: Draft, answer: Answer) -> tuple[Draft, Answer]:
         """Begin the span of a draft; return the draft as it is to be stored, and what is called with its answer."""

@@ -38,21 +38,30 @@ class MeasuredStore:
         return self._monotonic() - next(iter(self._waiting.values())) if self._waiting else 0.0
 
     async def _timed(self, operation: str, call: Awaitable[T]) -> T:
-        token = object()
-        began = self._waiting[token] = self._monotonic()
+        began = self._waiting[call] = self._monotonic()
         try:
             return await call
         except StoreUnavailable:
             self._counters.store_errors[operation] += 1
             raise
         finally:
-            del self._waiting[token]
+            del self._waiting[call]
             self._counters.store_s[operation].observe(self._monotonic() - began)
 
     # LogStore.
 
     async def append(self, drafts: Sequence[Draft]) -> list[Receipt | StoreUnavailable]:
-        return await self._timed("append", self.inner.append(drafts))
+        # What `_timed` does, with a coroutine less: under little load that is one for each message.
+        call = self.inner.append(drafts)
+        began = self._waiting[call] = self._monotonic()
+        try:
+            return await call
+        except StoreUnavailable:
+            self._counters.store_errors["append"] += 1
+            raise
+        finally:
+            del self._waiting[call]
+            self._counters.store_s["append"].observe(self._monotonic() - began)
 
     async def check_writable(self) -> None:
         await self._timed("check", self.inner.check_writable())
