@@ -38,7 +38,6 @@ REQUEST_ERRORS = {
     "bad_id": 400,
     "bad_limit": 400,
     "unknown_type": 400,
-    "unsupported": 501,
     "room_required": 400,
     "not_joined": 409,
     "not_found": 404,
