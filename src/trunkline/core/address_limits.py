@@ -9,6 +9,7 @@ subscriber has all of that to choose from. The key of a trusted address is None.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -55,7 +56,7 @@ class Admission:
         self._limits = limits
         self._released = False
         self.key = key
-        self.address = key or address
+        self.address = key or sys.intern(address)  # one text for all that come through the same proxy
         self.error = error
 
     @property
