@@ -91,6 +91,15 @@ def test_nothing_is_counted_twice_whatever_a_node_says(published: list[int]) -> 
     assert sum(step["published"] for step in timeline.steps()) == published[-1] - published[0]
 
 
+def test_a_clock_that_was_put_back_begins_the_past_anew() -> None:
+    timeline = Timeline()
+    timeline.add(sample("a", published=1), 10_000_000)
+    timeline.add(sample("b", published=1), 10_002_000)
+    timeline.add(sample("a", at_ms=2000, published=4), 9_000_000)
+    assert [step["published"] for step in timeline.steps()] == [3]
+    assert timeline.nodes["b"].heard_ms == 9_000_000
+
+
 def test_how_busy_a_processor_was_is_of_the_time_between() -> None:
     timeline = Timeline()
     timeline.add(sample("a", at_ms=0, cpu_s=1.0), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.access.support import ADMIN, EVERYWHERE, bearer, token
+from tests.access.support import ADMIN, EVERYWHERE, SECRET, bearer, token
 from tests.admin.support import guarded
 from tests.redis_servers import RedisServer, needs_redis
 from tests.server.test_workers import workers_of
@@ -162,6 +163,33 @@ async def test_a_worker_that_hangs_is_said_and_the_page_goes_on(page: Page, serv
     finally:
         os.kill(stuck, signal.SIGCONT)
     await expect(page.locator("#problems")).to_contain_text("All is well")
+
+
+@pytest.mark.parametrize("server_of", ["trunkline", "uvicorn"])
+async def test_it_is_there_below_a_mount(
+    page: Page, http: aiohttp.ClientSession, tmp_path: Path, server_of: str
+) -> None:
+    (tmp_path / "guarded_app.py").write_text(
+        "from starlette.applications import Starlette\n"
+        "from starlette.routing import Mount\n"
+        "from trunkline import Hub, Issuer, JwtAuth\n"
+        f"hub = Hub('memory:', auth=JwtAuth([Issuer(secret={SECRET!r})]))\n"
+        "app = Starlette(routes=[Mount('/realtime', hub.app)], lifespan=hub.lifespan)\n"
+    )
+    run = ["trunkline", "run"] if server_of == "trunkline" else ["uvicorn", "--log-level", "error"]
+    command = [sys.executable, "-m", *run, "guarded_app:app", "--port", "PORT"]
+    with Server(command=command, folder=tmp_path, environment={"PYTHONPATH": str(tmp_path)}) as server:
+        url = f"{server.url}/realtime"
+        await sign_in(page, url)
+        await expect(page.locator("#problems")).to_contain_text("All is well")
+        socket, _ = await joined(http, url, "ana")
+        await page.fill("#user", "ana")
+        await page.click("#find button")
+        await page.locator("#user-found button", has_text="Follow").click()
+        await expect(page.locator("#follow-left")).to_contain_text("for ")
+        await socket.send_json({"type": "message", "room": "a", "id": "k1", "data": 1})
+        await expect(page.locator("#events")).to_contain_text("ack 1")
+        await expect(page.locator("#nodes tbody tr")).to_have_count(1)
 
 
 @needs_redis

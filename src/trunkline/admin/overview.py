@@ -77,9 +77,7 @@ class Overview:
         Args:
             history: The last quarter of an hour, too, and not its newest step alone.
         """
-        now_ms = self._engine.clock.wall_ms()
-        timeline = self._timeline
-        samples = [node.sample for node in timeline.nodes.values() if now_ms - node.heard_ms < WATCHED_S * 1000]
+        now_ms, timeline, samples = self._engine.clock.wall_ms(), self._timeline, self._recent_samples()
         last = timeline.last_step()
         return {
             "now": now_ms,
@@ -113,17 +111,22 @@ class Overview:
             return
         self._timeline.add(sample, self._engine.clock.wall_ms())
 
+    def _recent_samples(self) -> list[Sample]:
+        """Return the newest samples of the processes that are not silent."""
+        since_ms = self._engine.clock.wall_ms() - WATCHED_S * 1000
+        return [node.sample for node in self._timeline.nodes.values() if node.heard_ms > since_ms]
+
     @property
     def _is_watched(self) -> bool:
-        """Whether a dashboard is open, here or, as far as is known, elsewhere."""
+        """Whether a dashboard of this process is open."""
         return self._engine.clock.monotonic() < self._watched_until
 
     def _take(self, now_ms: int) -> Sample:
         engine, counters = self._engine, self._engine.counters
         figures = process_figures(self._access.addresses.connections)
         rooms, publishers, refused = counters.activity.take()
-        others = [node.sample for name, node in self._timeline.nodes.items() if name != engine.name]
-        counters.activity.is_watched = self._is_watched or any(sample.is_watched for sample in others)
+        others = (sample.is_watched for sample in self._recent_samples() if sample.node != engine.name)
+        counters.activity.is_watched = self._is_watched or any(others)
         return Sample(
             node=engine.name,
             at_ms=now_ms,

@@ -90,6 +90,8 @@ class Timeline:
         Args:
             now_ms: By our own clock, since 1970 UTC: clocks of others may be wrong.
         """
+        if self._steps and now_ms < self._steps[-1].begin_ms:
+            self._go_back(now_ms)
         self._forget(now_ms)
         node = self.nodes.get(sample.node)
         if node is None:
@@ -121,6 +123,12 @@ class Timeline:
         if not self._steps or self._steps[-1].begin_ms < begin:
             self._steps.append(_Step(begin))
         return self._steps[-1]
+
+    def _go_back(self, now_ms: int) -> None:
+        """Begin anew: our clock was put back, and what we know has times that are still to come."""
+        self._steps.clear()
+        for node in self.nodes.values():
+            node.heard_ms = min(node.heard_ms, now_ms)
 
     def _forget(self, now_ms: int) -> None:
         for name in [name for name, node in self.nodes.items() if now_ms - node.heard_ms > FORGET_MS]:
