@@ -29,6 +29,7 @@ app = typer.Typer(
 Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
 # No flag: what stands on a command line can be seen by every user of the machine.
 TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
+KEY_VARIABLES = "TRUNKLINE_JWT__"  # of the issuer
 OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -87,7 +88,9 @@ def run(
     from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
     given["allow_anonymous"] = True  # whether clients are asked who they are is the hub's to say
-    load_config = partial(load, config, _environment(), given)
+    # The keys are the application's, which may well have them from there.
+    environment = {name: value for name, value in _environment().items() if not name.startswith(KEY_VARIABLES)}
+    load_config = partial(load, config, environment, given)
     settings = load_config()
     check_for_run(settings)
     announce = partial(_announce_app, application)
@@ -266,7 +269,9 @@ def token(
         list[str] | None, typer.Option(help="Rooms to read, and whose members to see: 'chat:*'. Repeatable.")
     ] = None,
     write: Annotated[list[str] | None, typer.Option(help="Rooms to write to, and to signal in.")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="May disconnect users and revoke tokens.")] = False,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="An administrator: dashboard, metrics, disconnect, revoke.")
+    ] = False,
     hours: Annotated[float, typer.Option(min=0.001, help="Hours until the token expires.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
 ) -> None:

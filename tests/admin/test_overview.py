@@ -53,12 +53,14 @@ async def test_lists_are_kept_while_somebody_looks_and_at_no_other_time() -> Non
         await engine.appender.append("a", None, "ana", b"1")
         await asyncio.sleep(2.1)
         assert overview.as_json(history=False)["busy_rooms"] == []
+        assert overview.as_json(history=False)["counted_s"] == 0  # so that is not the truth
         overview.watch()
         await asyncio.sleep(2.1)  # from the next sample on
         for n in range(3):
             await engine.appender.append("a" if n else "b", None, "ana", b"1")
         await asyncio.sleep(2.1)
         found = overview.as_json(history=False)
+        assert found["counted_s"] == module.SAMPLE_S
         assert [(room.room, room.messages) for room in found["busy_rooms"]] == [("a", 2), ("b", 1)]
         assert [(share.who, share.count) for share in found["publishers"]] == [("ana", 3)]
         await asyncio.sleep(module.WATCHED_S + 4)
@@ -127,13 +129,21 @@ async def test_each_node_shows_all_of_them(hubs: list[Hub]) -> None:
     await until(lambda: all(hub._engine.counters.activity.is_watched for hub in hubs))
     await hubs[2].publish("a", 1, sender="ana")
     await until(lambda: [room.room for room in seen(hubs[0])["busy_rooms"]] == ["a"])
+    reading = [asyncio.ensure_future(anext(aiter(hub.read("b", since="start")))) for hub in hubs]
+    await until(
+        lambda: all(hub._engine.rooms.get("b") for hub in hubs) and hubs[1]._engine.counters.activity.is_watched
+    )
+    context_of(hubs[0]).overview.watch()
+    await hubs[1].publish("b", 1)
+    await asyncio.gather(*reading)
+    await until(lambda: ("b", 1) in [(room.room, room.messages) for room in seen(hubs[2])["busy_rooms"]])
     await until(lambda: sum(step["published"] for step in seen(hubs[1])["steps"]) == 1)
 
 
 async def test_a_node_that_stops_has_left_and_one_that_dies_is_silent(hubs: list[Hub]) -> None:
     name = hubs[2]._engine.name
     await hubs[2].close()
-    node = await until(lambda: next(n for n in seen(hubs[0])["nodes"] if n["name"] == name and n["has_left"]))
+    node = await until(lambda: next(n for n in seen(hubs[0])["nodes"] if n["name"] == name and n["end"]))
     assert node["connections"] == {"websocket": 0, "sse": 0, "longpoll": 0}
     silent = hubs[1]._engine
     assert silent.cluster is not None
@@ -141,7 +151,7 @@ async def test_a_node_that_stops_has_left_and_one_that_dies_is_silent(hubs: list
     async with asyncio.timeout(WAIT_S):
         while next(n for n in seen(hubs[0])["nodes"] if n["name"] == silent.name)["heard_ms"] < 3000:
             await asyncio.sleep(0.05)
-    assert not next(n for n in seen(hubs[0])["nodes"] if n["name"] == silent.name)["has_left"]
+    assert next(n for n in seen(hubs[0])["nodes"] if n["name"] == silent.name)["end"] != "left"
 
 
 async def test_a_sample_of_another_version_is_skipped(hubs: list[Hub]) -> None:

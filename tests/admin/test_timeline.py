@@ -63,12 +63,20 @@ def test_connections_are_the_newest_of_each_node() -> None:
 def test_a_silent_node_is_known_for_a_while_and_then_forgotten() -> None:
     timeline = Timeline()
     timeline.add(sample("a"), 0)
-    timeline.left("a")
-    timeline.left("unknown")
-    assert timeline.nodes["a"].has_left
+    timeline.ended("a", said=False)
+    timeline.ended("unknown", said=True)
+    assert timeline.nodes["a"].end == "died"
     timeline.add(sample("b"), module.FORGET_MS)
     assert set(timeline.nodes) == {"a", "b"}
     timeline.add(sample("b"), module.FORGET_MS + 1)
+    assert set(timeline.nodes) == {"b"}
+
+
+def test_a_node_that_has_said_goodbye_is_shown_for_a_minute() -> None:
+    timeline = Timeline()
+    timeline.add(sample("a"), 0)
+    timeline.ended("a", said=True)
+    timeline.add(sample("b"), module.LEFT_MS + 1)
     assert set(timeline.nodes) == {"b"}
 
 

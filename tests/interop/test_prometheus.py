@@ -43,6 +43,7 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
         "TrunklineCannotRead": {f'trunkline_store_up{{{label}, operation="read"}}': "1 0x60"},
         "TrunklineStoreHangs": {f"trunkline_store_waiting_seconds{{{label}}}": "0 3x60"},
         "TrunklineWorkerHangs": {f'trunkline_worker_silent_seconds{{{label}, worker="1"}}': "0 9x60"},
+        "TrunklineWorkersDie": {f'trunkline_worker_ends_total{{{label}, worker="parent"}}': "0+1x60"},
         "TrunklineReadersBehind": {
             f'trunkline_reader_lag_messages_bucket{{{label}, le="100.0"}}': "5x60",
             f'trunkline_reader_lag_messages_bucket{{{label}, le="+Inf"}}': "5 6x60",
@@ -164,6 +165,6 @@ def test_the_board_names_no_metric_that_there_is_not() -> None:
 
     source = Path(figures.__file__).read_text()
     text = "\n".join([*expressions(), (DEPLOY / "alerts.yml").read_text()])
-    for name in set(re.findall(r"trunkline_(\w+)", text)) - {"worker_silent_seconds"}:
+    for name in set(re.findall(r"trunkline_(\w+)", text)) - {"worker_silent_seconds", "worker_ends_total"}:
         plain = re.sub(r"_(bucket|total)$", "", name)
         assert f'"{plain}"' in source or f'"trunkline_{plain}"' in source, name

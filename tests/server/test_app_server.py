@@ -276,7 +276,7 @@ REFUSED = [
     (["tests.server.wrapped_app:hub"], {}, "is a Hub, and no application: run tests.server.wrapped_app:hub.app"),
     (["tests.server.wrapped_app:__name__"], {}, "is of type str, and no ASGI application"),
     ([WRAPPED, "--direct", "/nothing"], {}, r"no rooms are mounted under /nothing \(there are: /realtime\)"),
-    ([WRAPPED], {"TRUNKLINE_AUTH": "jwt", "TRUNKLINE_JWT__SECRET": "s" * 32}, "auth, jwt: of an application"),
+    ([WRAPPED], {"TRUNKLINE_AUTH": "jwt", "TRUNKLINE_JWT__SECRET": "s" * 32}, "auth: of an application"),
     ([WRAPPED], {"TRUNKLINE_LIMITS__MESSAGE_BYTES_MAX": "10"}, "limits.message_bytes_max: of an application"),
     ([WRAPPED, "--workers", "2"], {}, "several workers need a log that they share"),
     ([WRAPPED, "--workers", "2", "--reload"], {}, "--reload is for one process"),

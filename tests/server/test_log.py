@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -50,13 +51,17 @@ def test_a_line_of_json_has_what_was_logged_and_when() -> None:
     first, second = lines(out.getvalue())
     assert first["event"] == "node abc is silent"
     assert (first["level"], first["seconds"]) == ("warning", 3)
+    assert (first["kind"], first["pid"]) == ("node %s is silent", os.getpid())
+    assert "kind" not in second
     assert str(first["timestamp"]).endswith("Z")
     assert "ValueError: a reason" in str(second["exception"])
 
 
 def test_a_line_for_people_has_its_fields_behind_it() -> None:
-    record = logging.makeLogRecord({"name": "t", "levelname": "INFO", "levelno": 20, "msg": "ended", "code": 1000})
-    assert formatter_of("console", colors=False).format(record).endswith("ended code=1000")
+    record = logging.makeLogRecord(
+        {"name": "t", "levelname": "INFO", "levelno": 20, "msg": "ended", "code": 1000, "process": 7}
+    )
+    assert formatter_of("console", colors=False).format(record).endswith("ended code=1000 pid=7")
 
 
 def test_what_is_repeated_is_counted() -> None:

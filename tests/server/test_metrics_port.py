@@ -103,6 +103,7 @@ async def test_a_scrape_of_any_worker_gives_all_of_them(tmp_path: Path, way: str
                         if sum(published.values()) == 20:
                             break
                 assert len(published) == 3
+            assert found[("trunkline_worker_ends_total", "parent")] == 0
             os.kill(workers_of(server)[0], signal.SIGKILL)
             async with asyncio.timeout(WAIT_S):
                 while True:  # its series end with it, and those of its successor begin
@@ -110,6 +111,7 @@ async def test_a_scrape_of_any_worker_gives_all_of_them(tmp_path: Path, way: str
                     workers = {worker for name, worker in found if name == "trunkline_published_total"}
                     if len(workers) == 3 and workers != set(published):
                         break
+            assert found[("trunkline_worker_ends_total", "parent")] == 1
 
 
 async def test_a_worker_that_hangs_is_told_by_the_others(tmp_path: Path) -> None:

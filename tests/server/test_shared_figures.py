@@ -49,7 +49,9 @@ def test_of_one_that_has_ended_nothing_is_left(file: int) -> None:
     second.write({"": [family(2.0)]})
     second.clear()
     assert read(first, 1.0) == {"0": 1.0}
-    assert parent.of_workers("", []) == {}
+    parent.write_of_parent(2)
+    assert [f.name for f in first.of_workers("", [family(1.0)])["parent"]] == ["trunkline_worker_ends"]
+    assert [f.name for f in first.of_workers("/other", [family(1.0)])["parent"]] == ["trunkline_worker_ends"]
 
 
 def test_what_is_half_written_or_of_another_version_is_left_out(file: int) -> None:

@@ -46,7 +46,7 @@ WHAT_TO_DO = {
     "unauthorized": "clients need a token of an issuer that is configured (docs/authentication.md)",
     "token_expired": "clients get new tokens by their getToken; if these are new, compare the clocks",
     "revoked": "nothing, if the user was to be logged out",
-    "forbidden": "if it should be permitted, so must the token's `rooms`, or `permissions`",
+    "forbidden": "if it should be permitted, the token's `rooms`, or the setting `permissions`, must say so",
     "too_many_connections": "limits.connections_per_address_max and limits.connections_per_user_max",
     "rate_limited": "one client asks too often; the dashboard tells which",
     "server_full": "limits.connections_max, or another node",
@@ -170,12 +170,17 @@ class Access:
             self._counters.activity.refused(grant.user, key)
             raise too_fast("too many messages of one user", wait)
 
-    def refused(self, error: TrunklineError) -> None:
-        """Count a refusal. What the operator may have to do something about is logged, too."""
+    def refused(self, error: TrunklineError, who: str = "") -> None:
+        """Count a refusal. What the operator may have to do something about is logged, too.
+
+        Args:
+            who: The client: a user or, if none is known, an address; empty if neither is.
+        """
         self._counters.refusals[error.code] += 1
         what_to_do = WHAT_TO_DO.get(error.code)
         if what_to_do is not None:
-            log.info("client refused", extra={"code": error.code, "reason": str(error), "what_to_do": what_to_do})
+            fields = {"code": error.code, "client": who, "reason": str(error), "what_to_do": what_to_do}
+            log.info("client refused", extra=fields)
 
     # Who is it.
 

@@ -24,6 +24,7 @@ from trunkline.core.cursor import Cursor
 from trunkline.core.grant import Grant
 from trunkline.core.system_rooms import OVERVIEW
 from trunkline.engine.engine import Engine
+from trunkline.observe.activity import Taken
 from trunkline.observe.histogram import quantile
 from trunkline.observe.process import process_figures
 
@@ -60,7 +61,7 @@ class Overview:
         self._host = socket.gethostname()
         if engine.cluster is not None:
             engine.cluster.on_message(Sampled, self._heard)
-            engine.cluster.when_ended(lambda node, said: self._timeline.left(node) if said else None)
+            engine.cluster.when_ended(lambda node, said: self._timeline.ended(node, said=said))
 
     def start(self) -> None:
         """Begin to sample: once the engine runs."""
@@ -78,6 +79,7 @@ class Overview:
             history: The last quarter of an hour, too, and not its newest step alone.
         """
         now_ms, timeline, samples = self._engine.clock.wall_ms(), self._timeline, self._recent_samples()
+        kept = [[*node.samples] for node in timeline.nodes.values() if node.sample in samples]
         last = timeline.last_step()
         return {
             "now": now_ms,
@@ -86,9 +88,10 @@ class Overview:
             "nodes": [_node_json(node, now_ms) for node in timeline.nodes.values()],
             "steps": timeline.steps() if history else [last] if last is not None else [],
             "slow_readers": _most([r for s in samples for r in s.slow_readers], lambda reader: reader.lag),
-            "busy_rooms": _most(_summed_rooms(samples), lambda room: room.messages),
-            "publishers": _most(_summed([s.publishers for s in samples]), lambda share: share.count),
-            "refused": _most(_summed([s.refused for s in samples]), lambda share: share.count),
+            "counted_s": max([sum(sample.counted_s for sample in of_node) for of_node in kept], default=0.0),
+            "busy_rooms": _most(_summed_rooms(kept), lambda room: room.messages),
+            "publishers": _most(_summed(s.publishers for s in chain(*kept)), lambda share: share.count),
+            "refused": _most(_summed(s.refused for s in chain(*kept)), lambda share: share.count),
         }
 
     def _sample(self) -> None:
@@ -124,7 +127,7 @@ class Overview:
     def _take(self, now_ms: int) -> Sample:
         engine, counters = self._engine, self._engine.counters
         figures = process_figures(self._access.addresses.connections)
-        rooms, publishers, refused = counters.activity.take()
+        was_watched, taken = counters.activity.is_watched, counters.activity.take()
         others = (sample.is_watched for sample in self._recent_samples() if sample.node != engine.name)
         counters.activity.is_watched = self._is_watched or any(others)
         return Sample(
@@ -159,9 +162,10 @@ class Overview:
             is_draining=engine.is_draining,
             is_watched=self._is_watched,
             slow_readers=self._slow_readers(now_ms),
-            busy_rooms=[self._busy_room(name, count) for name, count in rooms.most_common(TOP)],
-            publishers=[Share(who, count) for who, count in publishers.most_common(TOP)],
-            refused=[Share(who, count, is_user) for (who, is_user), count in refused.most_common(TOP)],
+            busy_rooms=[self._busy_room(name, taken.published[name]) for name in _busiest(taken)],
+            publishers=[Share(who, count) for who, count in taken.publishers.most_common(TOP)],
+            refused=[Share(who, count, is_user) for (who, is_user), count in taken.refused.most_common(TOP)],
+            counted_s=SAMPLE_S if was_watched else 0.0,
         )
 
     def _busy_room(self, name: str, count: int) -> BusyRoom:
@@ -197,7 +201,7 @@ def _node_json(node: Node, now_ms: int) -> dict[str, Any]:
         "version": sample.version,
         "started": sample.started_ms,
         "heard_ms": now_ms - node.heard_ms,
-        "has_left": node.has_left,
+        "end": node.end,
         "is_draining": sample.is_draining,
         "connections": sample.connections,
         "sockets": sample.sockets,
@@ -225,10 +229,20 @@ def _summed(shares: Iterable[Iterable[Share]]) -> list[Share]:
     return [Share(who, count, is_user) for (who, is_user), count in total.items()]
 
 
-def _summed_rooms(samples: Iterable[Sample]) -> list[BusyRoom]:
+def _summed_rooms(kept: Iterable[list[Sample]]) -> list[BusyRoom]:
+    """Return rooms with all that was published to them on all nodes, and all who read them now."""
     messages: Counter[str] = Counter()
     readers: Counter[str] = Counter()
-    for room in chain.from_iterable(sample.busy_rooms for sample in samples):
-        messages[room.room] += room.messages
-        readers[room.room] += room.readers
-    return [BusyRoom(name, count, readers[name]) for name, count in messages.items()]
+    for of_node in kept:
+        newest = {}
+        for room in chain.from_iterable(sample.busy_rooms for sample in of_node):
+            messages[room.room] += room.messages
+            newest[room.room] = room.readers
+        readers.update(newest)
+    return [BusyRoom(name, count, readers[name]) for name, count in messages.items() if count]
+
+
+def _busiest(taken: Taken) -> list[str]:
+    """Return the rooms that matter most: to which this process has appended, and that others have moved."""
+    named = (*taken.published.most_common(TOP), *taken.moved.most_common(TOP))
+    return list(dict.fromkeys(name for name, _ in named))

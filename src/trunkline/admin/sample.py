@@ -26,10 +26,10 @@ class SlowReader(msgspec.Struct, frozen=True):
 
 
 class BusyRoom(msgspec.Struct, frozen=True):
-    """A room to which this process has appended.
+    """A room that has moved.
 
     Attributes:
-        messages: How many, since the sample before.
+        messages: How many, since the sample before; 0 of a room to which another process has appended.
         readers: How many read it through this process.
     """
 
@@ -64,6 +64,7 @@ class Sample(msgspec.Struct, array_like=True, kw_only=True):
         store_waiting_s: For how long the oldest call of the store has had no answer.
         is_watched: Whether somebody looks at a dashboard of this process: then all processes tell the lists.
         slow_readers, busy_rooms, publishers, refused: Those that matter most, the first ten.
+        counted_s: For how long the lists were kept; 0 if they were not.
     """
 
     node: str
@@ -100,3 +101,4 @@ class Sample(msgspec.Struct, array_like=True, kw_only=True):
     busy_rooms: list[BusyRoom]
     publishers: list[Share]
     refused: list[Share]
+    counted_s: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from trunkline.admin.sample import Sample
 from trunkline.observe.histogram import SECONDS, quantile
@@ -13,7 +13,12 @@ STEP_MS = 5000
 STEPS_MAX = 180
 NODES_MAX = 256  # that are told apart; more are not remembered
 FORGET_MS = STEP_MS * STEPS_MAX
+LEFT_MS = 60_000  # for so long a process that has said goodbye is shown
+LISTED = 5  # samples of each node, from which the lists are made
 SHARES = (0.5, 0.99)
+
+
+End = Literal["", "left", "died"]
 
 
 class _Step:
@@ -55,7 +60,8 @@ class Node:
     Attributes:
         sample: The newest.
         heard_ms: When it came, by our own clock.
-        has_left: Whether the process has said that it stops.
+        end: `left` if the process has said that it stops, `died` if it is gone without a word; else empty.
+        samples: The last ones: over ten seconds, for lists.
         cpu_share: Of one processor, between the last two samples; None if there is one alone.
         loop_delay: Counts by bucket, between the last two samples.
     """
@@ -63,7 +69,8 @@ class Node:
     def __init__(self, sample: Sample, heard_ms: int) -> None:
         self.sample = sample
         self.heard_ms = heard_ms
-        self.has_left = False
+        self.end: End = ""
+        self.samples: deque[Sample] = deque([sample], LISTED)
         self.cpu_share: float | None = None
         self.loop_delay: list[int] = [0] * (len(SECONDS) + 1)
 
@@ -74,7 +81,8 @@ class Node:
             self.cpu_share = max(0.0, sample.cpu_s - self.sample.cpu_s) / elapsed_ms * 1000
         self.loop_delay = [0] * (len(SECONDS) + 1)
         _add_buckets(self.loop_delay, self.sample.loop_delay, sample.loop_delay)
-        self.sample, self.heard_ms, self.has_left = sample, heard_ms, False
+        self.sample, self.heard_ms, self.end = sample, heard_ms, ""
+        self.samples.append(sample)
 
 
 class Timeline:
@@ -105,10 +113,10 @@ class Timeline:
             node.replace(sample, now_ms)
         self._count(self._step(now_ms), before, sample)
 
-    def left(self, node: str) -> None:
-        """Note that a process stops."""
+    def ended(self, node: str, *, said: bool) -> None:
+        """Note that a process has ended, and whether it has said so."""
         if node in self.nodes:
-            self.nodes[node].has_left = True
+            self.nodes[node].end = "left" if said else "died"
 
     def steps(self) -> list[dict[str, Any]]:
         """Return what happened, the oldest first. Steps without a sample are left out."""
@@ -131,7 +139,7 @@ class Timeline:
             node.heard_ms = min(node.heard_ms, now_ms)
 
     def _forget(self, now_ms: int) -> None:
-        for name in [name for name, node in self.nodes.items() if now_ms - node.heard_ms > FORGET_MS]:
+        for name in [name for name, node in self.nodes.items() if now_ms - node.heard_ms > _kept_ms(node)]:
             del self.nodes[name]
         while self._steps and now_ms - self._steps[0].begin_ms > FORGET_MS:
             self._steps.popleft()
@@ -146,6 +154,10 @@ class Timeline:
         _add_counts(step.refusals, {} if before is None else before.refusals, sample.refusals)
         _add_buckets(step.publish, [] if before is None else before.publish, sample.publish)
         _add_buckets(step.delivery, [] if before is None else before.delivery, sample.delivery)
+
+
+def _kept_ms(node: Node) -> int:
+    return LEFT_MS if node.end == "left" else FORGET_MS
 
 
 def _add_counts(to: Counter[str], before: Mapping[str, int], now: Mapping[str, int]) -> None:

@@ -101,6 +101,8 @@ class Delivery:
     def append(self, room: Room, messages: Sequence[Message]) -> None:
         """Let readers have messages that are stored, when `run` is called next."""
         self._fanout.appended(room, messages, self._clock.monotonic())
+        if self._counters.activity.is_watched:
+            self._counters.activity.moved(room.name)
 
     def change_epoch(self, room: Room, epoch: str, first: int, head: int, lineage: Lineage) -> None:
         """Go on with a room under another epoch."""

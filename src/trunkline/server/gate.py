@@ -295,7 +295,7 @@ async def _begin_when_permitted(
         stream.admit(grant)
         stream.respond(headers)
     except TrunklineError as error:
-        stream.refuse(refusals.as_response(access, error, headers))
+        stream.refuse(refusals.as_response(access, error, headers, who=stream.who))
     else:
         await stream.begin_when_open(query)
 
@@ -328,7 +328,7 @@ class Refused(asyncio.Protocol):
         self._admission = admission
         more_lines = error.header_lines if isinstance(error, _NoHandshake) else b""
         transport.set_protocol(self)
-        transport.write(refusals.as_response(gate.front.access, error, headers, more_lines))
+        transport.write(refusals.as_response(gate.front.access, error, headers, more_lines, admission.address))
         transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

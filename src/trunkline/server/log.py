@@ -76,6 +76,7 @@ def formatter_of(format: Format, colors: bool) -> logging.Formatter:  # noqa: A0
     if format == "json":
         renderer = structlog.processors.JSONRenderer(serializer=_to_json)
     else:
+        before.append(_without_kind)
         renderer = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=before,
@@ -84,9 +85,15 @@ def formatter_of(format: Format, colors: bool) -> logging.Formatter:  # noqa: A0
 
 
 def _stamp(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Say when it was logged, and not when it is written."""
+    """Say when it was logged, which is not when it is written, and by which process."""
     at = datetime.fromtimestamp(event["_record"].created, UTC)
+    event["pid"] = event["_record"].process
     event["timestamp"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def _without_kind(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    event.pop("kind", None)
     return event
 
 
@@ -108,6 +115,8 @@ class LogHandler(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.args:
+            record.__dict__["kind"] = record.msg  # by which lines that are different each time can be counted
         if record.msg == ENDED:  # its code is that of one connection, and nothing to count by
             kind, most = (ENDED, None), ENDED_LINES_MAX
         else:
@@ -155,6 +164,7 @@ class LogHandler(logging.Handler):
             assert isinstance(line, logging.LogRecord)
             more = copy.copy(line)
             more.exc_info = more.exc_text = None
+            more.created = time.time()
             more.__dict__["repeated"] = times
             self._write(more)
         dropped, self._dropped = self._dropped, 0

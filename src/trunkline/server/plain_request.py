@@ -192,7 +192,7 @@ class PlainRequest:
     def _settle(self, outcome: Answer | Exception) -> None:
         close = not self.keeps_alive
         if isinstance(outcome, TrunklineError):
-            outcome = refusals.as_answer(self._context.access, outcome)
+            outcome = refusals.as_answer(self._context.access, outcome, who=self.key or "")
         elif isinstance(outcome, Exception):
             log.error("a request failed: %s %s", self.method, self._found.path, exc_info=outcome)
             outcome = Answer(b"Internal Server Error", 500, (), "text/plain; charset=utf-8")

@@ -21,6 +21,7 @@ from trunkline.server.board import make_memory
 
 WRITE_S = 1.0
 SLOT_BYTES = 64 * 1024  # four times what the metrics of a process take
+PARENT = "parent"  # under which its figures stand, and the name of the worker that it is not
 TRIES = 3  # a slot may be read while it is written
 
 _HEAD = struct.Struct("=dII")  # when it was written (seconds, on the machine's monotonic clock), size, checksum
@@ -29,8 +30,8 @@ _decode = msgspec.msgpack.Decoder(dict[str, list[Family]]).decode
 
 
 def make_shared_figures(slots: int) -> int:
-    """Return the file descriptor of empty memory for so many workers, for `SharedFigures`."""
-    return make_memory("trunkline-figures", slots * SLOT_BYTES)
+    """Return the file descriptor of empty memory for so many workers and their parent, for `SharedFigures`."""
+    return make_memory("trunkline-figures", (slots + 1) * SLOT_BYTES)
 
 
 class SharedFigures:
@@ -38,19 +39,17 @@ class SharedFigures:
 
     Args:
         file: From `make_shared_figures`.
-        slot: The worker's own place; None for the parent.
+        slot: The worker's own place; None for the parent, whose figures every scrape has, too.
     """
 
     def __init__(self, file: int, slot: int | None) -> None:
         size = os.fstat(file).st_size
         self._memory = mmap.mmap(file, size)
-        self._slots = size // SLOT_BYTES
-        self._slot = slot
+        self._slots = size // SLOT_BYTES - 1
+        self._slot = self._slots if slot is None else slot
 
     def write(self, rooms: Mapping[str, list[Family]]) -> None:
         """Let the others see these: the metrics of each hub, by its path."""
-        if self._slot is None:
-            return
         data = _encode(rooms)
         if len(data) <= SLOT_BYTES - _HEAD.size:
             at = self._slot * SLOT_BYTES
@@ -59,9 +58,13 @@ class SharedFigures:
 
     def clear(self, slot: int | None = None) -> None:
         """Show nothing of a worker that has ended; of this one, by default."""
-        slot = self._slot if slot is None else slot
-        if slot is not None:
-            _HEAD.pack_into(self._memory, slot * SLOT_BYTES, 0.0, 0, 0)
+        at = (self._slot if slot is None else slot) * SLOT_BYTES
+        _HEAD.pack_into(self._memory, at, 0.0, 0, 0)
+
+    def write_of_parent(self, ends: int) -> None:
+        """Let every scrape tell how many workers have ended that were not asked to."""
+        text = "Workers that have ended without being asked to, and were replaced."
+        self.write({PARENT: [Family("trunkline_worker_ends", "counter", text, [Sample((), float(ends))])]})
 
     def of_workers(self, path: str, own: list[Family]) -> dict[str, list[Family]]:
         """Return the metrics of all workers by their names, and for each how long it has been silent.
@@ -70,11 +73,12 @@ class SharedFigures:
             path: Of the hub.
             own: This worker's, as they are now.
         """
-        found = {} if self._slot is None else {str(self._slot): [*own, _silence(0.0)]}
+        found = {str(self._slot): [*own, _silence(0.0)]}
         for slot in range(self._slots):
             if slot != self._slot and (read := self._read(slot, path)):
                 found[str(slot)] = read
-        return found
+        of_parent = self._read(self._slots, PARENT)[:-1]  # its silence says nothing: it writes when something happens
+        return found | ({PARENT: of_parent} if of_parent else {})
 
     def _read(self, slot: int, path: str) -> list[Family]:
         begin = slot * SLOT_BYTES

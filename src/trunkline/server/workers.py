@@ -64,6 +64,8 @@ class Supervisor:
         self._places = list(range(SLOTS_OF_WORKER * config.workers))  # on the board, that are free
         self._figures_file = make_shared_figures(len(self._places))
         self._figures = SharedFigures(self._figures_file, None)
+        self._ends = 0  # of workers that were not asked to
+        self._figures.write_of_parent(self._ends)
         self._serving = 0
         self._stopping = asyncio.Event()
         self._again = asyncio.Event()
@@ -115,6 +117,8 @@ class Supervisor:
                 continue  # it was replaced
             self._slots[slot] = None
             self._ended(worker)
+            self._ends += 1
+            self._figures.write_of_parent(self._ends)
             log.error("worker %d has ended (%d): another one is started", worker.process.pid, code)
             if time.monotonic() < began + TOO_SOON_S:
                 await asyncio.sleep(1.0)

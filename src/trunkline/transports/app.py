@@ -61,7 +61,7 @@ def build_app(context: Context, lifespan: Lifespan[Any], *, pages: bool) -> Star
         by_method = {method: endpoint for method, other, endpoint in ENDPOINTS if other == path}
         starts = path not in STARTS_NOTHING
         routes.append(Route(path, serve(context, by_method, starts=starts), methods=list(by_method)))
-    routes += _files(pages=pages)
+    routes += _files(context, pages=pages)
     handlers: dict[Any, Any] = {
         TrunklineError: on_error(context),
         HTTPException: _on_http_error(context),
@@ -147,7 +147,7 @@ def serve(
         if endpoint is None:  # the route of another application lets more in than is served here
             allowed = ["GET", "HEAD", *(method for method in endpoints if method != "GET")]
             error = RequestError("method_not_allowed", f"send {' or '.join(allowed)}, not {request.method}")
-            refusal = refusals.as_answer(context.access, error)
+            refusal = refusals.as_answer(context.access, error, who=exchange.key or "")
             return _response(context, refusal._replace(headers=[("Allow", ", ".join(allowed))]))
         answer = await outcome_of(endpoint(context, exchange))
         if isinstance(answer, StreamAnswer):
@@ -390,7 +390,9 @@ class _NoSocket:
 
 
 async def _deny(context: Context, socket: WebSocket, error: TrunklineError) -> None:
-    await socket.send_denial_response(_response(context, refusals.as_answer(context.access, error)))
+    await socket.send_denial_response(
+        _response(context, refusals.as_answer(context.access, error, who=key_of(context, socket) or ""))
+    )
 
 
 # Errors.
@@ -399,9 +401,9 @@ async def _deny(context: Context, socket: WebSocket, error: TrunklineError) -> N
 def on_error(context: Context) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Return a handler that answers errors of ours."""
 
-    async def handle(_: Request, error: Exception) -> Response:
+    async def handle(request: Request, error: Exception) -> Response:
         assert isinstance(error, TrunklineError)
-        return _response(context, refusals.as_answer(context.access, error))
+        return _response(context, refusals.as_answer(context.access, error, who=key_of(context, request) or ""))
 
     return handle
 
@@ -434,10 +436,11 @@ class _Counting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            key = key_of(self._context, Request(scope))
             try:
-                self._context.access.check_request_rate(key_of(self._context, Request(scope)))
+                self._context.access.check_request_rate(key)
             except RequestError as error:
-                answer = refusals.as_answer(self._context.access, error)
+                answer = refusals.as_answer(self._context.access, error, who=key or "")
                 await _response(self._context, answer)(scope, receive, send)
                 return
             scope[_COUNTED] = True
@@ -480,20 +483,19 @@ class _QuietEnd:
 # Files.
 
 
-def _files(*, pages: bool) -> list[BaseRoute]:
+def _files(context: Context, *, pages: bool) -> list[BaseRoute]:
     web = Path(str(files("trunkline").joinpath("web")))
     routes: list[BaseRoute] = [
         Route("/openapi.yaml", _description(web.joinpath("openapi.yaml")), methods=["GET"]),
         Route("/trunkline.js", _client_module, methods=["GET"]),
+        Route("/admin", _dashboard(context, web.joinpath("admin.html")), methods=["GET"]),
         Mount("/client", StaticFiles(directory=str(web.joinpath("client").resolve()))),
+        Mount("/static", StaticFiles(directory=str(web), follow_symlink=True)),
     ]
     if pages:
         routes += [
-            Route("/", _page(web.joinpath("index.html")), methods=["GET"]),
-            Route("/live", _page(web.joinpath("live.html")), methods=["GET"]),
-            Route("/lab", _page(web.joinpath("lab.html")), methods=["GET"]),
-            Route("/admin", _page(web.joinpath("admin.html")), methods=["GET"]),
-            Mount("/static", StaticFiles(directory=str(web), follow_symlink=True)),
+            Route(path, _page(web.joinpath(f"{name}.html")), methods=["GET"])
+            for path, name in (("/", "index"), ("/live", "live"), ("/lab", "lab"))
         ]
     return routes
 
@@ -503,10 +505,25 @@ def _page(path: Path) -> Callable[[Request], Awaitable[Response]]:
     text = path.read_text("utf-8")
 
     async def serve_page(request: Request) -> Response:
-        base = html.escape(request.scope.get("root_path", "") + "/", quote=True)
-        return HTMLResponse(text.replace("<head>", f'<head>\n  <base href="{base}">', 1), headers=PAGE_HEADERS)
+        return _based(text, request)
 
     return serve_page
+
+
+def _dashboard(context: Context, path: Path) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint for the dashboard, which is told whether there can be administrators at all."""
+    text = path.read_text("utf-8")
+
+    async def serve_dashboard(request: Request) -> Response:
+        kind = "admin" if context.access.is_required else "admin open"
+        return _based(text.replace('<body class="admin">', f'<body class="{kind}">', 1), request)
+
+    return serve_dashboard
+
+
+def _based(text: str, request: Request) -> Response:
+    base = html.escape(request.scope.get("root_path", "") + "/", quote=True)
+    return HTMLResponse(text.replace("<head>", f'<head>\n  <base href="{base}">', 1), headers=PAGE_HEADERS)
 
 
 def _description(path: Path) -> Callable[[Request], Awaitable[Response]]:

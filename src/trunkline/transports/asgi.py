@@ -283,7 +283,7 @@ class AsgiEventStream(EventStream):
     def dismiss(self, error: TrunklineError) -> None:
         self.end_code = code_of(error)
         self.stop_reading()
-        self._outbox.put(refusals.as_closed(self.context.access, error))
+        self._outbox.put(refusals.as_closed(self.context.access, error, self.who))
         self._outbox.close(CloseCode.GOING_AWAY)
 
     def drain(self, retry_after_ms: int) -> None:

@@ -485,7 +485,9 @@ class Duplex(Stream):
         room: str | None = None,
         message_id: str | None = None,
     ) -> None:
-        event = refusals.as_event(self.context.access, error, about if about in ABOUT else None, room, message_id)
+        event = refusals.as_event(
+            self.context.access, error, about if about in ABOUT else None, room, message_id, self.who
+        )
         if not self._has_ended:
             self.send(event)
 

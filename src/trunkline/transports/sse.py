@@ -189,7 +189,7 @@ class SseConnection(EventStream, asyncio.Protocol):
     def dismiss(self, error: TrunklineError) -> None:
         self.end_code = code_of(error)
         self.stop_reading()
-        self.send(refusals.as_closed(self.context.access, error))
+        self.send(refusals.as_closed(self.context.access, error, self.who))
         self._finish()
         self._transport.close()
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)  # a client that does not read is cut

@@ -132,6 +132,11 @@ class Stream:
             self.context.access.registry.remove(self)
 
     @property
+    def who(self) -> str:
+        """Its user or, if it has none, its address: for people."""
+        return self.grant.user or self.address
+
+    @property
     def age_s(self) -> float:
         """How long it has been open, in seconds."""
         return self.context.clock.monotonic() - self._began_at

@@ -32,6 +32,14 @@ function showEntrance(why) {
 }
 
 function start() {
+  if (document.body.classList.contains("open")) {
+    page.nobody.hidden = false; // without authentication there is no administrator
+    return;
+  }
+  if (!token()) {
+    showEntrance("");
+    return;
+  }
   const client = connectHere();
   const inspector = new Inspector(client);
   const board = new Board(inspector);
@@ -52,9 +60,8 @@ function start() {
       show(await ask("admin/overview"));
     } catch (error) {
       if (!(error instanceof Refused)) board.unknown("the server does not answer");
-      else if (error.status === 401) stop(token() ? `Not accepted: ${error.message}` : "");
-      else if (error.status === 403 && token()) stop("That token is not an administrator's: make one with --admin.");
-      else if (error.status === 403) stopForGood();
+      else if (error.status === 401) stop(`Not accepted: ${error.message}`);
+      else if (error.status === 403) stop("That token is not an administrator's: make one with --admin.");
       else board.unknown(error.message);
     }
   };
@@ -68,12 +75,8 @@ function start() {
     client.close();
     keepToken("");
     page.state.hidden = true;
+    page.answered.textContent = "";
     showEntrance(why);
-  };
-  const stopForGood = () => {
-    stop("");
-    page.enter.hidden = true;
-    page.nobody.hidden = false;
   };
   page.leave.onclick = () => {
     stop("");

@@ -10,19 +10,21 @@ import { element, part } from "./page.js";
  *   connects: number, closes: number, gaps: Record<string, number>, refusals: Record<string, number>,
  *   publish: (number | null)[], delivery: (number | null)[]}} Step */
 /** A process. @typedef {{name: string, host: string, pid: number, version: string, started: number, heard_ms: number,
- *   has_left: boolean, is_draining: boolean, connections: Record<string, number>, sockets: number, rooms: number,
+ *   end: "" | "left" | "died", is_draining: boolean, connections: Record<string, number>, sockets: number, rooms: number,
  *   readers: number, stalled: number, in_flight: number, unreadable: string, unwritable: string,
  *   store_waiting_s: number, loop_delay_s: number | null, cpu_share: number | null, memory_bytes: number | null}} Node */
 /** @typedef {{session: string, user: string | null, address: string, transport: string, room: string, lag: number,
  *   behind_ms: number | null}} SlowReader */
 /** Somebody's share: of a user, or of an address. @typedef {{who: string, count: number, is_user: boolean}} Share */
-/** @typedef {{now: number, node: string, sample_s: number, nodes: Node[], steps: Step[], slow_readers: SlowReader[],
+/** `counted_s`: over how many seconds the lists behind it go; 0 if nothing was counted yet.
+ * @typedef {{now: number, node: string, sample_s: number, nodes: Node[], steps: Step[], slow_readers: SlowReader[], counted_s: number,
  *   busy_rooms: {room: string, messages: number, readers: number}[], publishers: Share[],
  *   refused: Share[]}} Overview */
 
 const STEP_MS = 5000;
 const STEPS = 180;
 const SILENT_MS = 7000; // three samples
+const DIED_MS = 300_000; // for so long a process that is gone is something that is wrong
 const LAG_MANY = 100;
 const LOOP_LATE_S = 0.25;
 const WAITING_S = 2;
@@ -78,9 +80,10 @@ export class Board {
     const found = [];
     for (const node of nodes) {
       const who = `Node ${node.name} (${node.host}, process ${node.pid})`;
-      if (node.has_left) continue;
+      if (node.end === "left" || (node.end === "died" && node.heard_ms > DIED_MS)) continue;
       if (node.heard_ms > SILENT_MS) {
-        found.push(["worst", `${who} is silent`, `last heard ${ago(node.heard_ms)}: it has died, hangs, or cannot reach the others`]);
+        const why = node.end === "died" ? "it has died, or hangs; a supervisor may have put another one in its place" : "it has died, hangs, or cannot reach the others";
+        found.push(["worst", `${who} is silent`, `last heard ${ago(node.heard_ms)}: ${why}`]);
         continue;
       }
       if (node.unwritable) found.push(["worst", `${who}: nothing can be stored`, node.unwritable]);
@@ -108,6 +111,7 @@ export class Board {
       found.push(["", "Somebody asks too often", `${limited.toLocaleString("en")} refusals within 15 s${who && `; most of ${who}`}`]);
     }
     if (!found.length) found.push(["well", "All is well.", ""]);
+    this.problems.parentElement?.classList.toggle("wrong", found.some(([kind]) => kind !== "well"));
     this.problems.replaceChildren(...found.map(([kind, text, more]) => {
       const row = part("li", kind, text);
       if (more) row.append(part("span", "dim", more));
@@ -129,20 +133,22 @@ export class Board {
 
   /** @param {Overview} overview */
   showFigures({ nodes, now }) {
-    const here = nodes.filter((node) => !node.has_left && node.heard_ms <= SILENT_MS);
+    const expected = nodes.filter((node) => !node.end || (node.end === "died" && node.heard_ms < DIED_MS));
+    const here = expected.filter((node) => node.heard_ms <= SILENT_MS);
+    const of = (/** @type {number} */ sum) => `${sum.toLocaleString("en")}${here.length < expected.length ? " or more" : ""}`;
     const sum = (/** @type {(node: Node) => number} */ of) => here.reduce((total, node) => total + of(node), 0);
     const step = this.steps.get(now - (now % STEP_MS) - STEP_MS);
     const streams = sum((node) => Object.values(node.connections).reduce((a, b) => a + b, 0));
     /** @type {[string, string][]} */
     const shown = [
-      ["connections", streams.toLocaleString("en")],
-      ["processes", here.length.toLocaleString("en")],
-      ["published a second", step ? short(step.published / 5) : "–"],
-      ["delivered a second", step ? short(step.delivered / 5) : "–"],
+      ["connections", of(streams)],
+      ["processes", here.length < expected.length ? `${here.length} of ${expected.length}` : String(here.length)],
+      ["published / s", step ? short(step.published / 5) : "–"],
+      ["delivered / s", step ? short(step.delivered / 5) : "–"],
       ["to publish, 99 %", duration(step?.publish[1])],
       ["to deliver, 99 %", duration(step?.delivery[1])],
-      ["stalled readers", sum((node) => node.stalled).toLocaleString("en")],
-      ["waiting for the log", sum((node) => node.in_flight).toLocaleString("en")],
+      ["stalled readers", of(sum((node) => node.stalled))],
+      ["waiting for the log", of(sum((node) => node.in_flight))],
     ];
     this.figures.replaceChildren(...shown.map(([name, value]) => {
       const box = part("div", "", "");
@@ -160,7 +166,7 @@ export class Board {
     const whole = steps.map((step) => (step?.at === last ? undefined : step));
     const of = (/** @type {(Step | undefined)[]} */ list, /** @type {(step: Step) => number | null | undefined} */ value) =>
       list.map((step) => (step ? value(step) ?? null : null));
-    this.charts.connections.show(times, ["websocket", "sse", "longpoll"].map((name) => ({ name, values: of(steps, (step) => step.connections[name] ?? 0) })));
+    this.charts.connections.show(times, ["websocket", "sse", "longpoll"].map((name) => ({ name, values: of(whole, (step) => step.connections[name] ?? 0) })));
     this.charts.messages.show(times, [
       { name: "published", values: of(whole, (step) => step.published / 5) },
       { name: "delivered", values: of(whole, (step) => step.delivered / 5) },
@@ -183,9 +189,11 @@ export class Board {
   showNodes({ nodes, node: own, sample_s: everyS }) {
     const rows = nodes.toSorted((a, b) => a.started - b.started).map((node) => {
       const isSilent = node.heard_ms > SILENT_MS;
-      const state = part("span", "state", node.has_left ? "has stopped" : isSilent ? `silent, ${ago(node.heard_ms)}` : node.is_draining ? "stopping" : node.unwritable || node.unreadable || "well");
-      state.dataset.state = node.has_left || isSilent || node.unwritable || node.unreadable ? "closed" : node.is_draining ? "connecting" : "open";
-      const unknown = node.has_left || isSilent;
+      const state = part("span", "state", node.end === "left" ? "has stopped" : isSilent ? `silent, ${ago(node.heard_ms)}` : node.is_draining ? "stopping" : node.unwritable || node.unreadable || ((node.loop_delay_s ?? 0) > LOOP_LATE_S ? "late" : "well"));
+      const isBad = isSilent || node.unwritable || node.unreadable;
+      const isBusy = node.is_draining || (node.loop_delay_s ?? 0) > LOOP_LATE_S;
+      state.dataset.state = node.end === "left" ? "left" : isBad ? "closed" : isBusy ? "connecting" : "open";
+      const unknown = node.end !== "" || isSilent;
       const row = cells([
         node.name + (node.name === own ? " (this one)" : ""), state, `${node.host} · ${node.pid}`, node.version,
         unknown ? "–" : Object.values(node.connections).reduce((a, b) => a + b, 0).toLocaleString("en"),
@@ -202,8 +210,10 @@ export class Board {
   }
 
   /** @param {Overview} overview */
-  showLists({ slow_readers: slow, busy_rooms: busy, publishers, refused, sample_s: everyS }) {
+  showLists({ slow_readers: slow, busy_rooms: busy, publishers, refused, counted_s: countedS }) {
     const { inspector } = this;
+    const rate = (/** @type {number} */ count) => short(count / Math.max(1, countedS));
+    const none = (/** @type {string} */ text) => (countedS ? text : "Counting…");
     table("slow", ["reader", "room", "behind", "", ""], slow.map((reader) => cells([
       reader.user === null ? `${reader.address} (${reader.transport})` : link(reader.user, () => inspector.findUser(reader.user ?? "")),
       link(reader.room, () => inspector.lookInto(reader.room)),
@@ -212,14 +222,14 @@ export class Board {
       reader.user === null ? "" : button("Kick", () => inspector.kick(reader.user ?? "")),
     ], "lln--")), "Everybody takes what they are sent.", "lln--");
     table("busy", ["room", "messages a second", "readers"], busy.map(({ room, messages, readers }) => cells([
-      link(room, () => inspector.lookInto(room)), short(messages / everyS), readers.toLocaleString("en"),
-    ], "lnn")), "Nothing was published in the last seconds.", "lnn");
-    for (const [id, shares, none] of /** @type {[string, Share[], string][]} */ ([
+      link(room, () => inspector.lookInto(room)), rate(messages), readers.toLocaleString("en"),
+    ], "lnn")), none("Nothing was published in the last seconds."), "lnn");
+    for (const [id, shares, nobody] of /** @type {[string, Share[], string][]} */ ([
       ["publishers", publishers, "No user has published in the last seconds."], ["refused", refused, "Nobody was refused in the last seconds."],
     ])) {
       table(id, [id === "refused" ? "user, or address" : "user", "a second", ""], shares.map(({ who, count, is_user: isUser }) => cells([
-        isUser ? link(who, () => inspector.findUser(who)) : who, short(count / everyS), isUser ? button("Kick", () => inspector.kick(who)) : "",
-      ], "ln-")), none, "ln-");
+        isUser ? link(who, () => inspector.findUser(who)) : who, rate(count), isUser ? button("Kick", () => inspector.kick(who)) : "",
+      ], "ln-")), none(nobody), "ln-");
     }
   }
 }

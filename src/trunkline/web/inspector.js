@@ -56,6 +56,7 @@ export class Inspector {
       const found = await ask(`admin/rooms/${encodeURIComponent(name)}?last=20`);
       const said = part("p", "", `${found.head === 0 ? "No message was ever published here." : `Its newest message is ${found.head.toLocaleString("en")}`}${found.head ? ` of epoch ${found.epoch}.` : ""}`);
       const shown = document.createElement("table");
+      shown.className = "stack";
       shown.append(...found.messages.toReversed().map((/** @type {any} */ message) => {
         const data = document.createElement("pre");
         const text = JSON.stringify(message.data);
@@ -66,7 +67,7 @@ export class Inspector {
       messages.append(shown);
       const readers = this.connections(found.readers, "Nobody reads it by a stream.", found);
       const members = part("p", "dim", found.members_count ? `${found.members_count} members: ${found.members.slice(0, 20).map((/** @type {any} */ one) => one.member).join(", ")}` : "Nobody is shown as a member.");
-      return [said, messages, members, part("h3", "", "Readers"), ...readers];
+      return [said, part("h3", "", "Readers"), ...readers, members, part("h3", "", "Newest messages"), messages];
     });
     roomFound.scrollIntoView({ block: "nearest" });
   }
@@ -78,7 +79,8 @@ export class Inspector {
     await into(userFound, async () => {
       const found = await ask(`admin/connections?user=${encodeURIComponent(name)}`);
       const actions = part("p", "actions", "");
-      actions.append(button("Kick", () => this.kick(name), "danger"), button("Revoke tokens", () => this.revoke(name), "danger"));
+      if (found.connections.length) actions.append(button("Kick", () => this.kick(name), "danger"));
+      actions.append(button("Revoke tokens", () => this.revoke(name), "danger"));
       return [...this.connections(found.connections, `${name} has no stream open.`, found), actions];
     });
     userFound.scrollIntoView({ block: "nearest" });
@@ -91,6 +93,7 @@ export class Inspector {
     else {
       const scroll = part("div", "scroll", "");
       const shown = document.createElement("table");
+      shown.className = "stack";
       shown.append(...found.map((one) => cells([
         one.user === null ? one.address : link(one.user, () => this.findUser(one.user ?? "")), `${one.transport}, ${one.address}`, `${since(one.seconds)}, ${one.messages.toLocaleString("en")} messages`,
         one.rooms.map(({ room, lag }) => (lag ? `${room} (${lag.toLocaleString("en")} behind)` : room)).join(", ") + (one.rooms_count > one.rooms.length ? ` and ${one.rooms_count - one.rooms.length} more` : ""),
@@ -150,6 +153,10 @@ export class Inspector {
     this.following = this.client.room(`$follow.${session}`, { since: "now" });
     this.following.on("signal", ({ data }) => {
       this.events.push(...data);
+      if (data.some((/** @type {Followed} */ event) => event.kind === "ended")) {
+        this.until = 0;
+        this.page.left.textContent = "it has ended";
+      }
       this.events.splice(0, this.events.length - EVENTS_MAX);
       this.showEvents();
     });
@@ -191,7 +198,7 @@ export class Inspector {
       const time = new Date(event.at);
       return cells([
         `${time.toLocaleTimeString([], { hour12: false })}.${String(time.getMilliseconds()).padStart(3, "0")}`,
-        event.direction === "in" ? "← from it" : event.direction === "out" ? "→ to it" : "", event.kind + offsets, event.room ?? "", String(event.bytes || ""), more,
+        event.kind === "ended" ? "" : event.direction === "in" ? "← from it" : event.direction === "out" ? "→ to it" : "", event.kind + offsets, event.room ?? "", String(event.bytes || ""), more,
       ], "---lnl");
     }), "Nothing yet: whatever it sends or is sent stands here at once.", "---lnl");
   }
