@@ -140,6 +140,15 @@ async def test_both_formats_say_the_same() -> None:
         assert old["trunkline_published_total"] == new["trunkline_published_total"] == 1
 
 
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text;version=abc", "application/openmetrics-text;version=", "*/*;q=x", ""]
+)
+def test_whatever_a_scraper_accepts_it_is_answered(accept: str) -> None:
+    text, media_type = expose([((), [])], accept)
+    assert media_type.startswith(("text/plain", "application/openmetrics-text"))
+    assert text in (b"", b"# EOF\n")
+
+
 async def test_no_label_names_a_room_or_a_user() -> None:
     async with TestHub() as hub:
         reader = await hub.reader("secret-room", user="secret-user")
@@ -180,6 +189,34 @@ async def test_what_polls_are_given_is_counted(transport: str) -> None:
         await hub.publish("a", 1)
         await reader.expect(1)
         assert values(context_of(hub.hub).figures.families())[f"trunkline_delivered_total transport={transport}"] == 1
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "longpoll", "shortpoll"])
+async def test_gaps_are_counted_whatever_the_transport(transport: str) -> None:
+    async with TestHub(transport=transport) as hub:
+        await hub.publish("a", 1)
+        reader = await hub.reader("a", since="other.5")
+        await reader.expect_gap("epoch")
+        assert values(context_of(hub.hub).figures.families())["trunkline_gaps_total reason=epoch"] == 1
+
+
+@virtual
+async def test_what_a_stalled_reader_is_given_late_counts_as_late_and_history_does_not() -> None:
+    async with running() as engine:
+        reader, late = Listener(engine), Listener(engine)
+        cursor = await reader.join("a", Start("now"))
+        reader.full = True
+        for _ in range(5):
+            await engine.appender.append("a", None, None, b"1")
+        await asyncio.sleep(8)
+        await late.join("a", Start("start"))
+        await asyncio.sleep(0.1)
+        assert engine.counters.delivery_s.total == 0
+        reader.full = False
+        engine.delivery.writable(cursor)
+        await asyncio.sleep(0.1)
+        assert reader.offsets == late.offsets == [1, 2, 3, 4, 5]
+        assert engine.counters.delivery_s.total > 7
 
 
 async def test_refusals_and_failed_authentications_are_counted() -> None:

@@ -38,6 +38,8 @@ async def test_a_user_a_room_and_a_session_are_found_on_all_workers(tmp_path: Pa
             room = await got(http, f"{server.url}/admin/rooms/a")
             assert len(room["readers"]) == 7
             assert (room["head"], room["messages"]) == (0, [])
+            query = {"user": "ana", "room": "elsewhere"}
+            assert (await got(http, f"{server.url}/admin/connections", params=query))["connections"] == []
             assert await got(http, f"{server.url}/admin/connections", params={"user": "nobody"}) == {
                 "connections": [],
                 "missing_nodes": [],

@@ -154,7 +154,7 @@ def test_what_uvicorn_says_goes_the_same_way(tmp_path: Path) -> None:
     with Server(command=command, folder=tmp_path, environment={"PYTHONPATH": str(tmp_path)}) as server:
         subprocess.run(["curl", "-s", server.url], check=True, capture_output=True)
         _, _, errors = server.stop()
-    [line] = [line for line in lines(errors) if line["event"] == "Exception in ASGI application\n"]
+    [line] = [line for line in lines(errors) if line["event"] == "Exception in ASGI application"]
     assert "of the application" in str(line["exception"])
 
 
@@ -167,3 +167,22 @@ def test_a_closed_standard_error_ends_nothing(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
         server.process.stderr = None
+
+
+def test_without_a_standard_error_it_serves_without_a_log() -> None:
+    command = f"exec {sys.executable} -m trunkline serve --port $0 --store memory: 2>&-"
+    with Server(command=["sh", "-c", command, "PORT"]) as server:
+        subprocess.run(["curl", "-sf", f"{server.url}/livez"], check=True, capture_output=True)
+        assert server.stop()[0] == 0
+
+
+def test_no_terminal_is_told_what_to_do_by_a_client() -> None:
+    odd = "a\x1b[31mred\x9b31m\nline\ud800"
+    for form in ("console", "json"):
+        record = logging.makeLogRecord(
+            {"name": "t", "levelname": "INFO", "levelno": 20, "msg": "of %s", "args": (odd,)}
+        )
+        record.__dict__["user"] = odd
+        line = formatter_of(form, colors=False).format(record)
+        assert line.isprintable()
+        line.encode()

@@ -69,5 +69,5 @@ def test_what_is_half_written_or_of_another_version_is_left_out(file: int) -> No
 def test_what_is_too_large_leaves_the_last_as_it_was(file: int) -> None:
     first, second = SharedFigures(file, 0), SharedFigures(file, 1)
     second.write({"": [family(2.0)]})
-    second.write({"": [family(float(n)) for n in range(5000)]})
+    second.write({"": [family(float(n)) for n in range(200_000)]})
     assert read(first, 1.0) == {"0": 1.0, "1": 2.0}

@@ -16,6 +16,7 @@ from tests.access.support import EVERYWHERE, bearer, token
 from tests.admin.support import OPERATOR, got, guarded
 from tests.support import WAIT_S
 from trunkline.core.cluster_messages import Follow
+from trunkline.errors import RequestError
 from trunkline.hub import context_of
 from trunkline.testing import TestHub
 from trunkline.transports import follow as module
@@ -114,12 +115,12 @@ async def test_after_a_minute_a_connection_is_as_it_was(transport: str) -> None:
         [stream] = list(context.engine.connections)
         plain = type(stream)
         session = stream.session  # type: ignore[attr-defined]
-        assert await context.follows.follow(Follow(session, contents=False))
+        await context.follows.follow(Follow(session, contents=False))
         assert type(stream) is not plain
         await hub.publish("a", 1)
         await reader.expect(1)
         await hub.clock.tick(module.FOLLOW_S - 10)
-        assert await context.follows.follow(Follow(session, contents=True))  # once more
+        await context.follows.follow(Follow(session, contents=True))  # once more
         await hub.clock.tick(module.FOLLOW_S - 10)
         assert type(stream) is not plain
         await hub.clock.tick(11)
@@ -136,16 +137,19 @@ async def test_only_so_many_are_followed_at_once(monkeypatch: pytest.MonkeyPatch
             await hub.reader("a")
         context = context_of(hub.hub)
         sessions = [stream.session for stream in context.engine.connections]  # type: ignore[attr-defined]
-        assert [await context.follows.follow(Follow(one, contents=False)) for one in sessions] == [True, False]
+        await context.follows.follow(Follow(sessions[0], contents=False))
+        with pytest.raises(RequestError, match="1 sessions of that process") as caught:
+            await context.follows.follow(Follow(sessions[1], contents=False))
+        assert caught.value.code == "rate_limited"
 
 
 async def test_what_is_too_much_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EVENTS_MAX", 3)
+    monkeypatch.setattr(module, "EVENTS_BYTES_MAX", 250)
     told: list[list[dict[str, Any]]] = []
     async with TestHub() as hub:
         reader = await hub.reader("a")
         [stream] = list(context_of(hub.hub).engine.connections)
-        followed = module._Session(stream, lambda _, __, events: told.append(events), lambda _: None)  # type: ignore[arg-type]
+        followed = module._Session(stream, lambda _, __, events: told.append(json.loads(events)), lambda _: None)  # type: ignore[arg-type]
         followed.go_on(contents=False)
         for n in range(10):
             followed.note("in", "message", n)
@@ -154,3 +158,84 @@ async def test_what_is_too_much_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
         assert told[0][-1]["count"] == 7
         await reader.close()
     assert not module._SESSIONS
+
+
+TOKEN = "abc.def.ghi"
+ODD = [
+    b'{"type":"auth","token":"%b","room":5}',
+    b'{"type":"auth","token":"%b"',
+    b'{"type":"auth","token":"%b","type":"ping"}',
+    b'{"type":"ping","Token":"%b","type":"auth"}',
+    b'{"type":"Auth","token":"%b"}',
+    b'{"type":"authenticate","secret":"%b"}',
+    b'[{"type":"auth","token":"%b"}]',
+    b'{"token":"%b"}',
+    b"%b",
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_what_may_hold_a_token_is_not_told(text: bytes) -> None:
+    session = Noting()
+    module._note_text(session, "in", text % TOKEN.encode())  # type: ignore[arg-type]
+    assert len(session.noted) == 1
+    assert TOKEN not in repr(session.noted)
+
+
+def test_what_cannot_be_read_is_noted_and_harms_nothing() -> None:
+    session = Noting()
+    for text in (b'{"type":"message","room":"a","data":' + b"[" * 20_000 + b"]" * 20_000 + b"}", b"\xff", b"", b"{}"):
+        module._note_text(session, "in", text)  # type: ignore[arg-type]
+    assert [kind for kind, _ in session.noted] == ["no command"] * 4
+
+
+class Noting:
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, Any]] = []
+
+    def note(self, direction: str, kind: str, size: int, text: bytes | None = None, **more: object) -> None:
+        self.noted.append((kind, (text, more)))
+
+
+async def test_what_is_followed_answers_as_always_and_what_it_makes_up_is_clipped(tmp_path: Path) -> None:
+    with guarded(tmp_path, "--workers", "2") as server:
+        server.line()
+        async with aiohttp.ClientSession() as http:
+            headers = bearer(token("ana", rooms=EVERYWHERE))
+            for _ in range(4):  # on both workers, by chance
+                async with http.ws_connect(f"{server.url}/connect?room=a", headers=headers) as socket:
+                    session = json.loads((await socket.receive()).data)["session"]
+                    await socket.receive()
+                    async with followed(http, server.url, session, contents=True) as found:
+                        nested = "[" * 20_000 + "]" * 20_000
+                        await socket.send_str(f'{{"type":"message","room":"a","data":{nested}}}')
+                        assert json.loads((await socket.receive()).data)["code"] == "too_deep"
+                        for _ in range(5):
+                            await socket.send_json({"type": "x" * 60_000})
+                            await socket.receive()
+                            await socket.send_json({"type": "ping", "id": "é" * 10_000})
+                            await socket.receive()
+                        await socket.send_json({"type": "ping", "id": "the last"})
+                        await until(found, direction="in", kind="ping", id="the last")
+                        commands = [event for event in found if event.get("direction") == "in"]
+                        assert len(commands) + sum(event.get("count", 0) for event in found) >= 12
+                        assert max(len(json.dumps(event)) for event in found) < 8000
+
+
+async def test_of_very_much_what_is_not_told_is_counted() -> None:
+    async with TestHub() as hub:
+        await hub.reader("a")
+        context = context_of(hub.hub)
+        [stream] = list(context.engine.connections)
+        told: list[bytes] = []
+        followed_ = module._Session(stream, lambda _, __, events: told.append(events), lambda _: None)  # type: ignore[arg-type]
+        followed_.go_on(contents=True)
+        for _ in range(1000):
+            followed_.note("in", "message", 1, ("é" * 5000).encode(), room="r" * 5000)
+        await hub.clock.tick(1)
+        events = [event for text in told for event in json.loads(text)]
+        assert sum(event.get("count", 1) for event in events) == 1000
+        assert sum(map(len, told)) < 2 * module.EVENTS_BYTES_MAX
+        assert max(map(len, told)) < 32 * 1024

@@ -35,7 +35,10 @@ def expose(processes: Iterable[Of], accept: str) -> tuple[bytes, str]:
     Args:
         accept: The request's `Accept`: it may name OpenMetrics.
     """
-    encode, media_type = choose_encoder(accept)
+    try:
+        encode, media_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is none
+        encode, media_type = choose_encoder("")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(processes))
     return encode(registry), media_type

@@ -57,7 +57,18 @@ class Connected(msgspec.Struct, frozen=True):
     rooms_count: int
 
 
-_decode = msgspec.msgpack.Decoder(list[Connected]).decode
+class Listed(msgspec.Struct, array_like=True):
+    """What one process answers.
+
+    Attributes:
+        is_cut: Whether there are more.
+    """
+
+    connections: list[Connected]
+    is_cut: bool
+
+
+_decode = msgspec.msgpack.Decoder(Listed).decode
 
 
 class Found(NamedTuple):
@@ -65,7 +76,7 @@ class Found(NamedTuple):
 
     Attributes:
         missing_nodes: The nodes that have not answered within a second.
-        has_more: Whether a process may have had more than it has named.
+        has_more: Whether a process had more than it has named.
     """
 
     connections: list[Connected]
@@ -101,18 +112,19 @@ class Lookup:
 
     async def connections(self, wanted: ListConnections) -> Found:
         """Return connections on all nodes."""
-        found = self.here(wanted)
-        has_more, missing = len(found) >= LISTED_MAX, []
+        listed, missing = self.here(wanted), []
+        found, has_more = listed.connections, listed.is_cut
         if self._engine.cluster is not None:
             answers = await self._engine.cluster.ask(wanted)
             missing = answers.missing_nodes
             for answer in answers.values:
-                elsewhere = _decode(answer) if isinstance(answer, bytes) else []
-                has_more = has_more or len(elsewhere) >= LISTED_MAX
-                found += elsewhere
+                if isinstance(answer, bytes):
+                    elsewhere = _decode(answer)
+                    found += elsewhere.connections
+                    has_more = has_more or elsewhere.is_cut
         return Found(found, missing, has_more)
 
-    def here(self, wanted: ListConnections) -> list[Connected]:
+    def here(self, wanted: ListConnections) -> Listed:
         """Return connections of this process: those that fit all that is asked for."""
         fitting = (
             reader
@@ -120,8 +132,10 @@ class Lookup:
             if isinstance(reader, Inspected)
             and (wanted.user is None or reader.grant.user == wanted.user)
             and (wanted.session is None or reader.session == wanted.session)
+            and (wanted.room is None or any(cursor.room.name == wanted.room for cursor in reader.cursors))
         )
-        return [self._describe(reader) for reader in islice(fitting, LISTED_MAX)]
+        found = [self._describe(reader) for reader in islice(fitting, LISTED_MAX + 1)]
+        return Listed(found[:LISTED_MAX], len(found) > LISTED_MAX)
 
     def _candidates(self, wanted: ListConnections) -> Iterable[object]:
         if wanted.user is not None:
@@ -161,7 +175,8 @@ class Lookup:
         )
 
     async def _list_for_other(self, wanted: ListConnections) -> bytes:
-        found = self.here(wanted)
-        while len(encoded := _encode(found)) > BYTES_MAX:
-            del found[-max(1, len(found) // 8) :]
+        listed = self.here(wanted)
+        while len(encoded := _encode(listed)) > BYTES_MAX:
+            del listed.connections[-max(1, len(listed.connections) // 8) :]
+            listed.is_cut = True
         return encoded

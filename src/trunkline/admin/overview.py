@@ -85,7 +85,7 @@ class Overview:
             "now": now_ms,
             "node": self._engine.name,
             "sample_s": SAMPLE_S,
-            "nodes": [_node_json(node, now_ms) for node in timeline.nodes.values()],
+            "nodes": [_node_json(node, self._steady_ms) for node in timeline.nodes.values()],
             "steps": timeline.steps() if history else [last] if last is not None else [],
             "slow_readers": _most([r for s in samples for r in s.slow_readers], lambda reader: reader.lag),
             "counted_s": max([sum(sample.counted_s for sample in of_node) for of_node in kept], default=0.0),
@@ -101,7 +101,7 @@ class Overview:
             self.watch()
         now_ms = engine.clock.wall_ms()
         sample = self._take(now_ms)
-        self._timeline.add(sample, now_ms)
+        self._timeline.add(sample, now_ms, self._steady_ms)
         if engine.cluster is not None:
             engine.cluster.send(Sampled, sample=_encode(sample))
         if room is not None and room.readers:
@@ -112,12 +112,16 @@ class Overview:
             sample = _decode(message.sample)
         except msgspec.DecodeError:  # of another version
             return
-        self._timeline.add(sample, self._engine.clock.wall_ms())
+        self._timeline.add(sample, self._engine.clock.wall_ms(), self._steady_ms)
 
     def _recent_samples(self) -> list[Sample]:
         """Return the newest samples of the processes that are not silent."""
-        since_ms = self._engine.clock.wall_ms() - WATCHED_S * 1000
+        since_ms = self._steady_ms - WATCHED_S * 1000
         return [node.sample for node in self._timeline.nodes.values() if node.heard_ms > since_ms]
+
+    @property
+    def _steady_ms(self) -> int:
+        return round(self._engine.clock.monotonic() * 1000)
 
     @property
     def _is_watched(self) -> bool:
@@ -192,7 +196,7 @@ def _slow_reader(cursor: Cursor, now_ms: int) -> SlowReader | None:
     )
 
 
-def _node_json(node: Node, now_ms: int) -> dict[str, Any]:
+def _node_json(node: Node, steady_ms: int) -> dict[str, Any]:
     sample = node.sample
     return {
         "name": sample.node,
@@ -200,7 +204,7 @@ def _node_json(node: Node, now_ms: int) -> dict[str, Any]:
         "pid": sample.pid,
         "version": sample.version,
         "started": sample.started_ms,
-        "heard_ms": now_ms - node.heard_ms,
+        "heard_ms": steady_ms - node.heard_ms,
         "end": node.end,
         "is_draining": sample.is_draining,
         "connections": sample.connections,

@@ -11,8 +11,9 @@ from trunkline.observe.histogram import SECONDS, quantile
 
 STEP_MS = 5000
 STEPS_MAX = 180
-NODES_MAX = 256  # that are told apart; more are not remembered
+NODES_MAX = 1024  # that are told apart; more are not remembered
 FORGET_MS = STEP_MS * STEPS_MAX
+JUMP_MS = 2 * STEP_MS
 LEFT_MS = 60_000  # for so long a process that has said goodbye is shown
 LISTED = 5  # samples of each node, from which the lists are made
 SHARES = (0.5, 0.99)
@@ -59,7 +60,7 @@ class Node:
 
     Attributes:
         sample: The newest.
-        heard_ms: When it came, by our own clock.
+        heard_ms: When it came, by our own clock that only goes forward.
         end: `left` if the process has said that it stops, `died` if it is gone without a word; else empty.
         samples: The last ones: over ten seconds, for lists.
         cpu_share: Of one processor, between the last two samples; None if there is one alone.
@@ -91,26 +92,30 @@ class Timeline:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self._steps: deque[_Step] = deque(maxlen=STEPS_MAX)
+        self._ahead_ms = 0  # the clock that can be set, of the one that cannot
 
-    def add(self, sample: Sample, now_ms: int) -> None:
+    def add(self, sample: Sample, now_ms: int, steady_ms: int) -> None:
         """Take a sample.
 
         Args:
             now_ms: By our own clock, since 1970 UTC: clocks of others may be wrong.
+            steady_ms: By one that only goes forward.
         """
-        if self._steps and now_ms < self._steps[-1].begin_ms:
-            self._go_back(now_ms)
-        self._forget(now_ms)
+        ahead_ms = now_ms - steady_ms
+        if abs(ahead_ms - self._ahead_ms) > JUMP_MS:  # our clock was set: what we know has other times than what comes
+            self._steps.clear()
+        self._ahead_ms = ahead_ms
+        self._forget(now_ms, steady_ms)
         node = self.nodes.get(sample.node)
         if node is None:
             if len(self.nodes) >= NODES_MAX:
                 return
-            self.nodes[sample.node] = Node(sample, now_ms)
+            self.nodes[sample.node] = Node(sample, steady_ms)
             # Of a process that has just started all counts are news; of one that is new to us, nothing is known yet.
             before = None if sample.at_ms - sample.started_ms < STEP_MS else sample
         else:
             before = node.sample
-            node.replace(sample, now_ms)
+            node.replace(sample, steady_ms)
         self._count(self._step(now_ms), before, sample)
 
     def ended(self, node: str, *, said: bool) -> None:
@@ -132,14 +137,8 @@ class Timeline:
             self._steps.append(_Step(begin))
         return self._steps[-1]
 
-    def _go_back(self, now_ms: int) -> None:
-        """Begin anew: our clock was put back, and what we know has times that are still to come."""
-        self._steps.clear()
-        for node in self.nodes.values():
-            node.heard_ms = min(node.heard_ms, now_ms)
-
-    def _forget(self, now_ms: int) -> None:
-        for name in [name for name, node in self.nodes.items() if now_ms - node.heard_ms > _kept_ms(node)]:
+    def _forget(self, now_ms: int, steady_ms: int) -> None:
+        for name in [name for name, node in self.nodes.items() if steady_ms - node.heard_ms > _kept_ms(node)]:
             del self.nodes[name]
         while self._steps and now_ms - self._steps[0].begin_ms > FORGET_MS:
             self._steps.popleft()

@@ -26,7 +26,8 @@ class CatchUp:
         broken: Readers that raised; the caller ends them.
         readers: How many cursors there are.
         stalled: The cursors whose readers' sockets are full.
-        handed_to: To how many readers the last step has handed messages as they came; the caller sets it back to 0.
+        handed_to: To how many readers the last step has handed messages as they came, or late because the reader was
+            stalled; the caller sets it back to 0. Those of a reader that came late itself do not count.
         handed_since: When the oldest of those messages was stored, in seconds.
     """
 
@@ -39,6 +40,7 @@ class CatchUp:
         self.broken: list[tuple[Cursor, Exception]] = []
         self.readers = 0
         self.stalled: set[Cursor] = set()
+        self._late: set[Cursor] = set()  # that were stalled, and are not LIVE again
         self.handed_to = 0
         self.handed_since = 0.0
 
@@ -62,6 +64,7 @@ class CatchUp:
             cursor.room.displace(cursor)
             cursor.apply(Event.LEFT)
             self.stalled.discard(cursor)
+            self._late.discard(cursor)
             cursor.room.readers -= 1
             self.readers -= 1
 
@@ -70,6 +73,7 @@ class CatchUp:
         if cursor.state is State.STALLED:
             cursor.apply(Event.WRITABLE)
             self.stalled.discard(cursor)
+            self._late.add(cursor)
             self._work.append(cursor)
 
     def take_reads(self) -> list[Cursor]:
@@ -165,6 +169,8 @@ class CatchUp:
                 self.broken.append((cursor, error))
 
     def _give(self, cursor: Cursor, messages: list[Message]) -> None:
+        if cursor in self._late and (arrived := cursor.room.arrived_at(messages[0].offset)) is not None:
+            self.handed_to, self.handed_since = 1, arrived
         cursor.offset = messages[-1].offset
         cursor.is_fresh = False
         self._counters.delivered[cursor.reader.transport] += len(messages)
@@ -175,6 +181,7 @@ class CatchUp:
 
     def _go_live(self, cursor: Cursor) -> None:
         cursor.apply(Event.CAUGHT_UP)
+        self._late.discard(cursor)
         cursor.is_fresh = False
         cursor.room.place(cursor, cursor.offset, self._tuning.cohort_max)
 

@@ -187,7 +187,7 @@ class ListConnections(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Follow(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """Tell the sender what a session does, for a minute. Answered with whether there is one.
+    """Tell the sender what a session does, for a minute. Answered with a number (transports/follow.py).
 
     Attributes:
         contents: What messages hold, too.

@@ -233,7 +233,7 @@ class Session:
     def seen(self, command: Command) -> Decision:
         """Decide `seen {room?, offset}`."""
         offset = check_offset(command.offset)
-        return MarkSeen(self._room_of(command), offset)
+        return MarkSeen(check_room(self._room_of(command)), offset)
 
     def unread(self, command: Command) -> Decision:
         """Decide `unread {rooms?}`: of the joined rooms, if none are named."""

@@ -86,6 +86,11 @@ class Tail:
             return None
         return clip(self.messages[begin : begin + messages_max], bytes_max)
 
+    def arrived_at(self, offset: int) -> float | None:
+        """Return when this process had a message; None if it is not among `messages`."""
+        begin = offset - self.head - 1
+        return self.arrived[begin] if -len(self.arrived) <= begin < 0 else None
+
     def _clear(self) -> None:
         self.messages.clear()
         self.arrived.clear()

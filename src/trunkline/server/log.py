@@ -12,12 +12,14 @@ from __future__ import annotations
 import atexit
 import copy
 import logging
+import os
 import queue
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -52,7 +54,8 @@ def set_up_log(
         loggers: Whose lines: by default all; where an application has a log of its own, OUR_LOGGERS.
         stream: Instead of standard error.
     """
-    handler = LogHandler(formatter_of(format, (stream or sys.stderr).isatty()), stream or sys.stderr)
+    out = stream or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    handler = LogHandler(formatter_of(format, out.isatty()), out)
     for name in loggers:
         logger = logging.getLogger(name)
         logger.setLevel(level.upper())
@@ -70,6 +73,7 @@ def formatter_of(format: Format, colors: bool) -> logging.Formatter:  # noqa: A0
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         _stamp,
+        _printable,
         structlog.processors.format_exc_info,
     ]
     renderer: Any
@@ -89,6 +93,16 @@ def _stamp(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     at = datetime.fromtimestamp(event["_record"].created, UTC)
     event["pid"] = event["_record"].process
     event["timestamp"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def _printable(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Write what no terminal should be told, and no JSON can hold, as an escape."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            text = value.rstrip("\n")
+            shown = [one if one.isprintable() else one.encode("unicode_escape").decode() for one in text]
+            event[name] = "".join(shown)
     return event
 
 

@@ -7,6 +7,7 @@ stuck is told apart by how long it has written nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import os
 import struct
@@ -20,9 +21,11 @@ from trunkline.admin.figures import Family, Sample
 from trunkline.server.board import make_memory
 
 WRITE_S = 1.0
-SLOT_BYTES = 64 * 1024  # four times what the metrics of a process take
+SLOT_BYTES = 1024 * 1024  # the metrics of a hundred hubs; memory is used only as far as it is written
 PARENT = "parent"  # under which its figures stand, and the name of the worker that it is not
 TRIES = 3  # a slot may be read while it is written
+
+log = logging.getLogger("trunkline")
 
 _HEAD = struct.Struct("=dII")  # when it was written (seconds, on the machine's monotonic clock), size, checksum
 _encode = msgspec.msgpack.Encoder().encode
@@ -51,7 +54,9 @@ class SharedFigures:
     def write(self, rooms: Mapping[str, list[Family]]) -> None:
         """Let the others see these: the metrics of each hub, by its path."""
         data = _encode(rooms)
-        if len(data) <= SLOT_BYTES - _HEAD.size:
+        if len(data) > SLOT_BYTES - _HEAD.size:
+            log.error("the metrics of this worker are too large for the others to see: %d bytes", len(data))
+        else:
             at = self._slot * SLOT_BYTES
             self._memory[at + _HEAD.size : at + _HEAD.size + len(data)] = data
             _HEAD.pack_into(self._memory, at, time.monotonic(), len(data), zlib.crc32(data))

@@ -51,8 +51,12 @@ class Ended(Protocol):
 class Following(Protocol):
     """Follows sessions (follow.py)."""
 
-    async def follow(self, wanted: Follow) -> bool:
-        """Tell what a session does, for a minute; return False if there is no such session."""
+    async def follow(self, wanted: Follow) -> None:
+        """Tell what a session does, for a minute.
+
+        Raises:
+            RequestError: It cannot be followed.
+        """
 
 
 class Parts(NamedTuple):

@@ -12,6 +12,7 @@ which tells it in the same room.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -22,18 +23,22 @@ from trunkline.core.batch import Batch, Notification
 from trunkline.core.cluster_messages import Follow, Followed
 from trunkline.core.cursor import Cursor
 from trunkline.core.position import Gap
+from trunkline.core.session import COMMANDS
 from trunkline.core.system_rooms import follow_room
 from trunkline.engine.engine import Engine
-from trunkline.errors import TrunklineError
+from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports.duplex import Duplex
 from trunkline.transports.stream import Stream
 
 FOLLOW_S = 60.0
 TELL_S = 0.25
-TOLD_AT_ONCE = 25  # with contents they fit into a datagram
-EVENTS_MAX = 200  # between two tellings; what more there is, is counted
+TOLD_AT_ONCE = 10  # events, in one signal and one datagram
+EVENTS_BYTES_MAX = 48 * 1024  # between two tellings, far within what a room keeps; what more there is, is counted
+FIELD_MAX = 255  # characters
 TEXT_MAX = 500  # characters of one event
 FOLLOWED_MAX = 20  # sessions, of one process
+NOT_HERE, FOLLOWED, TOO_MANY = range(3)
+"""What a process answers that is asked to follow a session."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,33 +53,39 @@ class Follows:
             engine.cluster.on_request(Follow, self._follow_here)
             engine.cluster.on_message(Followed, lambda told: self._told(told.session, told.number, told.events))
 
-    async def follow(self, wanted: Follow) -> bool:
-        """Tell what a session does in its room, for a minute; return False if there is no such session.
+    async def follow(self, wanted: Follow) -> None:
+        """Tell what a session does in its room, for a minute. To be asked again before that is over, if it is to go on.
 
-        To be asked again before the minute is over, if it is to go on.
+        Raises:
+            RequestError: `not_found`, or `rate_limited`: so many are followed already.
         """
-        if await self._follow_here(wanted):
-            return True
+        answer = await self._follow_here(wanted)
         node, cluster = wanted.session.partition("-")[0], self._engine.cluster
-        if cluster is None or node not in cluster:
-            return False
-        return any(bool(answer) for answer in (await cluster.ask(wanted, node)).values)
+        if answer == NOT_HERE and cluster is not None and node in cluster:
+            answers = (await cluster.ask(wanted, node)).values
+            answer = max([int(one) for one in answers if isinstance(one, int)], default=NOT_HERE)
+        if answer == NOT_HERE:
+            raise RequestError("not_found", "there is no such session, or its node does not answer")
+        if answer == TOO_MANY:
+            most = f"{FOLLOWED_MAX} sessions of that process are followed already"
+            raise RequestError("rate_limited", f"{most}: try again when one of them is over", round(FOLLOW_S * 1000))
 
-    async def _follow_here(self, wanted: Follow) -> bool:
+    async def _follow_here(self, wanted: Follow) -> int:
         followed = self._by_session.get(wanted.session)
         if followed is None:
             stream = next((s for s in self._engine.connections if getattr(s, "session", "") == wanted.session), None)
-            if not isinstance(stream, Stream) or len(self._by_session) >= FOLLOWED_MAX:
-                return False
+            if not isinstance(stream, Stream):
+                return NOT_HERE
+            if len(self._by_session) >= FOLLOWED_MAX:
+                return TOO_MANY
             followed = self._by_session[wanted.session] = _Session(stream, self._tell, self._by_session.pop)
         followed.go_on(contents=wanted.contents)
-        return True
+        return FOLLOWED
 
-    def _tell(self, session: str, number: int, events: list[dict[str, Any]]) -> None:
-        text = _encode(events)
-        self._told(session, number, text)
+    def _tell(self, session: str, number: int, events: bytes) -> None:
+        self._told(session, number, events)
         if self._engine.cluster is not None:
-            self._engine.cluster.send(Followed, session=session, number=number, events=text)
+            self._engine.cluster.send(Followed, session=session, number=number, events=events)
 
     def _told(self, session: str, number: int, events: bytes) -> None:
         # A name of its own: of signals with one name only the newest counts.
@@ -85,20 +96,21 @@ class _Session:
     """A session that is followed.
 
     Args:
-        tell: Called with the session, a number, and what has happened.
+        tell: Called with the session, a number, and what has happened, as a JSON list.
         ended: Called with the session when nobody follows it any more.
     """
 
     def __init__(
         self,
         stream: Stream,
-        tell: Callable[[str, int, list[dict[str, Any]]], None],
+        tell: Callable[[str, int, bytes], None],
         ended: Callable[[str], object],
     ) -> None:
         self._stream = stream
         self._tell = tell
         self._ended = ended
-        self._events: list[dict[str, Any]] = []
+        self._events: list[bytes] = []
+        self._size = 0
         self._left_out = 0
         self._number = 0
         self._contents = False
@@ -117,22 +129,28 @@ class _Session:
         self._contents = contents
         self._until = self._stream.context.clock.monotonic() + FOLLOW_S
 
-    def note(self, direction: str, kind: str, size: int, text: bytes | None = None, **more: object) -> None:
+    def note(self, direction: str, kind: str, size: int, text: bytes | None = None, **more: str | int | None) -> None:
         """Note an event.
 
         Args:
             direction: `in` comes from the client, `out` goes to it.
+            kind: What it is. Like all of *more* it may be of the client's own making, and is clipped.
             size: In bytes.
             text: What it says; told only if contents are.
         """
-        if len(self._events) >= EVENTS_MAX:
-            self._left_out += 1
-            return
-        event: dict[str, Any] = {"at": self._stream.context.clock.wall_ms(), "direction": direction, "kind": kind}
-        event |= {"bytes": size, **more}
+        event: dict[str, Any] = {"at": self._stream.context.clock.wall_ms(), "direction": direction}
+        event |= {"kind": kind[:FIELD_MAX], "bytes": size}
+        for name, value in more.items():
+            if value is not None:
+                event[name] = value[:FIELD_MAX] if isinstance(value, str) else value
         if self._contents and text is not None:
             event["text"] = text[: 4 * TEXT_MAX].decode(errors="replace")[:TEXT_MAX]
-        self._events.append(event)
+        encoded = _encode(event)
+        if self._size + len(encoded) > EVENTS_BYTES_MAX:
+            self._left_out += 1
+        else:
+            self._events.append(encoded)
+            self._size += len(encoded)
 
     def end(self, code: int) -> None:
         """Note that the connection has ended, and follow it no longer."""
@@ -151,13 +169,14 @@ class _Session:
             self._timer = self._later()
 
     def _flush(self) -> None:
-        events, self._events = self._events, []
+        events, self._events, self._size = self._events, [], 0
         if self._left_out:
-            events.append({"at": self._stream.context.clock.wall_ms(), "kind": "left out", "count": self._left_out})
+            left_out = {"at": self._stream.context.clock.wall_ms(), "kind": "left out", "count": self._left_out}
+            events.append(_encode(left_out))
             self._left_out = 0
         for at in range(0, len(events), TOLD_AT_ONCE):
             self._number += 1
-            self._tell(self._stream.session, self._number, events[at : at + TOLD_AT_ONCE])
+            self._tell(self._stream.session, self._number, b"[%b]" % b",".join(events[at : at + TOLD_AT_ONCE]))
 
     def _stop(self) -> None:
         del _SESSIONS[id(self._stream)]
@@ -232,13 +251,16 @@ class _Line(msgspec.Struct):
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
+_TOKEN = re.compile(rb'"token"', re.IGNORECASE)
 
 
 def _note_text(session: _Session, direction: str, text: bytes) -> None:
+    """Note a command or an event. What may hold a token is never told: of the client's only what is a command."""
     try:
         line = _decode_line(text)
-    except msgspec.DecodeError:
-        line = _Line(type="no command")
-    more = {name: value for name in ("room", "id", "offset", "code") if (value := getattr(line, name)) is not None}
-    # A token is never told, whatever else is.
-    session.note(direction, line.type, len(text), None if line.type == "auth" else text, **more)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        line = _Line()
+    is_known = direction == "out" or (line.type in COMMANDS and line.type != "auth")
+    told = text if is_known and _TOKEN.search(text) is None else None
+    kind = line.type if direction == "out" or line.type in COMMANDS else "no command"
+    session.note(direction, kind, len(text), told, room=line.room, id=line.id, offset=line.offset, code=line.code)

@@ -82,9 +82,13 @@ async def _ask(context: Context, query: ReadQuery, live: _LivePoll | None, wait_
 
 
 def _encoded(context: Context, query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
+    counters = context.engine.counters
     delivered = sum([len(page.messages) for page in pages])
+    for page in pages:
+        if page.gap is not None:
+            counters.gaps[page.gap.reason] += 1
     if delivered:
-        context.engine.counters.delivered[WAITING_POLLS if query.wait_s else "shortpoll"] += delivered
+        counters.delivered[WAITING_POLLS if query.wait_s else "shortpoll"] += delivered
     return Answer(poll.encode_pages(pages, live) if query.names_rooms else poll.encode_page(pages[0], live))
 
 

@@ -58,7 +58,7 @@ export class Board {
   show(overview) {
     this.hasHistory = true;
     for (const step of overview.steps) this.steps.set(step.at, step);
-    for (const at of this.steps.keys()) if (at < overview.now - STEPS * STEP_MS) this.steps.delete(at);
+    for (const at of this.steps.keys()) if (at < overview.now - STEPS * STEP_MS || at > overview.now) this.steps.delete(at);
     this.showProblems(overview);
     this.showFigures(overview);
     this.showCharts(overview.now);

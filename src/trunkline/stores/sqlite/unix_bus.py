@@ -72,6 +72,9 @@ class UnixBus:
             self._hint(peer, data)
 
     def send(self, data: bytes, *, to: str | None = None, room: str | None = None) -> bool:
+        if len(data) >= DATAGRAM_BYTES_MAX:  # it would arrive without its end
+            log.error("a message to other nodes is too large and is not sent: %d bytes", len(data))
+            return False
         return min((self._say(peer, SAID + data) for peer in (self._others() if to is None else [to])), default=True)
 
     def is_alive(self, name: str) -> bool:

@@ -11,7 +11,6 @@ from trunkline.core.cluster_messages import Follow, ListConnections
 from trunkline.core.message import check_readable_room
 from trunkline.core.position import Start, parse_last
 from trunkline.core.system_rooms import follow_room
-from trunkline.errors import RequestError
 from trunkline.transports.admission import Caller, admit
 from trunkline.transports.context import Context
 from trunkline.transports.endpoints.bodies import decoded, read_body
@@ -75,8 +74,7 @@ async def follow(context: Context, request: Exchange) -> Answer:
     caller = await _admit(context, request)
     body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
     order = decoded(_decode_follow, body, "an object with session and, if wanted, contents")
-    if not await context.follows.follow(Follow(order.session, order.contents)):
-        raise RequestError("not_found", "there is no such session, or its node does not answer")
+    await context.follows.follow(Follow(order.session, order.contents))
     return _answer({"room": follow_room(order.session)})
 
 
