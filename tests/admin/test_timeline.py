@@ -64,6 +64,9 @@ def test_connections_are_the_newest_of_each_node() -> None:
     add(timeline, sample("a", connections={"websocket": 5}), 2000)
     add(timeline, sample("b", connections={"websocket": 1, "sse": 1}), 2500)
     assert timeline.steps()[-1]["connections"] == {"websocket": 6, "sse": 1}
+    add(timeline, sample("b", connections={"websocket": 7}), 4999)
+    add(timeline, sample("b", connections={"websocket": 7}), 4999, 6000)  # "a" is silent: its clients are with "b"
+    assert timeline.steps()[-1]["connections"] == {"websocket": 7}
 
 
 def test_a_silent_node_is_known_for_a_while_and_then_forgotten() -> None:

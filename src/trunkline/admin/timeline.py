@@ -14,6 +14,7 @@ STEPS_MAX = 180
 NODES_MAX = 1024  # that are told apart; more are not remembered
 FORGET_MS = STEP_MS * STEPS_MAX
 JUMP_MS = 2 * STEP_MS
+SILENT_MS = 3000  # a process tells of itself every two seconds
 LEFT_MS = 60_000  # for so long a process that has said goodbye is shown
 LISTED = 5  # samples of each node, from which the lists are made
 SHARES = (0.5, 0.99)
@@ -116,7 +117,10 @@ class Timeline:
         else:
             before = node.sample
             node.replace(sample, steady_ms)
-        self._count(self._step(now_ms), before, sample)
+        step = self._step(now_ms)
+        for name in [name for name in step.connections if self._is_silent(name, steady_ms)]:
+            del step.connections[name]  # its clients may be on other nodes by now, and are counted there
+        self._count(step, before, sample)
 
     def ended(self, node: str, *, said: bool) -> None:
         """Note that a process has ended, and whether it has said so."""
@@ -130,6 +134,10 @@ class Timeline:
     def last_step(self) -> dict[str, Any] | None:
         """Return the newest step, which is not over yet."""
         return self._steps[-1].as_json() if self._steps else None
+
+    def _is_silent(self, name: str, steady_ms: int) -> bool:
+        node = self.nodes.get(name)
+        return node is None or steady_ms - node.heard_ms > SILENT_MS
 
     def _step(self, now_ms: int) -> _Step:
         begin = now_ms - now_ms % STEP_MS

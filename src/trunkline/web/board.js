@@ -135,7 +135,7 @@ export class Board {
   showFigures({ nodes, now }) {
     const expected = nodes.filter((node) => !node.end || (node.end === "died" && node.heard_ms < DIED_MS));
     const here = expected.filter((node) => node.heard_ms <= SILENT_MS);
-    const of = (/** @type {number} */ sum) => `${sum.toLocaleString("en")}${here.length < expected.length ? " or more" : ""}`;
+    const of = (/** @type {number} */ sum) => `${here.length < expected.length ? "≥ " : ""}${sum.toLocaleString("en")}`;
     const sum = (/** @type {(node: Node) => number} */ of) => here.reduce((total, node) => total + of(node), 0);
     const step = this.steps.get(now - (now % STEP_MS) - STEP_MS);
     const streams = sum((node) => Object.values(node.connections).reduce((a, b) => a + b, 0));
