@@ -38,8 +38,9 @@ LAYERS: dict[str, set[str]] = {
     },
     "client": {"errors", "core"},
     "remote": {"errors", "core", "client"},
+    "remote_admin": {"remote"},
     "testing": {"errors", "core", "wire", "stores", "engine", "access", "hub", "server", "client"},
-    "cli": {"errors", "core", "stores", "access", "server", "config", "remote", "testing"},
+    "cli": {"errors", "core", "stores", "access", "server", "config", "remote", "remote_admin", "testing"},
     "__init__": {"errors", "core", "wire", "stores", "engine", "access", "hub"},
     "__main__": {"cli"},
 }
@@ -59,6 +60,7 @@ LATE = {
     ("trunkline.cli", "trunkline.server.workers"),
     ("trunkline.cli", "trunkline.access.jwt"),
     ("trunkline.cli", "trunkline.remote"),
+    ("trunkline.cli", "trunkline.remote_admin"),
     ("trunkline.cli", "trunkline.stores"),
     ("trunkline.cli", "trunkline.testing.dev"),
 }

@@ -1,4 +1,4 @@
-"""The command line: serve · run · dev · publish · tail · token · epoch new."""
+"""The command line: serve · run · dev · publish · tail · token · show · connections · kick · revoke · epoch new."""
 
 from __future__ import annotations
 
@@ -260,6 +260,84 @@ def tail(
     for line in follow(url, room, since=since, last=last, count=count, warn=_warn, token=token):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as it is.")]
+
+
+@app.command()
+def show(
+    room: str,
+    last: Annotated[int, typer.Option(min=0, max=100, help="How many of the newest messages.")] = 20,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Show where a room stands, its readers and its newest messages. An administrator's token is read from
+    TRUNKLINE_TOKEN."""
+    from trunkline.remote_admin import Operator, connection_lines, unknown_lines  # noqa: PLC0415
+
+    found = Operator(url, os.environ.get(TOKEN_VARIABLE)).room(room, last)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    typer.echo(f"{room}: {found['epoch']}.{found['head']}, {found['members_count']} members")
+    for line in (*connection_lines({"connections": found["readers"]}), *map(json.dumps, found["messages"])):
+        typer.echo(line)
+    for line in unknown_lines(found):
+        _warn(f"trunkline: {line}")
+
+
+@app.command()
+def connections(
+    user: Annotated[str | None, typer.Option(help="Those of a user.")] = None,
+    room: Annotated[str | None, typer.Option(help="Those that read a room.")] = None,
+    session: Annotated[str | None, typer.Option(help="The one of this name, as the log has it.")] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List streaming connections on all nodes: session, user, address, transport, age, messages, rooms.
+
+    An administrator's token is read from TRUNKLINE_TOKEN.
+    """
+    from trunkline.remote_admin import Operator, connection_lines, unknown_lines  # noqa: PLC0415
+
+    wanted = {"user": user, "room": room, "session": session}
+    found = Operator(url, os.environ.get(TOKEN_VARIABLE)).connections(wanted)
+    for line in [json.dumps(found)] if as_json else connection_lines(found):
+        typer.echo(line)
+    for line in unknown_lines(found):
+        _warn(f"trunkline: {line}")
+
+
+@app.command()
+def kick(user: str, url: Url = DEFAULT_URL) -> None:
+    """End all connections of a user, on all nodes; their tokens stay valid. The token is read from TRUNKLINE_TOKEN."""
+    from trunkline.remote_admin import Operator  # noqa: PLC0415
+
+    _say_reached(Operator(url, os.environ.get(TOKEN_VARIABLE)).kick(user))
+
+
+@app.command()
+def revoke(
+    user: Annotated[str | None, typer.Argument(help="Whose tokens are refused that were issued until now.")] = None,
+    token_id: Annotated[str | None, typer.Option(help="The jti of the one token that is refused.")] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Refuse tokens, and end the connections made with them. It cannot be undone. The token is read from
+    TRUNKLINE_TOKEN."""
+    from trunkline.remote_admin import Operator  # noqa: PLC0415
+
+    if user is None and token_id is None:
+        raise typer.BadParameter("name the user, or a token by --token-id")
+    _say_reached(Operator(url, os.environ.get(TOKEN_VARIABLE)).revoke(user, token_id))
+
+
+def _say_reached(reached: dict[str, Any]) -> None:
+    from trunkline.remote_admin import unknown_lines  # noqa: PLC0415
+
+    typer.echo(f"{reached['connections']} connections ended")
+    for line in unknown_lines(reached):
+        _warn(f"trunkline: {line}")
 
 
 @app.command()

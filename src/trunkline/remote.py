@@ -51,7 +51,7 @@ def publish(
     except UnicodeEncodeError:
         raise RemoteError("the data is not UTF-8", 2) from None
     headers = {"Accept": "application/json"}
-    with _send(_address(url, room, {}), body=body, headers=headers, token=token, timeout_s=CONNECT_S) as response:
+    with request(_address(url, room, {}), body=body, headers=headers, token=token, timeout_s=CONNECT_S) as response:
         try:
             receipt: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
         except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
@@ -84,7 +84,7 @@ def follow(
     while count is None or count > 0:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
         try:
-            with _send(address, headers=headers, token=token, timeout_s=SILENCE_S) as response:
+            with request(address, headers=headers, token=token, timeout_s=SILENCE_S) as response:
                 delay = BACKOFF_S
                 for kind, data, event_id in _events(response, last_id):
                     last_id = event_id
@@ -136,9 +136,14 @@ def _address(url: str, room: str, query: dict[str, str]) -> str:
         raise RemoteError(str(error), 2) from None
 
 
-def _send(address: str, **request: Any) -> http.client.HTTPResponse:
+def request(address: str, **options: Any) -> http.client.HTTPResponse:
+    """Send a request as `http_request.send` does; return the response.
+
+    Raises:
+        RemoteError: The server refused it or is not there.
+    """
     try:
-        return send(address, **request)
+        return send(address, **options)
     except Refused as error:
         exit_code = 2 if 400 <= error.status < 500 and error.status != 429 else 1
         raise RemoteError(f"{error} (HTTP {error.status})", exit_code) from None

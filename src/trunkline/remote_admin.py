@@ -1,0 +1,84 @@
+"""What the command line asks of a running server as an administrator: `show`, `connections`, `kick` and `revoke`."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from trunkline.remote import CONNECT_S, RemoteError, request
+
+
+class Operator:
+    """An administrator at a server.
+
+    Args:
+        url: The server's, whose path may be that of a mount.
+        token: The administrator's.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise RemoteError(f"{url!r} is no http:// or https:// address", 2)
+        self._url = url.rstrip("/")
+        self._token = token
+
+    def room(self, name: str, last: int) -> dict[str, Any]:
+        """Return where a room stands, its newest messages, readers and members.
+
+        Raises:
+            RemoteError: The server refused it or is not there; so do all of these.
+        """
+        return self._ask(f"admin/rooms/{urllib.parse.quote(name, safe='')}", {"last": str(last)})
+
+    def connections(self, wanted: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return streaming connections on all nodes: of a `user`, readers of a `room`, or that of a `session`."""
+        return self._ask("admin/connections", {name: value for name, value in wanted.items() if value is not None})
+
+    def kick(self, user: str) -> dict[str, Any]:
+        """End all connections of a user, on all nodes."""
+        return self._ask("disconnect", {}, {"user": user})
+
+    def revoke(self, user: str | None, token_id: str | None) -> dict[str, Any]:
+        """Refuse what a user was issued until now, or one token; and end the connections made with it."""
+        named = {"user": user, "token_id": token_id}
+        return self._ask("revoke", {}, {name: value for name, value in named.items() if value is not None})
+
+    def _ask(self, path: str, query: Mapping[str, str], body: Mapping[str, str] | None = None) -> dict[str, Any]:
+        address = f"{self._url}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+        encoded = None if body is None else msgspec.json.encode(body)
+        with request(address, body=encoded, token=self._token, timeout_s=CONNECT_S) as response:
+            try:
+                answer: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
+            except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+                what = error or type(error).__name__
+                raise RemoteError(f"{self._url} does not answer like a Trunkline: {what}", 1) from None
+        return answer
+
+
+def connection_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Return connections as lines for people."""
+    for one in found["connections"]:
+        rooms = ", ".join(f"{room['room']}{_lag(room['lag'])}" for room in one["rooms"])
+        more = one["rooms_count"] - len(one["rooms"])
+        who = one["user"] or one["address"]
+        yield (
+            f"{one['session']}  {who}  {one['address']}  {one['transport']}  {one['seconds']:.0f} s"
+            f"  {one['messages']} messages  {rooms}{f' and {more} more' if more else ''}"
+            f"{'  takes no more' if one['is_full'] else ''}"
+        )
+
+
+def unknown_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Return what is not known, as lines for people."""
+    if found.get("has_more"):
+        yield "there are more than are listed"
+    if found["missing_nodes"]:
+        yield f"these nodes did not answer, and what they know is missing: {', '.join(found['missing_nodes'])}"
+
+
+def _lag(lag: int) -> str:
+    return f" ({lag} behind)" if lag else ""
