@@ -16,6 +16,8 @@ test: $(VENV)/developing
 
 # What others read of us and speak with us: programs that are heavy to install or to run.
 interop: $(VENV)/developing
+	tools/browser
+	tools/servers
 	tools/foreign
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/interop
 

@@ -16,6 +16,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.access.support import ADMIN, EVERYWHERE, SECRET, bearer, token
 from tests.admin.support import guarded
+from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.redis_servers import RedisServer, needs_redis
 from tests.server.test_workers import workers_of
 from tests.support import WAIT_S, Server
@@ -31,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def page(browser: Browser) -> AsyncIterator[Page]:
+async def page(browser: Browser) -> AsyncIterator[Page]:  # noqa: F811
     """A page whose own mistakes are the test's."""
     made = await browser.new_page(viewport={"width": 1300, "height": 900})
     errors: list[str] = []
