@@ -82,9 +82,9 @@ async def _ask(context: Context, query: ReadQuery, live: _LivePoll | None, wait_
 
 
 def _encoded(context: Context, query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
-    counters = context.engine.counters
-    delivered = sum([len(page.messages) for page in pages])
+    counters, delivered = context.engine.counters, 0
     for page in pages:
+        delivered += len(page.messages)
         if page.gap is not None:
             counters.gaps[page.gap.reason] += 1
     if delivered:
