@@ -159,7 +159,7 @@ class Figures:
         )
 
     def _lag(self) -> Buckets:
-        behind = [max(0, cursor.room.head - cursor.offset) for cursor in self._engine.delivery.stalled]
+        behind = [cursor.lag for cursor in self._engine.delivery.stalled]
         counts = [0] * (len(LAGS) + 1)
         counts[0] = max(0, self._engine.delivery.readers - len(behind))
         for lag in behind:

@@ -157,8 +157,8 @@ class Lookup:
 
     def _describe(self, reader: Inspected) -> Connected:
         rooms = [
-            ReadRoom(cursor.room.name, cursor.offset, max(0, cursor.room.head - cursor.offset))
-            for cursor in sorted(reader.cursors, key=lambda cursor: cursor.offset - cursor.room.head)[:ROOMS_MAX]
+            ReadRoom(cursor.room.name, cursor.offset, cursor.lag)
+            for cursor in sorted(reader.cursors, key=lambda cursor: -cursor.lag)[:ROOMS_MAX]
         ]
         return Connected(
             self._engine.name,

@@ -177,22 +177,18 @@ class Overview:
         return BusyRoom(name, count, 0 if room is None else room.readers)
 
     def _slow_readers(self, now_ms: int) -> list[SlowReader]:
-        slowest = nlargest(TOP, self._engine.delivery.stalled, key=_lag)
+        slowest = nlargest(TOP, self._engine.delivery.stalled, key=lambda cursor: cursor.lag)
         return [reader for cursor in slowest if (reader := _slow_reader(cursor, now_ms)) is not None]
-
-
-def _lag(cursor: Cursor) -> int:
-    return cursor.room.head - cursor.offset
 
 
 def _slow_reader(cursor: Cursor, now_ms: int) -> SlowReader | None:
     reader, room = cursor.reader, cursor.room
     if not isinstance(reader, Described):
         return None  # a reader of a test
-    next_one = room.since(cursor.offset, 1, 1) if _lag(cursor) > 0 else None
+    next_one = room.since(cursor.offset, 1, 1) if cursor.lag else None
     behind_ms = max(0, now_ms - next_one[0].at) if next_one else None
     return SlowReader(
-        reader.session, reader.grant.user, reader.address, reader.transport, room.name, _lag(cursor), behind_ms
+        reader.session, reader.grant.user, reader.address, reader.transport, room.name, cursor.lag, behind_ms
     )
 
 

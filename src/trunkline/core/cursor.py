@@ -123,6 +123,11 @@ class Cursor:
         self._offset = offset
 
     @property
+    def lag(self) -> int:
+        """How many of the room's messages the reader was not given yet."""
+        return max(0, self.room.head - self.offset)
+
+    @property
     def given(self) -> int:
         """How many messages the reader was given."""
         return self.offset - self._begin
