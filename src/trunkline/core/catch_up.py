@@ -36,7 +36,7 @@ class CatchUp:
         self._counters = counters
         self._work: deque[Room | Cursor] = deque()
         self._reads: list[Cursor] = []
-        self._recent: tuple[Room | None, str, int, int, Batch | None] = (None, "", 0, 0, None)
+        self._recent: tuple[Room | None, str, int, int, int, Batch | None] = (None, "", 0, 0, 0, None)
         self.broken: list[tuple[Cursor, Exception]] = []
         self.readers = 0
         self.stalled: set[Cursor] = set()
@@ -187,9 +187,9 @@ class CatchUp:
 
     def _batch(self, room: Room, messages: list[Message]) -> Batch:
         """Return the batch of these messages; the latest one is kept, since the next cohort mostly wants the same."""
-        key = (room, room.epoch, messages[0].offset, messages[-1].offset)
-        if self._recent[:4] != key:
+        key = (room, room.epoch, room.redacted_to, messages[0].offset, messages[-1].offset)
+        if self._recent[:5] != key:
             self._recent = (*key, Batch(room.epoch, messages))
-        batch = self._recent[4]
+        batch = self._recent[5]
         assert batch is not None
         return batch

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from trunkline.core.position import Former, Lineage
+from trunkline.core.position import DELETED, Former, Lineage
 
 # Former epochs that a room remembers. A reader whose epoch is older is told that all of it is lost, which is safe.
 LINEAGE_MAX = 64
@@ -43,6 +43,16 @@ def go_on(epoch: str, lineage: Lineage, head: int, origin: str, lives: Sequence[
         lineage = (*(Former(name, min(offset, head)) for name, offset in lineage), Former(epoch, head))
         epoch = epoch_in(life, origin)
     return epoch, lineage[-LINEAGE_MAX:]
+
+
+def begin_again(epoch: str, lineage: Lineage) -> Lineage:
+    """Return the lineage of a room that was deleted in *epoch*: nothing of what was read before is there."""
+    return tuple(Former(name, DELETED) for name in (*(former.epoch for former in lineage), epoch))[-LINEAGE_MAX:]
+
+
+def epochs_with(offset: int, epoch: str, lineage: Lineage) -> list[str]:
+    """Return the epochs in which the message of this offset is the present one."""
+    return [former.epoch for former in lineage if former.offset >= offset] + [epoch]
 
 
 def parse_lineage(text: str) -> Lineage:

@@ -31,6 +31,9 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         at: When it was published, in ms since 1970 UTC.
         json: `data` as JSON text, exactly one value, without line breaks.
         traceparent, tracestate: The trace that it was published in (`Trace`), or None.
+        redacted: Its data was taken away: `data` is null.
+        redacts: It is no message but a redaction (`core/redaction.py`), of the messages with these offsets.
+        erased: With *redacts*: their senders were taken away, too.
     """
 
     room: str
@@ -41,6 +44,9 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     json: msgspec.Raw = msgspec.field(name="data")
     traceparent: str | None = None
     tracestate: str | None = None
+    redacted: bool = False
+    redacts: tuple[int, ...] = ()
+    erased: bool = False
 
     @property
     def data(self) -> Any:

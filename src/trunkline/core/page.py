@@ -12,7 +12,7 @@ from trunkline.core.position import Gap, Start
 DEFAULT_START = Start("last", 50)  # of a poll that does not say where to begin
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     """Messages of a room after a position.
 
     Attributes:
@@ -22,6 +22,7 @@ class Page(msgspec.Struct, frozen=True):
         next: The position to ask from next time.
         gap: What comes before the messages and is gone, or None.
         messages: The messages, in order.
+        redactions: What takes the data of messages away, in order; those of *messages* have none any more.
     """
 
     room: str
@@ -30,3 +31,4 @@ class Page(msgspec.Struct, frozen=True):
     next: str
     gap: Gap | None
     messages: Sequence[Message]
+    redactions: Sequence[Message] = ()

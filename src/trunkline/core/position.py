@@ -33,15 +33,19 @@ class Position(NamedTuple):
         return f"{self.epoch}.{self.offset}"
 
 
+DELETED = -1
+
+
 class Former(NamedTuple):
-    """A former epoch, and the offset up to which its messages are those of the present one."""
+    """A former epoch, and the offset up to which its messages are those of the present one; DELETED if the room was
+    deleted then."""
 
     epoch: str
     offset: int
 
 
 Lineage = tuple[Former, ...]
-Reason = Literal["trimmed", "epoch", "future", "slow"]
+Reason = Literal["trimmed", "epoch", "future", "slow", "deleted"]
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class Gap(msgspec.Struct, frozen=True):
             if it is complete), and of the former log everything after the reader's position is lost.
         reason: `trimmed`: retention removed them while the reader was away. `slow`: the same while it was connected
             and did not read. `epoch`: the position is of another life of the log. `future`: the log ends before it.
+            `deleted`: the room was deleted; what there is now was written since.
         next: The position to go on from; the next message that arrives is the first after it.
     """
 
@@ -162,10 +167,11 @@ def resolve(
             return max(first - 1, head - start.number), None
     if start.epoch is not None and start.epoch != epoch:
         known = next((former.offset for former in lineage if former.epoch == start.epoch), None)
-        if known is None:
+        if known is None or known == DELETED:
             if start.number == 0 and first == 1:
                 return 0, None  # nothing that it has read is lost
-            return first - 1, Gap(room, epoch, 1, first - 1, "epoch", f"{epoch}.{first - 1}")
+            reason: Reason = "epoch" if known is None else "deleted"
+            return first - 1, Gap(room, epoch, 1, first - 1, reason, f"{epoch}.{first - 1}")
         if start.number > known:
             after = max(known, first - 1)
             return after, Gap(room, epoch, known + 1, max(start.number, after), "epoch", f"{epoch}.{after}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from trunkline.core.message import Message
 from trunkline.core.position import Lineage
+from trunkline.core.redaction import without_data
 
 # What a message costs in memory beside its data: the object, its id and sender. For the byte bound.
 MESSAGE_OVERHEAD_BYTES = 200
@@ -24,9 +25,10 @@ class Tail:
         messages: The newest ones.
         messages_bytes: What they cost in memory.
         arrived: When this process had each of `messages`, in seconds of a clock that only goes forward.
+        redacted_to: The offset of the newest redaction that `messages` have suffered.
     """
 
-    __slots__ = ("arrived", "epoch", "first", "head", "lineage", "messages", "messages_bytes", "name")
+    __slots__ = ("arrived", "epoch", "first", "head", "lineage", "messages", "messages_bytes", "name", "redacted_to")
 
     def __init__(self, name: str, epoch: str, first: int, head: int, lineage: Lineage = ()) -> None:
         self.name = name
@@ -37,6 +39,7 @@ class Tail:
         self.messages: list[Message] = []
         self.messages_bytes = 0
         self.arrived: list[float] = []
+        self.redacted_to = 0
 
     def extend(
         self,
@@ -64,6 +67,9 @@ class Tail:
         self.messages.extend(messages)
         self.arrived.extend([now] * len(messages))
         self.messages_bytes += sum(map(_size, messages))
+        for message in messages:
+            if message.redacts:
+                self._redact(message)
         if len(self.messages) > messages_max or self.messages_bytes > bytes_max:
             is_burst_over = len(self.messages) > BURST * messages_max or self.messages_bytes > BURST * bytes_max
             needed = None if is_burst_over else slowest()
@@ -73,6 +79,7 @@ class Tail:
     def change_epoch(self, epoch: str, first: int, head: int, lineage: Lineage) -> None:
         """Go on under another epoch, whose newest offset may be another one than was known."""
         self.epoch, self.first, self.head, self.lineage = epoch, first, head, lineage
+        self.redacted_to = min(self.redacted_to, head)
         self._clear()
 
     def halve(self) -> None:
@@ -90,6 +97,16 @@ class Tail:
         """Return when this process had a message; None if it is not among `messages`."""
         begin = offset - self.head - 1
         return self.arrived[begin] if -len(self.arrived) <= begin < 0 else None
+
+    def _redact(self, redaction: Message) -> None:
+        self.redacted_to = max(self.redacted_to, redaction.offset)
+        before = self.head - len(self.messages) + 1
+        for offset in redaction.redacts:
+            if offset >= before:
+                known = self.messages[offset - before]
+                left = without_data(known, self.epoch, erased=redaction.erased)
+                self.messages[offset - before] = left
+                self.messages_bytes += _size(left) - _size(known)
 
     def _clear(self) -> None:
         self.messages.clear()

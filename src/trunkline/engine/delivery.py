@@ -13,6 +13,7 @@ from trunkline.core.fanout import Fanout
 from trunkline.core.limits import Tuning
 from trunkline.core.message import Message
 from trunkline.core.position import Gap, Lineage, Start, resolve
+from trunkline.core.redaction import RecentRedactions
 from trunkline.engine.clock import Clock
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, explain
@@ -48,6 +49,7 @@ class Delivery:
         counters: Counters,
         tasks: Tasks,
         clock: Clock,
+        redactions: RecentRedactions,
         on_stale: Callable[[Room], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -55,6 +57,7 @@ class Delivery:
         self._counters = counters
         self._tasks = tasks
         self._clock = clock
+        self._redactions = redactions
         self._on_stale = on_stale
         self._fanout = Fanout(tuning, counters)
         self._wanted: deque[Cursor] = deque()  # cursors that wait for a read of the store
@@ -146,7 +149,7 @@ class Delivery:
         self.run()
 
     async def _read(self, cursor: Cursor) -> None:
-        room, tuning = cursor.room, self._tuning
+        room, tuning, count = cursor.room, self._tuning, self._redactions.count
         try:
             page = await self._store.read(room.name, cursor.offset, tuning.piece_messages_max, tuning.piece_bytes_max)
         except Exception as error:  # noqa: BLE001 - the reader keeps its place and tries again
@@ -156,7 +159,9 @@ class Delivery:
             await asyncio.sleep(RETRY_READ_S)
             self._fanout.read_failed(cursor)
         else:
-            if page.epoch == room.epoch:
+            if self._redactions.is_stale(count, room.name):
+                self._fanout.read_failed(cursor)
+            elif page.epoch == room.epoch:
                 self._fanout.fetched(cursor, page.first, page.messages)
             else:
                 await self._on_stale(room)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trunkline.core.cluster_messages import ROOMS_ASKED_MAX, RoomsInUse
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Limits, Tuning
+from trunkline.core.redaction import RecentRedactions
 from trunkline.core.trace import Trace
 from trunkline.engine.appender import Appender
 from trunkline.engine.availability import Availability
@@ -79,10 +80,19 @@ class Engine:
         self.tasks = Tasks()
         self.loop_delay = LoopDelay(counters.loop_delay_s)
         self.availability = Availability(self.clock)
-        self.delivery = Delivery(store, tuning, counters, self.tasks, self.clock, self._catch_up)
+        self.redactions = RecentRedactions()
+        self.delivery = Delivery(store, tuning, counters, self.tasks, self.clock, self.redactions, self._catch_up)
         self.rooms = Rooms(store, self.delivery, tuning, self.tasks, self._catch_up)
         self.follower = Follower(
-            store, self.rooms, self.delivery, tuning, self.tasks, self.availability, counters, self.clock
+            store,
+            self.rooms,
+            self.delivery,
+            tuning,
+            self.tasks,
+            self.availability,
+            counters,
+            self.clock,
+            self.redactions,
         )
         self._spans = _publish_spans()
         self.appender = Appender(
@@ -96,7 +106,7 @@ class Engine:
             self.availability,
             self.follower.append_failed,
         )
-        self.pages = Pages(store, self.follower, limits, self.availability)
+        self.pages = Pages(store, self.follower, limits, self.availability, self.redactions)
         self.retention = Retention(store, self.rooms, self.tasks, self.clock, self._unused_elsewhere)
         self.cluster = self._make_cluster(presence_grace_s)
         self.connections = Connections(name, ping_interval_s, ping_timeout_s, counters, self.clock, self.cluster)

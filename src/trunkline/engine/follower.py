@@ -14,6 +14,7 @@ from typing import Literal
 
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Tuning
+from trunkline.core.redaction import RecentRedactions
 from trunkline.core.system_rooms import is_volatile
 from trunkline.engine.availability import STALLED_S, Availability
 from trunkline.engine.clock import Clock
@@ -46,6 +47,7 @@ class Follower:
         availability: Availability,
         counters: Counters,
         clock: Clock,
+        redactions: RecentRedactions,
     ) -> None:
         self._store = store
         self._rooms = rooms
@@ -55,6 +57,7 @@ class Follower:
         self._availability = availability
         self._counters = counters
         self._clock = clock
+        self._redactions = redactions
         self._must_look = False  # rooms may have moved without a hint
         self._reading: dict[Room, asyncio.Task[None]] = {}
         self._next_read: dict[Room, asyncio.Task[None]] = {}
@@ -101,6 +104,21 @@ class Follower:
             finally:
                 room.pins -= 1
         return room
+
+    async def refresh(self, name: str) -> None:
+        """Learn what the log has of a room now, if this process has it in memory.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+        """
+        if not self._rooms.is_known(name):
+            return
+        room, _ = await self._rooms.load(name)
+        room.pins += 1
+        try:
+            await self._read_after_now(room)
+        finally:
+            room.pins -= 1
 
     def current(self, name: str) -> Room | None:
         """Return what `open` returns, if that is known without asking the store."""
@@ -164,7 +182,10 @@ class Follower:
     async def _read(self, room: Room, source: WakeUp) -> None:
         tuning = self._tuning
         while True:
+            count = self._redactions.count
             page = await self._store.read(room.name, room.head, tuning.tail_messages_max, tuning.piece_bytes_max)
+            if self._redactions.is_stale(count, room.name):
+                continue
             if page.epoch != room.epoch:
                 await self.change_epoch(room)
                 continue

@@ -11,6 +11,7 @@ from trunkline.core.limits import Limits
 from trunkline.core.message import Message, check_readable_room
 from trunkline.core.page import Page
 from trunkline.core.position import Gap, GapError, Start, overtaken, parse_since, resolve
+from trunkline.core.redaction import RecentRedactions
 from trunkline.engine.availability import Availability
 from trunkline.engine.follower import Follower
 from trunkline.engine.long_poll import Watch, wait_for_news
@@ -61,8 +62,16 @@ class Parked:
 class Pages:
     """Reads pages from the tails of rooms, or from the store."""
 
-    def __init__(self, store: LogStore, follower: Follower, limits: Limits, availability: Availability) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        follower: Follower,
+        limits: Limits,
+        availability: Availability,
+        redactions: RecentRedactions,
+    ) -> None:
         self._store = store
+        self._redactions = redactions
         self._follower = follower
         self._limits = limits
         self._availability = availability
@@ -143,7 +152,7 @@ class Pages:
             page = _read_tail(room, start, limit if bytes_max > 0 else 0, bytes_max)
             if page is None:
                 return None
-            limit -= len(page.messages)
+            limit -= _count(page)
             bytes_max -= _size(page)
             pages.append(page)
         return pages
@@ -176,8 +185,17 @@ class Pages:
         [page] = await self.poll([(name, start)], limit, wait_s, None, None if bytes_max is None else lambda: bytes_max)
         return page
 
-    async def follow(self, name: str, start: Start, on_gap: Callable[[Gap], None] | None) -> AsyncIterator[Message]:
+    async def follow(
+        self,
+        name: str,
+        start: Start,
+        on_gap: Callable[[Gap], None] | None,
+        on_redacted: Callable[[Message], None] | None = None,
+    ) -> AsyncIterator[Message]:
         """Iterate over all messages of a room after *start*, for ever.
+
+        Args:
+            on_redacted: Called with redactions, in their place among the messages.
 
         Raises:
             GapError: Messages are gone and there is no *on_gap*.
@@ -189,9 +207,13 @@ class Pages:
                 if on_gap is None:
                     raise GapError(page.gap)
                 on_gap(page.gap)
-            for message in page.messages:
-                yield message
-            if self._is_stopping and not page.messages:
+            entries = [*page.messages, *page.redactions] if on_redacted is not None else page.messages
+            for entry in sorted(entries, key=_offset) if page.redactions else entries:
+                if not entry.redacts:
+                    yield entry
+                elif on_redacted is not None:
+                    on_redacted(entry)
+            if self._is_stopping and not (page.messages or page.redactions):
                 raise ShuttingDown("the hub is stopping")
             start = parse_since(page.next)
 
@@ -210,13 +232,16 @@ class Pages:
     async def _read_all(
         self, rooms: Sequence[Room], starts: Sequence[Start], limit: int, bytes_max: Callable[[], int] | None
     ) -> list[Page]:
-        left = self._limits.poll_bytes_max if bytes_max is None else bytes_max()
+        count = self._redactions.count
+        left, most = self._limits.poll_bytes_max if bytes_max is None else bytes_max(), limit
         pages = []
         for room, start in zip(rooms, starts, strict=True):
             page = await self._read(room, start, limit if left > 0 else 0, left)
-            limit -= len(page.messages)
+            limit -= _count(page)
             left -= _size(page)
             pages.append(page)
+        if self._redactions.is_stale(count, *(room.name for room in rooms)):
+            return await self._read_all(rooms, starts, most, bytes_max)
         return pages
 
     async def _read(self, room: Room, start: Start, limit: int, bytes_max: int) -> Page:
@@ -235,12 +260,18 @@ class Pages:
 
     async def _read_store(self, room: Room, after: int, head: int, limit: int, bytes_max: int) -> list[Message] | None:
         """Return the stored messages up to *head*; None if the log goes on under another epoch."""
-        epoch = room.epoch
+        epoch, count = room.epoch, self._redactions.count
         page = await self._store.read(room.name, after, limit, bytes_max)
         if not page.epoch == room.epoch == epoch:
             return None
+        if self._redactions.is_stale(count, room.name):
+            return await self._read_store(room, after, head, limit, bytes_max)
         room.first = max(room.first, page.first)
         return [message for message in page.messages if message.offset <= head]
+
+
+def _offset(entry: Message) -> int:
+    return entry.offset
 
 
 def _read_tail(room: Room, start: Start, limit: int, bytes_max: int) -> Page | None:
@@ -257,14 +288,21 @@ def _size(page: Page) -> int:
     return sum(len(memoryview(message.json)) for message in page.messages)
 
 
-def _page(room: Room, after: int, gap: Gap | None, messages: list[Message]) -> Page:
-    last = messages[-1].offset if messages else after
-    return Page(room.name, room.epoch, room.head, f"{room.epoch}.{last}", gap, messages)
+def _count(page: Page) -> int:
+    return len(page.messages) + len(page.redactions)
+
+
+def _page(room: Room, after: int, gap: Gap | None, entries: list[Message]) -> Page:
+    last = entries[-1].offset if entries else after
+    redactions = tuple([entry for entry in entries if entry.redacts])
+    if redactions:
+        entries = [entry for entry in entries if not entry.redacts]
+    return Page(room.name, room.epoch, room.head, f"{room.epoch}.{last}", gap, entries, redactions)
 
 
 def _is_news(pages: Sequence[Page]) -> bool:
     """Return whether there is anything to tell a poll."""
-    return any(page.messages or page.gap for page in pages)
+    return any(page.messages or page.gap or page.redactions for page in pages)
 
 
 def _is_at_heads(rooms: Sequence[Room], pages: Sequence[Page]) -> bool:

@@ -86,6 +86,10 @@ class Rooms:
         room = self._rooms.get(name)
         return name not in self._opening and (room is None or room.is_idle)
 
+    def is_known(self, name: str) -> bool:
+        """Return whether a room is open, or about to be."""
+        return name in self._rooms or name in self._opening
+
     async def load(self, name: str) -> tuple[Room, bool]:
         """Return a room, opened if it is not; and whether it was read from the store after this was called.
 

@@ -1,4 +1,4 @@
-"""The ports of a store: the logs, the read marks, the change feed, and the bus between processes.
+"""The ports of a store: the logs, their corrections, the read marks, the change feed, and the bus between processes.
 
 The smallest store that can work keeps a dict of lists: see `memory.py`. Every store promises:
 
@@ -9,6 +9,7 @@ The smallest store that can work keeps a dict of lists: see `memory.py`. Every s
 - An epoch belongs to a room. It changes only when the room was lost or forgotten, or its end may have been: then the
   lineage says from where it goes on. A new epoch changes no message, and no id that the store has given one.
 - A message has the trace of its draft; that of a draft that was not stored again is ignored.
+- A message that was redacted is empty for every read that begins after that, and its data is nowhere in the store.
 - Stamps (`at`) never go backwards in a room: a draft whose stamp is earlier than the newest message's gets that one's.
 """
 
@@ -20,6 +21,7 @@ from typing import NamedTuple, Protocol
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Lineage, Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import StoreUnavailable
 
 EMPTY_AGES = 4
@@ -47,6 +49,50 @@ class Page(NamedTuple):
     epoch: str
     first: int
     messages: list[Message]
+
+
+class RoomInfo(NamedTuple):
+    """What there is of a room.
+
+    Attributes:
+        first: The earliest retained offset; head + 1 if nothing is retained.
+        head: The newest offset.
+        size: The bytes of all messages together, as retention counts them.
+        at: When the newest message was published, in ms since 1970 UTC.
+    """
+
+    room: str
+    epoch: str
+    first: int
+    head: int
+    size: int
+    at: int
+
+
+class Sent(NamedTuple):
+    """Some of the messages of a sender.
+
+    Attributes:
+        offsets: Their offsets.
+        to: The last offset that was looked at; the room's head at the end.
+        head: The room's head.
+    """
+
+    offsets: list[int]
+    to: int
+    head: int
+
+
+class Deleted(NamedTuple):
+    """What a room had that was deleted.
+
+    Attributes:
+        epoch: The one in which it begins again.
+        messages: How many messages it had.
+    """
+
+    epoch: str
+    messages: int
 
 
 OnAppend = Callable[[Mapping[str, int] | None], None]
@@ -189,7 +235,48 @@ class ReadMarkStore(Protocol):
         """Return the offsets up to which a member has seen these rooms; rooms without a mark are left out."""
 
 
-class Store(LogStore, ReadMarkStore, ChangeFeed, Protocol):
+class CorrectionStore(Protocol):
+    """What operators and moderators do to logs. Every method may raise StoreUnavailable; it may then be tried again."""
+
+    async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        """Return the rooms whose names begin with *prefix* and are behind *after*, in the order of their names (by
+        code point); not those that never had a message, nor those that were deleted since."""
+
+    async def redact(self, redaction: Redaction) -> Redacted:
+        """Take the data of messages away, and append the redaction to the room, in one step.
+
+        Messages that are not retained, that have no data any more, or that are redactions are left out. With `erases`,
+        messages without data that have a sender count, too. If none is left, nothing is appended.
+        """
+
+    async def sent(self, room: str, sender: str, after: int) -> Sent:
+        """Return the offsets of a sender's messages behind *after*, as far as one short step looks."""
+
+    async def delete(self, room: str, at: int) -> Deleted | None:
+        """Delete a room, its messages, ids and read marks; None if it has never had a message.
+
+        It begins again at offset 1 of a new epoch, whose lineage says that the former ones were deleted. So that
+        readers are told, this is kept like an empty room whose newest message was stored at *at*.
+        """
+
+    async def erase_marks(self, member: str) -> int:
+        """Forget all read marks of a member; return how many there were."""
+
+    async def purge(self) -> list[str]:
+        """Let go of the copies of what was redacted or deleted that the store keeps for its own purposes.
+
+        Returns:
+            What could not be purged, for the operator; for example what replicas still hold.
+        """
+
+    async def notes(self) -> dict[str, bytes]:
+        """Return the notes of the system: small values by name, kept with the log."""
+
+    async def note(self, name: str, value: bytes | None) -> None:
+        """Keep a note; with None, forget it, so that its value is nowhere in the store."""
+
+
+class Store(LogStore, CorrectionStore, ReadMarkStore, ChangeFeed, Protocol):
     """Everything that a store does: what a store of your own implements.
 
     The beginning of this module says what it promises, and `trunkline.testing.store_contract` tests that. A part of the

@@ -8,9 +8,10 @@ from typing import TypeVar
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import StoreUnavailable
 from trunkline.observe.counters import Counters
-from trunkline.stores.base import Bus, Head, OnAppend, Page, Store
+from trunkline.stores.base import Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent, Store
 
 T = TypeVar("T")
 
@@ -86,6 +87,32 @@ class MeasuredStore:
 
     async def begin_epochs(self) -> None:
         await self.inner.begin_epochs()
+
+    # CorrectionStore.
+
+    async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        return await self._timed("correct", self.inner.find_rooms(prefix, after, rooms_max))
+
+    async def redact(self, redaction: Redaction) -> Redacted:
+        return await self._timed("correct", self.inner.redact(redaction))
+
+    async def sent(self, room: str, sender: str, after: int) -> Sent:
+        return await self._timed("correct", self.inner.sent(room, sender, after))
+
+    async def delete(self, room: str, at: int) -> Deleted | None:
+        return await self.inner.delete(room, at)  # which takes as long as there are messages
+
+    async def erase_marks(self, member: str) -> int:
+        return await self._timed("correct", self.inner.erase_marks(member))
+
+    async def purge(self) -> list[str]:
+        return await self.inner.purge()
+
+    async def notes(self) -> dict[str, bytes]:
+        return await self._timed("correct", self.inner.notes())
+
+    async def note(self, name: str, value: bytes | None) -> None:
+        await self._timed("correct", self.inner.note(name, value))
 
     # ReadMarkStore.
 

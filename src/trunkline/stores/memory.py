@@ -12,16 +12,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.core.epochs import epoch_in, go_on
+from trunkline.core.epochs import begin_again, epoch_in, go_on
 from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt, with_trace
 from trunkline.core.position import Lineage, Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import Redacted, Redaction, redaction_entry, without_data
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, OnAppend, Page
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
 
 TRIM_AT_ONCE = 5000
+SENT_AT_ONCE = 5000
 
 
 class _Entry(NamedTuple):
@@ -88,6 +90,7 @@ class MemoryStore:
     def _forget_all(self) -> None:
         self._epoch = self._first_epoch or secrets.token_hex(4)
         self._logs: dict[str, _Log] = {}
+        self._notes: dict[str, bytes] = {}
         self._marks: dict[str, dict[str, ReadMark]] = {}  # by room and member, in the order in which they moved
 
     async def start(self) -> None:
@@ -132,13 +135,80 @@ class MemoryStore:
         message = Message(draft.room, log.head, message_id, draft.sender, at, msgspec.Raw(draft.json))
         if draft.trace is not None:
             message = with_trace(message, draft.trace)
-        log.messages[log.head] = _Entry(message, draft.id, draft.at)
-        log.bytes += len(draft.json) + MESSAGE_OVERHEAD_BYTES
+        self._add(log, _Entry(message, draft.id, draft.at))
         if draft.id is not None:
             log.ids[draft.sender, draft.id] = receipt
+        return receipt
+
+    def _add(self, log: _Log, entry: _Entry) -> None:
+        log.messages[log.head] = entry
+        log.bytes += len(memoryview(entry.message.json)) + MESSAGE_OVERHEAD_BYTES
         while len(log.messages) > self._retention.messages_max or log.bytes > self._retention.bytes_max:
             log.drop_first()
-        return receipt
+
+    async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        names = sorted(name for name, log in self._logs.items() if name.startswith(prefix) and log.head)
+        logs = [(name, self._logs[name]) for name in names if name > after][:rooms_max]
+        return [RoomInfo(name, log.epoch, log.first, log.head, log.bytes, log.at) for name, log in logs]
+
+    async def redact(self, redaction: Redaction) -> Redacted:
+        log = self._logs.get(redaction.room)
+        if log is None:
+            return Redacted(self._epoch, 0, [])
+        known = {offset: log.messages[offset] for offset in sorted(redaction.offsets) if offset in log.messages}
+        going = [
+            offset
+            for offset, entry in known.items()
+            if not entry.message.redacts
+            and (not entry.message.redacted or (redaction.erases and entry.message.sender is not None))
+        ]
+        if not going:
+            return Redacted(log.epoch, 0, [])
+        for offset in going:
+            message, message_id, stored = known[offset]
+            left = without_data(message, log.epoch, erased=redaction.erases)
+            log.bytes += len(memoryview(left.json)) - len(memoryview(message.json))
+            if redaction.erases and message_id is not None:
+                del log.ids[message.sender, message_id]
+                message_id = None
+            log.messages[offset] = _Entry(left, message_id, stored)
+        log.at = at = max(redaction.at, log.at)
+        log.head += 1
+        entry = redaction_entry(redaction.room, log.epoch, log.head, at, going, erases=redaction.erases)
+        self._add(log, _Entry(entry, None, redaction.at))
+        return Redacted(log.epoch, log.head, going)
+
+    async def sent(self, room: str, sender: str, after: int) -> Sent:
+        log = self._logs.get(room)
+        if log is None:
+            return Sent([], 0, 0)
+        to = min(log.head, max(after, log.first - 1) + SENT_AT_ONCE)
+        looked_at = range(max(after + 1, log.first), to + 1)
+        return Sent([offset for offset in looked_at if log.messages[offset].message.sender == sender], to, log.head)
+
+    async def delete(self, room: str, at: int) -> Deleted | None:
+        log = self._logs.get(room)
+        if log is None or not log.head:
+            return None
+        begun = self._logs[room] = _Log(secrets.token_hex(4))
+        begun.lineage, begun.at = begin_again(log.epoch, log.lineage), at
+        self._marks.pop(room, None)
+        return Deleted(begun.epoch, len(log.messages))
+
+    async def erase_marks(self, member: str) -> int:
+        return sum([of_room.pop(member, None) is not None for of_room in self._marks.values()])
+
+    async def purge(self) -> list[str]:
+        return []
+
+    async def notes(self) -> dict[str, bytes]:
+        return dict(self._notes)
+
+    async def note(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            self._notes.pop(name, None)
+        else:
+            self._notes[name] = value
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
         log = self._logs.get(room)

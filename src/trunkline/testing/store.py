@@ -9,8 +9,9 @@ from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import Head, Page
+from trunkline.stores.base import Deleted, Head, Page, RoomInfo, Sent
 from trunkline.stores.memory import MemoryStore
 from trunkline.testing.fault import Fault
 
@@ -132,6 +133,34 @@ class VirtualStore(MemoryStore):
     async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
         self._check()
         return await super().empty_rooms(now_ms, rooms_max)
+
+    async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        self._check()
+        return await super().find_rooms(prefix, after, rooms_max)
+
+    async def redact(self, redaction: Redaction) -> Redacted:
+        self._check(writes=True)
+        return await super().redact(redaction)
+
+    async def sent(self, room: str, sender: str, after: int) -> Sent:
+        self._check()
+        return await super().sent(room, sender, after)
+
+    async def delete(self, room: str, at: int) -> Deleted | None:
+        self._check(writes=True)
+        return await super().delete(room, at)
+
+    async def erase_marks(self, member: str) -> int:
+        self._check(writes=True)
+        return await super().erase_marks(member)
+
+    async def notes(self) -> dict[str, bytes]:
+        self._check()
+        return await super().notes()
+
+    async def note(self, name: str, value: bytes | None) -> None:
+        self._check(writes=True)
+        await super().note(name, value)
 
     async def forget(self, rooms: Sequence[str]) -> list[str]:
         self._check(writes=True)

@@ -10,63 +10,19 @@ class TestMyStore(StoreContract):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import msgspec
-
 from trunkline.core.limits import Retention
-from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.message import Draft
 from trunkline.core.position import Start, resolve
 from trunkline.core.read_mark import ReadMark
-from trunkline.core.trace import Trace
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Store
+from trunkline.testing.correction_contract import AMPLE, CorrectionContract, draft, stored, texts, traced
 
-AMPLE = 1 << 30
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
-def draft(room: str, data: str, *, id: str | None = None, sender: str | None = None, at: int = 1) -> Draft:  # noqa: A002
-    """A draft with a string as its data."""
-    return Draft(room, id, sender, at, f'"{data}"'.encode())
-
-
-def traced(plain: Draft, parent: str, state: str | None = None) -> Draft:
-    """A draft in a trace."""
-    return msgspec.structs.replace(plain, trace=Trace(parent, state))
-
-
-async def stored(store: Store, drafts: Sequence[Draft]) -> list[Receipt]:
-    """Append, and expect a receipt for each."""
-    outcomes = await store.append(drafts)
-    receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
-    assert len(receipts) == len(drafts), outcomes
-    return receipts
-
-
-def texts(messages: Sequence[Message]) -> list[str]:
-    """The data of messages that `draft` made."""
-    return [message.data for message in messages]
-
-
-class StoreContract:
+class StoreContract(CorrectionContract):
     """The contract. Tests are independent of each other; each opens a store of its own."""
-
-    persistent = True
-    """Whether a log outlives its store object."""
-
-    async def make(self, retention: Retention) -> Store:
-        """A new store with an empty log, not started."""
-        raise NotImplementedError
-
-    async def reopen(self, store: Store, retention: Retention) -> Store:
-        """The log of a closed store, in a new one, not started. Needed if `persistent`."""
-        raise NotImplementedError
-
-    async def start(self, retention: Retention | None = None) -> Store:
-        store = await self.make(retention or Retention())
-        await store.start()
-        return store
 
     async def test_offsets_are_dense_per_room(self) -> None:
         """Each room counts 1, 2, 3 … in the order of the drafts, however they are batched."""

@@ -67,7 +67,9 @@ async def _answer_by_asking(
             parked.close()
             parked = None
         if parked is None:
-            return _encoded(context, query, pages, None if live is None else await live.body())
+            if live is None:
+                return _encoded(context, query, pages, None)
+            return await _ask(context, query, live, 0)
         waits = True
         return WaitingPoll(context, caller, query, live, parked)
     finally:
@@ -76,15 +78,21 @@ async def _answer_by_asking(
 
 
 async def _ask(context: Context, query: ReadQuery, live: _LivePoll | None, wait_s: float) -> Answer:
+    read, redactions = context.engine.pages.poll, context.engine.redactions
     watch = None if live is None else live.watch
-    pages = await context.engine.pages.poll(query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max)
-    return _encoded(context, query, pages, None if live is None else await live.body())
+    while True:
+        pages = await read(query.joins, query.limit, wait_s, watch, lambda: context.poll_bytes_max)
+        count = redactions.count
+        body = None if live is None else await live.body()
+        if not redactions.is_stale(count, *query.rooms):
+            return _encoded(context, query, pages, body)
+        wait_s = 0  # the messages were read before the log lost some of their data
 
 
 def _encoded(context: Context, query: ReadQuery, pages: list[Page], live: bytes | None) -> Answer:
     counters, delivered = context.engine.counters, 0
     for page in pages:
-        delivered += len(page.messages)
+        delivered += len(page.messages) + len(page.redactions)
         if page.gap is not None:
             counters.gaps[page.gap.reason] += 1
     if delivered:
@@ -150,8 +158,9 @@ class WaitingPoll:
     async def _finish_by_asking(self) -> None:
         context, query = self._context, self._query
         try:
+            live = None if self._live is None else await self._live.body()
             pages = await context.engine.pages.look_again(self._parked, query.limit, lambda: context.poll_bytes_max)
-            self._settle(_encoded(context, query, pages, None if self._live is None else await self._live.body()))
+            self._settle(_encoded(context, query, pages, live))
         except asyncio.CancelledError:
             self._settle(ShuttingDown("the server is stopping; ask another one"))
             raise

@@ -15,7 +15,7 @@ from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import Context
 from trunkline.transports.stream import LINGER_S, Stream
-from trunkline.wire import envelope, poll, sse
+from trunkline.wire import poll, sse
 from trunkline.wire.batches import sse_chunk, sse_events, sse_notification, sse_notification_chunk
 from trunkline.wire.query import ReadQuery
 
@@ -137,8 +137,8 @@ class EventStream(Stream):
             return batch.encoded(sse_events)
         return b"".join(
             [
-                sse.event(envelope.message_body(m), self._moved(m.room, f"{batch.epoch}.{m.offset}"))
-                for m in batch.messages
+                sse.entry(message, self._moved(message.room, f"{batch.epoch}.{message.offset}"))
+                for message in batch.messages
             ]
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from trunkline.core.batch import Batch, Notification
 from trunkline.wire import sse
-from trunkline.wire.envelope import message_body, message_events, notification_events
+from trunkline.wire.envelope import message_events, notification_events
 from trunkline.wire.websocket import Opcode, data_frame, frame
 
 
@@ -48,7 +48,7 @@ def notification_frames(notification: Notification) -> bytes:
 def sse_events(batch: Batch) -> bytes:
     """Encode a batch as events of a stream that reads one room."""
     epoch = batch.epoch
-    return b"".join([sse.event(message_body(m), f"{epoch}.{m.offset}".encode()) for m in batch.messages])
+    return b"".join([sse.entry(m, f"{epoch}.{m.offset}".encode()) for m in batch.messages])
 
 
 def sse_chunk(batch: Batch) -> bytes:

@@ -115,7 +115,9 @@ def message_body(message: Message) -> bytes:
 
 
 def message_event(message: Message) -> bytes:
-    """Return a message as WebSocket carries it: the same with its type in front."""
+    """Return a message, or a redaction, as WebSocket carries it: the same with its type in front."""
+    if message.redacts:
+        return b'{"type":"redacted",' + _encode(message)[1:]
     return b'{"type":"message",' + _encode(message)[1:]
 
 

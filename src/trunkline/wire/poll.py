@@ -19,10 +19,11 @@ from trunkline.wire.envelope import in_ms, left_ms, members_body, seen_body
 _encode = msgspec.json.Encoder().encode
 
 
-class _Pages(msgspec.Struct, frozen=True):
+class _Pages(msgspec.Struct, frozen=True, omit_defaults=True):
     next: str
     messages: list[Message]
     gaps: list[Gap]
+    redactions: Sequence[Message] = ()
 
 
 class _Live(msgspec.Struct, frozen=True):
@@ -88,5 +89,6 @@ def encode_pages(pages: Sequence[Page], live: bytes | None = None) -> bytes:
         positions({page.room: page.next for page in pages}),
         [message for page in pages for message in page.messages],
         [page.gap for page in pages if page.gap is not None],
+        tuple(redaction for page in pages for redaction in page.redactions),
     )
     return _with_live(_encode(answer), live)

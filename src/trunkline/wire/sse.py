@@ -7,8 +7,9 @@ begins at `now` can be resumed even if not one message came.
 
 from __future__ import annotations
 
+from trunkline.core.message import Message
 from trunkline.core.position import Gap
-from trunkline.wire.envelope import gap_body
+from trunkline.wire.envelope import gap_body, message_body
 
 HEADERS = (
     ("Content-Type", "text/event-stream; charset=utf-8"),
@@ -33,6 +34,13 @@ def event(body: bytes, last_event_id: bytes) -> bytes:
 def other_event(kind: bytes, body: bytes) -> bytes:
     """Return an event about the stream itself. It has no id: it does not move the position."""
     return b"event: %b\ndata: %b\n\n" % (kind, body)
+
+
+def entry(message: Message, last_event_id: bytes) -> bytes:
+    """Return a message; or a redaction, for `addEventListener("redacted", …)`."""
+    if message.redacts:
+        return b"event: redacted\nid: %b\ndata: %b\n\n" % (last_event_id, message_body(message))
+    return event(message_body(message), last_event_id)
 
 
 def gap_event(gap: Gap, last_event_id: bytes) -> bytes:

@@ -32,12 +32,14 @@ from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt, with_trace
 from trunkline.core.position import Former, Position
 from trunkline.core.read_mark import ReadMark, by_room
+from trunkline.core.redaction import Redacted, Redaction, stored_redaction
 from trunkline.core.trace import trace_from_text
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, OnAppend, Page
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
 from trunkline.stores.redis.address import ANSWER_S, parse_address
 from trunkline.stores.redis.bus import RedisBus
 from trunkline.stores.redis.client import CONNECT_S, Call, RedisClient, Script
+from trunkline.stores.redis.corrections import RedisCorrections
 
 log = logging.getLogger("trunkline")
 
@@ -49,6 +51,7 @@ ROOMS_PER_TRIM = 100
 FORGET_S = int(ANSWER_S + CONNECT_S) + 1  # longer than a call that was begun with the old epoch can take
 EMPTY_ROOMS_MAX = 100_000
 ROOMS_KNOWN_MAX = 100_000
+REDACTED, REDACTION = b"1", b"2"  # as in room.lua
 
 
 # No life has this name, so that the next server that uses the room takes it for one of a former life.
@@ -79,6 +82,9 @@ class RedisStore:
         self._head_script = Script("room", "head")
         self._trim_script = Script("room", "trim")
         self._forget_script = Script("room", "forget")
+        self._corrections = RedisCorrections(
+            self._client, self._bus, self._prefix, self._about, cluster=self._address.kind == "cluster"
+        )
         self._mark_script = Script("mark")
         self._trimmed: dict[str, int] = {}
         self._known: set[str] = set()  # rooms that are on the list of those to trim
@@ -208,7 +214,7 @@ class RedisStore:
         """Return the rooms that retention by age must look at, with the time of their oldest message."""
         pairs = [value for name, at in times.items() for value in (at, name)]
         try:
-            await self._client.pipeline([["ZADD", self._list_key, "LT", *pairs]])
+            await self._client.pipeline([["ZADD", self._list_key, "LT", *pairs], self._corrections.listing(times)])
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("rooms cannot be listed for retention now: %s", error)  # their next append tries again
         else:
@@ -231,6 +237,32 @@ class RedisStore:
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
         answers = await self._client.call([self._about(room, self._head_script, []) for room in rooms])
         return {room: Position(answer[0].decode(), answer[2]) for room, answer in zip(rooms, answers, strict=True)}
+
+    # Corrections.
+
+    async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        return await self._corrections.find_rooms(prefix, after, rooms_max, self._list_key)
+
+    async def redact(self, redaction: Redaction) -> Redacted:
+        return await self._corrections.redact(redaction)
+
+    async def sent(self, room: str, sender: str, after: int) -> Sent:
+        return await self._corrections.sent(room, sender, after)
+
+    async def delete(self, room: str, at: int) -> Deleted | None:
+        return await self._corrections.delete(room, at)
+
+    async def erase_marks(self, member: str) -> int:
+        return await self._corrections.erase_marks(member, self._list_key)
+
+    async def purge(self) -> list[str]:
+        return await self._corrections.purge()
+
+    async def notes(self) -> dict[str, bytes]:
+        return await self._corrections.notes()
+
+    async def note(self, name: str, value: bytes | None) -> None:
+        await self._corrections.note(name, value)
 
     # Read marks.
 
@@ -320,7 +352,7 @@ class RedisStore:
         answers = await self._client.call(calls)
         forgotten = [room for room, gone in zip(rooms, answers, strict=True) if gone]
         if forgotten:
-            await self._client.ask([["ZREM", self._list_key, *forgotten]])
+            await self._client.ask([["ZREM", self._list_key, *forgotten], self._corrections.unlisting(forgotten)])
             self._known.difference_update(forgotten)
         return forgotten
 
@@ -348,7 +380,7 @@ class RedisStore:
 
     def _about(self, room: str, script: Script, arguments: list[Any], *more_keys: str) -> Call:
         """Return a call of a script that begins with `room.lua`."""
-        keys = self._keys(room, "room", "log", "ids", *more_keys)
+        keys = self._keys(room, "room", "log", "ids", "moved", *more_keys)
         return Call(script, keys, ["", *arguments])
 
 
@@ -360,10 +392,14 @@ def _message(
     at: int,
     data: bytes,
     written: bytes,
+    kind: bytes,
     trace: bytes | None = None,
 ) -> Message:
     shown = message_id.decode() or f"{written.decode()}.{offset}"
-    message = Message(room, offset, shown, sender.decode() or None, at, msgspec.Raw(data))
+    if kind == REDACTION:
+        return stored_redaction(room, offset, shown, at, data)
+    redacted = kind == REDACTED
+    message = Message(room, offset, shown, sender.decode() or None, at, msgspec.Raw(data), redacted=redacted)
     return message if trace is None else with_trace(message, trace_from_text(trace.decode()))
 
 

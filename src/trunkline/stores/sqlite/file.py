@@ -35,12 +35,13 @@ from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Plac
 
 log = logging.getLogger("trunkline")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # A new log is made by all of them, so that there is one description of each table.
-_SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_traces.sql"]
+_SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_traces.sql", "schema_5_corrections.sql"]
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
+PURGE_TRIES = 3  # each waits for readers as long as `busy_timeout`
 
 
 class LogFile:
@@ -66,6 +67,7 @@ class LogFile:
         self._lock = self._turn_file = self._file = self._wal = -1
         self._beside: BesideFile | None = None
         self.newest: Newest | None = None  # that is being stored
+        self.went_back = False  # it is an older one than was stored here
         self._generation = 0
         self._generation_at = 0.0
         self._lost: str | None = None  # why the file is not ours to write to any more
@@ -146,6 +148,8 @@ class LogFile:
         self.writer.execute("PRAGMA busy_timeout = 10000")  # others may be opening it, too
         self.writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         self.writer.execute("PRAGMA journal_mode = WAL")
+        # What is deleted is overwritten where that costs no page more; `thorough` does it everywhere.
+        self.writer.execute("PRAGMA secure_delete = FAST")
         self._prepare()
         self._beside = BesideFile(Path(f"{self.path}-place"))
         self._opened.callback(self._beside.close)
@@ -223,6 +227,7 @@ class LogFile:
             if self.writer.in_transaction:  # SQLite may have rolled it back itself, as when the disk is full
                 self.writer.execute("ROLLBACK")
             raise
+        self.went_back = why is not None
         if why is not None:
             self._beside.write_newest(NONE)
         self._beside.write(Beside(self._generation), flush=True)
@@ -346,6 +351,25 @@ class LogFile:
         assert self._beside is not None
         self._beside.write_newest(NONE)
         self._generation_at = 0.0  # a log that goes back to before that is found out by the generation
+
+    @contextmanager
+    def thorough(self) -> Iterator[None]:
+        """Overwrite everything that is deleted meanwhile, also in pages that become free."""
+        self.writer.execute("PRAGMA secure_delete = ON")
+        try:
+            yield
+        finally:
+            self.writer.execute("PRAGMA secure_delete = FAST")
+
+    def purge(self) -> bool:
+        """Write everything into the file itself, and empty the WAL, which has what was there before. Return whether
+        that was possible: not so while other processes read."""
+        with self.turn():
+            for _ in range(PURGE_TRIES):
+                (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    return True
+        return False
 
     def check_writable(self) -> None:
         """Find out whether anything can be stored.

@@ -10,13 +10,25 @@ import msgspec
 from trunkline.core.message import Message, with_trace
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import stored_redaction
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.core.trace import trace_from_text
-from trunkline.stores.base import Head, Page
+from trunkline.stores.base import Head, Page, RoomInfo, Sent
 from trunkline.stores.sqlite.file import LogFile
-from trunkline.stores.sqlite.rows import OFFSET_BITS, OFFSET_MASK, ROOM_BITS, ROOM_MASK, standing, table_of
+from trunkline.stores.sqlite.rows import (
+    DELETED_NAMES_END,
+    OFFSET_BITS,
+    OFFSET_MASK,
+    REDACTED,
+    REDACTION,
+    ROOM_BITS,
+    ROOM_MASK,
+    standing,
+    table_of,
+)
 
 NAMES_PER_STATEMENT_MAX = 500
+SENT_AT_ONCE = 5000
 
 
 class LogReader:
@@ -73,6 +85,36 @@ class LogReader:
                 heads[name] = Position(standing(self._file, self._reader, head, *stood)[0], head)
         return heads
 
+    def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        """Return rooms by prefix, in the order of their names."""
+        found = self._reader.execute(
+            "SELECT name, first, bytes, at, head, epoch, life, lineage, origin FROM rooms"
+            " WHERE name >= ? AND name > ? AND name < ? AND head > 0 ORDER BY name LIMIT ?",
+            (prefix, max(after, DELETED_NAMES_END), prefix + "\U0010ffff", rooms_max),
+        )
+        return [
+            RoomInfo(name, standing(self._file, self._reader, head, *stood)[0], first, head, size, at)
+            for name, first, size, at, head, *stood in found.fetchall()
+        ]
+
+    def sent(self, room: str, sender: str, after: int) -> Sent:
+        """Return the offsets of a sender's messages, as far as one step looks."""
+        found = self._reader.execute("SELECT id, first, head FROM rooms WHERE name = ?", (room,)).fetchone()
+        if found is None:
+            return Sent([], 0, 0)
+        room_id, first, head = found
+        low, after = (room_id & ROOM_MASK) << OFFSET_BITS, max(after, first - 1)
+        to = min(head, after + SENT_AT_ONCE)
+        rows = self._reader.execute(
+            f"SELECT key FROM {table_of(room_id >> ROOM_BITS)} WHERE key BETWEEN ? AND ? AND sender = ?",  # noqa: S608
+            (low | after + 1, low | to, sender),
+        )
+        return Sent([key & OFFSET_MASK for (key,) in rows.fetchall()], to, head)
+
+    def notes(self) -> dict[str, bytes]:
+        """Return the notes of the system."""
+        return dict(self._reader.execute("SELECT name, value FROM notes").fetchall())
+
     def empty_rooms(self, before_ms: int, ahead_ms: int, rooms_max: int) -> list[str]:
         """Return rooms that hold no message, and whose newest one is that old, or of the future."""
         found = self._reader.execute(
@@ -95,7 +137,7 @@ class LogReader:
             epoch, _, origin = standing(self._file, self._reader, head, *stood)
             low = (room_id & ROOM_MASK) << OFFSET_BITS
             rows = self._reader.execute(
-                f"SELECT key, id, sender, at, data, epoch, trace FROM {table_of(room_id >> ROOM_BITS)}"  # noqa: S608
+                f"SELECT key, id, sender, at, data, epoch, trace, kind FROM {table_of(room_id >> ROOM_BITS)}"  # noqa: S608
                 " WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",
                 (low | max(after + 1, first), low | head, messages_max),
             )
@@ -115,10 +157,14 @@ def _message(
     data: bytes,
     epoch: str | None,
     trace: str | None,
+    kind: int | None,
 ) -> Message:
     offset = key & OFFSET_MASK
     message_id = message_id or f"{epoch or origin}.{offset}"
-    message = Message(room, offset, message_id, sender or None, at, msgspec.Raw(data))
+    if kind == REDACTION:
+        return stored_redaction(room, offset, message_id, at, data)
+    redacted = kind == REDACTED
+    message = Message(room, offset, message_id, sender or None, at, msgspec.Raw(data), redacted=redacted)
     return message if trace is None else with_trace(message, trace_from_text(trace))
 
 

@@ -47,9 +47,12 @@ from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Head, OnAppend, Page
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
+from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.stores.sqlite.file import LogFile
+from trunkline.stores.sqlite.journal import Journal
 from trunkline.stores.sqlite.reader import LogReader
 from trunkline.stores.sqlite.serial_thread import SerialThread
 from trunkline.stores.sqlite.unix_bus import UnixBus
@@ -90,6 +93,7 @@ class SqliteStore:
         self._read_thread: SerialThread | None = None
         self._writer: LogWriter
         self._reader: LogReader
+        self._corrector: Corrector
         self._seen_version = 0  # SQLite's, as it was when `is_current` was asked last
 
     @property
@@ -103,6 +107,8 @@ class SqliteStore:
         try:
             await self._write_thread.call(self._file.open)
             self._writer, self._reader = LogWriter(self._file, self._retention), LogReader(self._file)
+            self._corrector = Corrector(self._file, self._writer, Journal(Path(f"{self._file.path}-redactions")))
+            await self._write_thread.call(self._prepare_corrections)
             if self._bus is not None:
                 self._bus.start()
         except OSError as error:
@@ -167,6 +173,55 @@ class SqliteStore:
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
         return await self._on(self._read_thread, lambda: self._reader.heads(rooms))
 
+    async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
+        return await self._on(self._read_thread, lambda: self._reader.find_rooms(prefix, after, rooms_max))
+
+    async def redact(self, redaction: Redaction) -> Redacted:
+        done = await self._correct(lambda: self._corrector.redact(redaction))
+        if self._bus is not None and done.offset:
+            self._bus.hint(f"{redaction.room} {done.offset}".encode())
+        return done
+
+    async def sent(self, room: str, sender: str, after: int) -> Sent:
+        return await self._on(self._read_thread, lambda: self._reader.sent(room, sender, after))
+
+    async def delete(self, room: str, at: int) -> Deleted | None:
+        deleted = await self._correct(lambda: self._corrector.delete(room, at))
+        await self._clear_deleted()
+        return deleted
+
+    async def erase_marks(self, member: str) -> int:
+        return await self._on(self._write_thread, lambda: self._corrector.erase_marks(member))
+
+    async def purge(self) -> list[str]:
+        await self._clear_deleted()
+        if await self._on(self._write_thread, self._file.purge):
+            return []
+        return [f"{self._file.path.name}-wal could not be emptied, since another process reads: purge again"]
+
+    async def notes(self) -> dict[str, bytes]:
+        return await self._on(self._read_thread, self._reader.notes)
+
+    async def note(self, name: str, value: bytes | None) -> None:
+        await self._on(self._write_thread, lambda: self._corrector.note(name, value))
+
+    async def _clear_deleted(self) -> None:
+        while await self._on(self._write_thread, self._corrector.clear_deleted):
+            pass
+
+    async def _correct(self, call: Callable[[], T]) -> T:
+        try:
+            return await self._on(self._write_thread, call)
+        except OSError as error:
+            raise StoreUnavailable(f"the journal of redactions cannot be written: {error}") from error
+
+    def _prepare_corrections(self) -> None:
+        """Carry out again what a backup that was put back lacks."""
+        if self._file.went_back:
+            count = self._corrector.replay()
+            if count:
+                log.warning("store: %s: %d messages or rooms were redacted or deleted again", self._file.path, count)
+
     async def mark(self, marks: Sequence[ReadMark]) -> None:
         await self._on(self._write_thread, lambda: self._writer.mark(marks))
 
@@ -178,6 +233,7 @@ class SqliteStore:
 
     async def trim(self, now_ms: int) -> dict[str, int]:
         oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        await self._clear_deleted()  # what a server that was killed has left
         # Each call is short, so that appends have their turn in between.
         for name in await self._on(self._write_thread, lambda: self._writer.expired(oldest_ms, now_ms)):
             while await self._on(self._write_thread, partial(self._writer.expire, name, oldest_ms, now_ms)):

@@ -120,7 +120,7 @@ class LogWriter:
         """Store drafts in one transaction; see `LogStore.append`."""
         rooms: dict[str, Room] = {}
         try:
-            with self._transaction():
+            with self.transaction():
                 receipts: list[Receipt | StoreUnavailable] = [*self._append_all(drafts, rooms)]
         except _NEVER_STORABLE as error:
             if len(drafts) > 1:  # the others can be
@@ -136,7 +136,7 @@ class LogWriter:
         return receipts
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         with self._file.turn():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -225,6 +225,22 @@ class LogWriter:
             return self._room(name)
         return room
 
+    def existing_room(self, name: str) -> Room | None:
+        """Return a room, within a transaction; None if it is not there."""
+        room = self._rooms.get(name)
+        if room is None:
+            return self._load(name)
+        return room if room.turn == self._turn or self._learn(room) else self._load(name)
+
+    def forget_room(self, name: str) -> None:
+        """Read a room anew when it is used next."""
+        self._rooms.pop(name, None)
+
+    def save_corrected(self, room: Room) -> None:
+        """Save a room that `existing_room` has returned."""
+        self._save([room])
+        self._cut_to_size(room)
+
     def _learn(self, room: Room) -> bool:
         """Return what others have written to a room since we did; False if it is another room by now."""
         found = self._writer.execute(
@@ -302,7 +318,7 @@ class LogWriter:
         return found
 
     def _merge_ids(self, name: str) -> None:
-        with self._transaction():
+        with self.transaction():
             room = self._room(name)
             bounds = (room.key(room.indexed + 1), room.key(room.head))
             self._writer.execute(_MERGE_IDS.format(table=room.table), (room.id, OFFSET_MASK, *bounds))
@@ -322,7 +338,7 @@ class LogWriter:
             known = furthest.get((mark.room, mark.member))
             if known is None or known.offset < mark.offset:
                 furthest[mark.room, mark.member] = mark
-        with self._transaction():
+        with self.transaction():
             self._insert(_MARK, 4, [value for mark in furthest.values() for value in mark])
 
     # Retention.
@@ -380,7 +396,7 @@ class LogWriter:
 
     def expire(self, name: str, oldest_ms: int, now_ms: int) -> bool:
         """Cut messages that are too old, in one bounded transaction; return whether there may be more."""
-        with self._transaction():
+        with self.transaction():
             room = self._rooms.get(name)
             if room is None or room.turn != self._turn:
                 room = self._load(name)
@@ -416,7 +432,7 @@ class LogWriter:
     def forget(self, names: Sequence[str]) -> list[str]:
         """Forget rooms that hold no message; return which."""
         forgotten: list[str] = []
-        with self._transaction():
+        with self.transaction():
             for name in names:
                 found = self._writer.execute(
                     "DELETE FROM rooms WHERE name = ? AND first > head RETURNING id", (name,)
@@ -437,7 +453,7 @@ class LogWriter:
         """Forget read marks that are too old, in one bounded transaction; return whether there may be more."""
         if not self._writer.execute("SELECT 1 FROM seen WHERE at < ? LIMIT 1", (oldest_ms,)).fetchone():
             return False
-        with self._transaction():
+        with self.transaction():
             gone = self._writer.execute(
                 "DELETE FROM seen WHERE (room, member) IN (SELECT room, member FROM seen WHERE at < ? LIMIT ?)",
                 (oldest_ms, TRIM_ROWS),

@@ -1,5 +1,6 @@
 -- What every script about a room begins with. KEYS: 1 where the room stands (a hash), 2 its log (a stream whose ids are
--- offset-0), 3 which ids are where (a hash), all of one slot. ARGV: 1 the epoch that those of new rooms are made from, or
+-- offset-0), 3 which ids are where (a hash), 4 entries that are not in the stream any more (a hash by offset; see
+-- redact.lua), all of one slot. ARGV: 1 the epoch that those of new rooms are made from, or
 -- nothing.
 --
 -- A process that was started anew, or was a replica until now, may lack the end of what was acknowledged, or whole rooms.
@@ -9,6 +10,7 @@
 local OVERHEAD = 200
 local LINEAGE_MAX = 64
 local PIECE = 500
+local REDACTED, REDACTION = '1', '2' -- kinds of entries beside messages
 local life = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 
 local function whole(number)
@@ -31,7 +33,7 @@ end
 
 local function go_on(room)
   local lineage = {}
-  for epoch, offset in string.gmatch(room.lineage, '([^:,]+):(%d+)') do
+  for epoch, offset in string.gmatch(room.lineage, '([^:,]+):(-?%d+)') do
     lineage[#lineage + 1] = epoch .. ':' .. whole(math.min(tonumber(offset), room.head))
   end
   lineage[#lineage + 1] = room.epoch .. ':' .. whole(room.head)
@@ -48,13 +50,14 @@ end
 
 local function standing()
   local found = redis.call(
-    'HMGET', KEYS[1], 'epoch', 'first', 'head', 'bytes', 'life', 'lineage', 'origin', 'at', 'ahead-since', 'ahead-to')
+    'HMGET', KEYS[1], 'epoch', 'first', 'head', 'bytes', 'life', 'lineage', 'origin', 'at', 'ahead-since', 'ahead-to',
+    'moved')
   if not found[1] then
     if ARGV[1] == '' then
       return false
     end
     local epoch = in_this_life(ARGV[1])
-    return {epoch = epoch, origin = epoch, first = 1, head = 0, bytes = 0, at = 0, lineage = '', new = true}
+    return {epoch = epoch, origin = epoch, first = 1, head = 0, bytes = 0, at = 0, lineage = '', moved = 0, new = true}
   end
   local room = {
     epoch = found[1],
@@ -66,6 +69,7 @@ local function standing()
     at = tonumber(found[8] or '0'),
     ahead_since = tonumber(found[9] or ''),
     ahead_to = tonumber(found[10] or ''),
+    moved = tonumber(found[11] or '0'),
   }
   if found[5] ~= life then
     go_on(room)
@@ -80,33 +84,56 @@ local function save(room)
 end
 
 -- An entry's fields are id, sender, at and data, in this order; behind them, if they are not what one would expect, the
--- epoch in which it was written (e), its trace (p), and when it was stored (t). Servers of before there were traces take
--- the last field but e for the time, so a trace always has a time behind it: they may use the same log meanwhile.
+-- epoch in which it was written (e), its trace (p), its kind (k), and when it was stored (t). Servers of before there
+-- were traces take the last field but e for the time, so a trace and a kind always have a time behind them: they may use
+-- the same log meanwhile.
 local function values(entry)
   local fields = entry[2]
-  local epoch, stored, trace = '', fields[6], nil
+  local epoch, stored, trace, kind = '', fields[6], nil, ''
   for n = 9, #fields, 2 do
     if fields[n] == 'e' then
       epoch = fields[n + 1]
     elseif fields[n] == 'p' then
       trace = fields[n + 1]
+    elseif fields[n] == 'k' then
+      kind = fields[n + 1]
     else
       stored = fields[n + 1]
     end
   end
-  return fields[2], fields[4], fields[6], fields[8], epoch, tonumber(stored), trace
+  return fields[2], fields[4], fields[6], fields[8], epoch, tonumber(stored), trace, kind
 end
 
 local function offset_of(entry)
   return tonumber(string.match(entry[1], '^%d+'))
 end
 
+-- The entries from an offset on, *count* at most.
+local function entries_from(room, from, count)
+  local found = redis.call('XRANGE', KEYS[2], entry_id(from), '+', 'COUNT', count)
+  if room.moved == 0 then
+    return found
+  end
+  local entries, n = {}, 1
+  for offset = from, math.min(from + count - 1, room.head) do
+    if found[n] and offset_of(found[n]) == offset then
+      entries[#entries + 1], n = found[n], n + 1
+    else
+      local moved = redis.call('HGET', KEYS[4], whole(offset))
+      if moved then
+        entries[#entries + 1] = {entry_id(offset), cmsgpack.unpack(moved)}
+      end
+    end
+  end
+  return entries
+end
+
 -- Forget the earliest messages, a few thousand at most. *going* is told the entries that come next, and says how many of
 -- them go.
 local function cut(room, going)
-  local ids, cuts, all = {}, 0, true
+  local ids, cuts, all, moved = {}, 0, true, room.moved
   while all and cuts < 4 * PIECE and room.first <= room.head do
-    local entries = redis.call('XRANGE', KEYS[2], entry_id(room.first), '+', 'COUNT', PIECE)
+    local entries = entries_from(room, room.first, PIECE)
     if #entries == 0 then
       room.first = room.head + 1
     end
@@ -119,6 +146,9 @@ local function cut(room, going)
       end
       room.bytes = room.bytes - #data - OVERHEAD
       room.first = offset_of(entries[n]) + 1
+      if room.moved > 0 then
+        room.moved = room.moved - redis.call('HDEL', KEYS[4], whole(room.first - 1))
+      end
       cuts = cuts + 1
     end
     if #ids > 0 then
@@ -129,6 +159,9 @@ local function cut(room, going)
   if cuts > 0 then
     redis.call('XTRIM', KEYS[2], 'MINID', entry_id(room.first))
     save(room)
+    if moved ~= room.moved then
+      redis.call('HSET', KEYS[1], 'moved', whole(room.moved))
+    end
   end
   return cuts
 end

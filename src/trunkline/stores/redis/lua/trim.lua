@@ -1,4 +1,4 @@
--- Retention by age. KEYS: 4 the read marks (a hash), 5 when they moved (a sorted set). ARGV: 2 the oldest time that
+-- Retention by age. KEYS: 5 the read marks (a hash), 6 when they moved (a sorted set). ARGV: 2 the oldest time that
 -- stays, 3 the time now, 4 how far ahead of it a stamp may be, 5 the time from which on an empty room stays. Returns the
 -- first offset if that has changed (else 0), the time of what is oldest now, or nothing, and whether the room holds no
 -- message and may be forgotten.
@@ -40,14 +40,14 @@ end
 if room and cut(room, expired) > 0 then
   first = room.first
 end
-local marks = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', '(' .. ARGV[2], 'LIMIT', 0, PIECE)
+local marks = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', '(' .. ARGV[2], 'LIMIT', 0, PIECE)
 if #marks > 0 then
-  redis.call('HDEL', KEYS[4], unpack(marks))
-  redis.call('ZREM', KEYS[5], unpack(marks))
+  redis.call('HDEL', KEYS[5], unpack(marks))
+  redis.call('ZREM', KEYS[6], unpack(marks))
 end
-local rest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+local rest = redis.call('ZRANGE', KEYS[6], 0, 0, 'WITHSCORES')
 local time = rest[2] and tonumber(rest[2])
-local entry = room and redis.call('XRANGE', KEYS[2], entry_id(room.first), '+', 'COUNT', 1)[1]
+local entry = room and entries_from(room, room.first, 1)[1]
 if entry then
   time = math.min(time or now, stored_of(entry), now)
 end

@@ -1,0 +1,105 @@
+"""Redactions: what takes the data of messages away, for all readers and for good.
+
+A redaction is an entry of the room's log, with an offset of its own. So it is as durable as a message, readers are told
+of it in its place among the messages, exactly once, on every transport; a reader that comes back is told of those after
+its position; and a node that was away learns of it when it reads on. The messages themselves keep their offsets, and
+are empty from the moment in which the redaction is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from trunkline.core.message import Message
+
+OFFSETS_MAX = 1000  # of one redaction
+NO_DATA = b"null"
+_NO_DATA = msgspec.Raw(NO_DATA)
+_decode = msgspec.json.Decoder(tuple[tuple[int, ...], bool]).decode
+
+
+class Redaction(NamedTuple):
+    """A redaction that the log does not have yet.
+
+    Attributes:
+        offsets: Of the messages, at most OFFSETS_MAX.
+        at: ms since 1970 UTC.
+        erases: Take their senders, ids and traces away, too.
+    """
+
+    room: str
+    offsets: Sequence[int]
+    at: int
+    erases: bool = False
+
+
+class RecentRedactions:
+    """In which rooms something was redacted lately: what was being read then may hold what is redacted now.
+
+    What reads the log takes the `count` before it reads, asks afterwards whether what it has `is_stale`, and then reads
+    again.
+    """
+
+    def __init__(self, rooms_max: int = 10_000) -> None:
+        self._rooms_max = rooms_max
+        self._rooms: dict[str, int] = {}  # the latest last
+        self.count = 0
+
+    def add(self, room: str) -> None:
+        """Note that the log has a redaction, or that the room was deleted."""
+        self.count += 1
+        self._rooms.pop(room, None)
+        self._rooms[room] = self.count
+        if len(self._rooms) > self._rooms_max:
+            del self._rooms[next(iter(self._rooms))]
+
+    def is_stale(self, count: int, *rooms: str) -> bool:
+        """Return whether something of one of these rooms was redacted since there were *count* redactions."""
+        return self.count != count and any(self._rooms.get(room, 0) > count for room in rooms)
+
+
+class Redacted(NamedTuple):
+    """What the log says of a redaction once it has it.
+
+    Attributes:
+        epoch: Of the room.
+        offset: Of the redaction; 0 if there was nothing to redact.
+        offsets: Of the messages whose data it has taken away; those that had none any more are not among them.
+    """
+
+    epoch: str
+    offset: int
+    offsets: list[int]
+
+
+def redaction_entry(room: str, epoch: str, offset: int, at: int, offsets: Sequence[int], *, erases: bool) -> Message:
+    """Return a redaction as an entry of the log."""
+    name = f"{epoch}.{offset}"
+    return Message(room, offset, name, None, at, _NO_DATA, redacts=tuple(offsets), erased=erases)
+
+
+def stored_redaction(room: str, offset: int, name: str, at: int, stored: bytes) -> Message:
+    """Return a redaction as an entry of the log, from what `redaction_data` gave."""
+    offsets, erases = _decode(stored)
+    return Message(room, offset, name, None, at, _NO_DATA, redacts=offsets, erased=erases)
+
+
+def redaction_data(offsets: Sequence[int], *, erases: bool) -> bytes:
+    """Return what stores keep of a redaction, as JSON."""
+    return msgspec.json.encode((offsets, erases))
+
+
+def without_data(message: Message, epoch: str, *, erased: bool) -> Message:
+    """Return what is left of a message that was redacted.
+
+    Args:
+        epoch: The room's, for the id of one that was erased.
+    """
+    if message.redacts:
+        return message
+    message_id = f"{epoch}.{message.offset}" if erased else message.id
+    sender = None if erased else message.sender
+    return Message(message.room, message.offset, message_id, sender, message.at, _NO_DATA, redacted=True)
