@@ -21,7 +21,8 @@ LAYERS: dict[str, set[str]] = {
     "access": {"errors", "observe", "core", "wire", "engine"},
     "admin": {"errors", "observe", "core", "wire", "engine", "access"},
     "transports": {"errors", "core", "wire", "engine", "access", "admin"},
-    "hub": {"errors", "observe", "core", "stores", "engine", "access", "admin", "transports"},
+    "hub_admin": {"errors", "core", "access", "admin", "transports"},
+    "hub": {"errors", "observe", "core", "stores", "engine", "access", "admin", "transports", "hub_admin"},
     "config": {"errors", "core", "wire", "access"},
     "server": {
         "errors",

@@ -21,8 +21,12 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from trunkline.access.administration import Administration, Reached
+from trunkline.access.audit import Audit
+from trunkline.access.erasures import Erasures
 from trunkline.access.jwt import JwtAuth
+from trunkline.access.moderation import Moderation
 from trunkline.access.policy import Access, AuthenticateHook, AuthorizeHook
+from trunkline.admin.directory import Directory
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
@@ -41,6 +45,7 @@ from trunkline.engine.engine import Engine
 from trunkline.engine.ownership import Ownership
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import ConfigError, RequestError, ShuttingDown, TrunklineError
+from trunkline.hub_admin import HubAdmin
 from trunkline.observe.counters import Counters
 from trunkline.stores import Store, open_store
 from trunkline.transports.app import build_app, on_error, serve_room, serve_websocket
@@ -142,7 +147,9 @@ class Hub:
         self._administration = Administration(self._engine, self._access)
         engine, rules = self._engine, self._access
         seen = Figures(engine, rules), Overview(engine, rules), Lookup(engine, rules), Follows(engine)
-        return Parts(engine, rules, self._administration, *seen)
+        audit = Audit(engine)
+        corrected = Moderation(engine, rules, audit), Erasures(engine, self._administration, audit)
+        return Parts(engine, rules, self._administration, *seen, *corrected, Directory(engine))
 
     # Life.
 
@@ -167,6 +174,7 @@ class Hub:
                 raise
             self._engine.tasks.every(1.0, self._access.expire)
             self._context.overview.start()
+            self._context.erasures.start()
             self._is_closed, self._drained = False, None
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
@@ -343,6 +351,11 @@ class Hub:
         await self._ensure_started()
         return await self._administration.revoke(user=user, token_id=token_id)
 
+    @cached_property
+    def admin(self) -> HubAdmin:
+        """What operators and moderators do: list rooms, redact messages, delete rooms, erase users."""
+        return HubAdmin(self._context, self._ensure_started)
+
     # Publishing.
 
     async def publish(
@@ -446,6 +459,7 @@ class Hub:
         since: str | int | None = None,
         last: int | None = None,
         on_gap: Callable[[Gap], None] | None = None,
+        on_redacted: Callable[[Message], None] | None = None,
     ) -> AsyncIterator[Message]:
         """Follow a room for ever: every message after the start, in order, each once. While the log is away, it waits.
 
@@ -454,6 +468,8 @@ class Hub:
             since: `start`, `now` (the default), an offset, or a position such as `k3f9x2.42`.
             last: Instead of *since*: begin with this many of the newest messages.
             on_gap: Called with messages that are gone, before reading goes on behind them.
+            on_redacted: Called with redactions, in their place among the messages: the messages of the offsets in
+                `redacts` have no data any more.
 
         Raises:
             GapError: Messages are gone and there is no *on_gap*.
@@ -462,7 +478,7 @@ class Hub:
             ShuttingDown, WrongLoop: The hub was drained, or runs on another event loop.
         """
         await self._ensure_started()
-        async for message in self._engine.pages.follow(room, parse_start(since, last, NOW), on_gap):
+        async for message in self._engine.pages.follow(room, parse_start(since, last, NOW), on_gap, on_redacted):
             yield message
 
     async def page(

@@ -195,7 +195,7 @@ def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions 
             check_permissions(permissions)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        claims["rooms"] = {name: list(patterns) for name, patterns in msgspec.structs.asdict(permissions).items()}
+        claims["rooms"] = {name: patterns for name, patterns in msgspec.to_builtins(permissions).items() if patterns}
     if issuer.issuer is not None:
         claims["iss"] = issuer.issuer
     if issuer.audience is not None:

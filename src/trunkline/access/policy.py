@@ -392,7 +392,14 @@ class Access:
         return len(revoked)
 
 
-_VERBS = {"read": "read", "write": "publish to", "signal": "signal in", "presence": "be told who is in"}
+_VERBS = {
+    "read": "read",
+    "write": "publish to",
+    "signal": "signal in",
+    "presence": "be told who is in",
+    "redact": "redact messages of",
+    "redact_own": "redact messages of",
+}
 
 
 def forbidden(action: Action, room: str) -> RequestError:

@@ -197,9 +197,23 @@ class Follow(msgspec.Struct, tag=True, array_like=True, frozen=True):
     contents: bool
 
 
+class Corrected(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """Something of these rooms was redacted, or they were deleted: read them anew. Answered when that is done."""
+
+    rooms: list[str]
+
+
+class CountReaders(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """How many connections read each of these rooms there. Answered with an encoded list of numbers."""
+
+    rooms: list[str]
+
+
 ROOMS_ASKED_MAX = 50  # as many as a number has bits for, and a datagram has space for
 
-Request = Disconnect | Recheck | Revoked | Redeem | Renew | RoomsInUse | ListConnections | Follow
+Request = (
+    Disconnect | Recheck | Revoked | Redeem | Renew | RoomsInUse | ListConnections | Follow | Corrected | CountReaders
+)  # fmt: skip
 Answer = int | bool | Grant | bytes | None
 
 

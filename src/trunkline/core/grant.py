@@ -13,7 +13,7 @@ import msgspec
 
 from trunkline.core.message import SYSTEM_PREFIX
 
-Action = Literal["read", "write", "signal", "presence", "admin"]
+Action = Literal["read", "write", "signal", "presence", "redact", "redact_own", "admin"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 # A room's name, or the beginning of one; `*` alone is every room.
@@ -22,7 +22,9 @@ PATTERN = re.compile(r"[A-Za-z0-9_.:~-]{1,255}\Z|[A-Za-z0-9_.:~-]{0,254}\*\Z")
 Patterns = tuple[str, ...]
 
 
-class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Permissions(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"redact_own": "redact:own"}
+):
     """Patterns of rooms for each action. An action without a pattern is not permitted.
 
     Attributes:
@@ -30,6 +32,8 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         write: Publish.
         signal: Send what is not logged.
         presence: See the members of a room, and be shown to them.
+        redact: Take the data of all messages away.
+        redact_own: The same of one's own, for `limits.redact_own_s`; `redact:own` in a token.
         admin: Everything that there is to do, in all rooms, to disconnect users and revoke tokens; only `*` means
             anything.
     """
@@ -38,6 +42,8 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     write: Patterns = ()
     signal: Patterns = ()
     presence: Patterns = ()
+    redact: Patterns = ()
+    redact_own: Patterns = ()
     admin: Patterns = ()
 
     def allows(self, action: Action, room: str) -> bool:

@@ -46,6 +46,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     in_flight_bytes_max: int = 64 * 1024 * 1024
     # A WebSocket that brought no token says who it is within this time. A page fetches a token in well under it.
     auth_s: float = 10.0
+    # How long an author may redact a message of their own. A day is what most chats allow; moderators have no limit.
+    redact_own_s: float = 86_400.0
     # All connections; also never more than the process may have open files. 2 KB each on our side, 8 in the kernel.
     connections_max: int = 100_000
     # A school or an office behind one address has hundreds of people; a hundred sockets of one person are a mistake.

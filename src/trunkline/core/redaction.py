@@ -14,6 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.core.message import Message
+from trunkline.core.position import OFFSET_MAX
+from trunkline.errors import RequestError
 
 OFFSETS_MAX = 1000  # of one redaction
 NO_DATA = b"null"
@@ -73,6 +75,19 @@ class Redacted(NamedTuple):
     epoch: str
     offset: int
     offsets: list[int]
+
+
+def check_offsets(offsets: Sequence[int]) -> Sequence[int]:
+    """Check that there are offsets, and that they can be such; return them.
+
+    Raises:
+        RequestError: `bad_position`, or `too_large`: more than OFFSETS_MAX.
+    """
+    if len(offsets) > OFFSETS_MAX:
+        raise RequestError("too_large", f"{len(offsets)} messages, at most {OFFSETS_MAX} at once")
+    if not offsets or not all(0 < offset <= OFFSET_MAX for offset in offsets):
+        raise RequestError("bad_position", "offsets are one or several numbers from 1 on")
+    return offsets
 
 
 def redaction_entry(room: str, epoch: str, offset: int, at: int, offsets: Sequence[int], *, erases: bool) -> Message:

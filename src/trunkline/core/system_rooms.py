@@ -10,6 +10,9 @@ from __future__ import annotations
 OVERVIEW = "$overview"
 """Signals `overview`: what the dashboard shows, each time it has changed."""
 
+AUDIT = "$audit"
+"""The log of what administrators and moderators have corrected: who, when, what and how much, never the data."""
+
 _FOLLOW = "$follow."
 VOLATILE_EPOCH = "live"
 

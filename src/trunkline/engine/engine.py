@@ -2,6 +2,7 @@
 
 tasks < delivery < rooms < follower < appender, pages, retention
 cluster < notifier < signals, presence, read marks < live
+cluster, follower < corrections
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from trunkline.engine.availability import Availability
 from trunkline.engine.clock import Clock, SystemClock
 from trunkline.engine.cluster import Cluster
 from trunkline.engine.connections import Connections
+from trunkline.engine.corrections import Corrections
 from trunkline.engine.delivery import Delivery
 from trunkline.engine.follower import Follower
 from trunkline.engine.live import LiveState
@@ -27,6 +29,7 @@ from trunkline.engine.loop_delay import LoopDelay
 from trunkline.engine.notifier import Notifier
 from trunkline.engine.pages import Pages
 from trunkline.engine.presence import PresenceService
+from trunkline.engine.purge import Purge
 from trunkline.engine.read_marks import ReadMarkService
 from trunkline.engine.retention import Retention
 from trunkline.engine.rooms import Rooms
@@ -109,6 +112,8 @@ class Engine:
         self.pages = Pages(store, self.follower, limits, self.availability, self.redactions)
         self.retention = Retention(store, self.rooms, self.tasks, self.clock, self._unused_elsewhere)
         self.cluster = self._make_cluster(presence_grace_s)
+        self.corrections = Corrections(store, self.follower, self.redactions, self.cluster, self.clock)
+        self.purge = Purge(store, self.tasks, self.clock)
         self.connections = Connections(name, ping_interval_s, ping_timeout_s, counters, self.clock, self.cluster)
         self.notifier = Notifier(name, self.rooms.get, tuning, counters, self.clock)
         self.signals = SignalService(self.notifier, self.cluster, self.clock, self.connections.find)

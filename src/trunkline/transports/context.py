@@ -8,7 +8,10 @@ from contextvars import Context as Variables
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from trunkline.access.administration import Administration
+from trunkline.access.erasures import Erasures
+from trunkline.access.moderation import Moderation
 from trunkline.access.policy import Access
+from trunkline.admin.directory import Directory
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
@@ -69,6 +72,9 @@ class Parts(NamedTuple):
     overview: Overview
     lookup: Lookup
     follows: Following
+    moderation: Moderation
+    erasures: Erasures
+    directory: Directory
 
 
 class Context:
@@ -83,6 +89,9 @@ class Context:
         overview: What the dashboard shows.
         lookup: Finds connections.
         follows: Follows sessions.
+        moderation: Redacts messages, and deletes rooms.
+        erasures: Erases users.
+        directory: Lists rooms.
     """
 
     def __init__(self, parts: Parts, ensure_started: Callable[[], Awaitable[None]]) -> None:
@@ -94,7 +103,9 @@ class Context:
     def use(self, parts: Parts) -> None:
         """Be of these from now on."""
         self.parts = parts
-        self.engine, self.access, self.administration, self.figures, self.overview, self.lookup, self.follows = parts
+        self.engine, self.access, self.administration = parts.engine, parts.access, parts.administration
+        self.figures, self.overview, self.lookup, self.follows = parts[3:7]
+        self.moderation, self.erasures, self.directory = parts.moderation, parts.erasures, parts.directory
         self.limits = self.engine.limits
         connections = self.engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)

@@ -52,6 +52,7 @@ async def room(context: Context, request: Exchange) -> Answer:
             "epoch": page.epoch,
             "head": page.head,
             "messages": page.messages,
+            "redactions": page.redactions,
             "readers": found.connections,
             "members_count": count,
             "members": members[:MEMBERS_MAX],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trunkline.transports.context import Context
-from trunkline.transports.endpoints import admin, dashboard, health, metrics, presence, publishing, reading
+from trunkline.transports.endpoints import admin, corrections, dashboard, health, metrics, presence, publishing, reading
 from trunkline.transports.endpoints.reading import Outcoming
 from trunkline.transports.exchange import Exchange
 
@@ -21,6 +21,7 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
     ("DELETE", "/rooms/{room}/presence", presence.leave),
     ("GET", "/rooms/{room}/seen", presence.list_read_marks),
     ("POST", "/rooms/{room}/seen", presence.mark_seen),
+    ("POST", "/rooms/{room}/redactions", corrections.redact),
     ("GET", "/unread", presence.count_unread),
     ("GET", "/connect", reading.connect),
     ("POST", "/publish", publishing.publish_list),
@@ -30,7 +31,12 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
     ("POST", "/revoke", admin.revoke),
     ("GET", "/whoami", admin.whoami),
     ("GET", "/admin/overview", dashboard.overview),
+    ("GET", "/admin/rooms", corrections.list_rooms),
     ("GET", "/admin/rooms/{room}", dashboard.room),
+    ("DELETE", "/admin/rooms/{room}", corrections.delete_room),
+    ("POST", "/admin/erasures", corrections.erase),
+    ("GET", "/admin/erasures", corrections.list_erasures),
+    ("GET", "/admin/erasures/{id}", corrections.show_erasure),
     ("GET", "/admin/connections", dashboard.connections),
     ("POST", "/admin/follow", dashboard.follow),
     ("GET", "/metrics", metrics.scrape),

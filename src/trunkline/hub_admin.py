@@ -1,0 +1,120 @@
+"""`hub.admin`: what operators and moderators do, for code of the application, which is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from trunkline.access.erasures import Erasure
+from trunkline.access.moderation import DeletedRoom, RedactedHere
+from trunkline.admin.directory import RoomPage
+from trunkline.core.message import check_room
+from trunkline.core.redaction import check_offsets
+from trunkline.transports.context import Context
+
+
+class HubAdmin:
+    """Looks into the rooms of a hub, redacts, deletes and erases, over all nodes.
+
+    Nothing here asks for a permission: who may call it, your application decides.
+    """
+
+    def __init__(self, context: Context, ensure_started: Callable[[], Awaitable[None]]) -> None:
+        self._context = context
+        self._ensure_started = ensure_started
+
+    async def rooms(self, prefix: str = "", *, after: str = "", limit: int = 50) -> RoomPage:
+        """Return a page of the rooms whose names begin with *prefix*, in the order of their names.
+
+        Args:
+            prefix: The beginning of the names.
+            after: The `next` of the page before.
+            limit: The most rooms, up to 500.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.directory.page(prefix, after, limit)
+
+    async def redact(
+        self, room: str, offsets: int | Sequence[int], *, by: str | None = None, epoch: str | None = None
+    ) -> RedactedHere:
+        """Take the data of messages away, for all readers and for good. It cannot be undone.
+
+        When it returns, no node that has answered gives the data to any reader; readers that are connected are told by
+        `redacted`, and so are those that come back.
+
+        Args:
+            room: Name of the room.
+            offsets: The offset of the message, or of up to 1,000.
+            by: Who does it, for the audit log.
+            epoch: The one in which the offsets count, to be sure that they are still those messages.
+
+        Raises:
+            RequestError: `bad_room`, `too_large`; or `bad_position`, for no offset, or an epoch that is over.
+            StoreUnavailable: It may be done or not; try again.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        wanted = [offsets] if isinstance(offsets, int) else offsets
+        return await self._context.moderation.redact(check_room(room), check_offsets(wanted), by, epoch)
+
+    async def delete(self, room: str, *, by: str | None = None) -> DeletedRoom:
+        """Delete a room, with its messages, ids and read marks. It cannot be undone.
+
+        Readers are told by a gap with the reason `deleted`. What is published later begins at offset 1 of a new epoch.
+
+        Args:
+            room: Name of the room.
+            by: Who does it, for the audit log.
+
+        Raises:
+            RequestError: `bad_room`.
+            StoreUnavailable: It may be done or not; try again.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.moderation.delete(check_room(room), by)
+
+    async def erase(self, user: str, *, by: str | None = None) -> Erasure:
+        """Begin to erase a user: all that they sent is redacted, in all rooms, and they with it. It cannot be undone.
+
+        Their connections end, and their read marks go. It returns at once; `erasure` tells where it stands. It goes on
+        after a restart, or on another node.
+
+        Args:
+            user: The user, as its tokens or the `authenticate` hook name it.
+            by: Who does it, for the audit log, which has only a keyed hash of the user.
+
+        Raises:
+            RequestError: `bad_command`: no user is named.
+            StoreUnavailable: It is not begun.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.erasures.begin(user, by)
+
+    async def erasure(self, erasure_id: str) -> Erasure:
+        """Return where an erasure stands.
+
+        Args:
+            erasure_id: The `id` that `erase` has returned.
+
+        Raises:
+            RequestError: `not_found`.
+            StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.erasures.get(erasure_id)
+
+    async def erasures(self) -> list[Erasure]:
+        """Return the erasures that are running, and the last 100 that are done; the newest first.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.erasures.all()

@@ -1,0 +1,96 @@
+"""Redacting, deleting and erasing, and the list of rooms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trunkline.access.policy import Need
+from trunkline.core.message import check_room
+from trunkline.core.rate import work
+from trunkline.core.redaction import check_offsets
+from trunkline.errors import RequestError
+from trunkline.transports.admission import Caller, admit
+from trunkline.transports.context import Context
+from trunkline.transports.endpoints.bodies import decoded, read_body
+from trunkline.transports.exchange import Answer, Exchange
+
+ADMIN: list[Need] = [("admin", "*")]
+ROOMS_DEFAULT = 50
+BODY_MAX = 32 * 1024  # a thousand offsets
+
+
+class _Redact(msgspec.Struct):
+    """The body of `POST /rooms/{room}/redactions`."""
+
+    offset: int | None = None
+    offsets: list[int] = []
+    epoch: str | None = None
+
+
+class _Erase(msgspec.Struct):
+    """The body of `POST /admin/erasures`."""
+
+    user: str
+
+
+_decode_redact = msgspec.json.Decoder(_Redact).decode
+_decode_erase = msgspec.json.Decoder(_Erase).decode
+
+
+async def redact(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /rooms/{room}/redactions {offset | offsets, epoch?}`: take the data of messages away."""
+    room = check_room(request.path_parameters["room"])
+    caller = await admit(context, request, [])
+    order = decoded(_decode_redact, await read_body(context, request, caller, [], BODY_MAX), '{"offset": 42}')
+    offsets = check_offsets([*order.offsets] if order.offset is None else [order.offset, *order.offsets])
+    context.access.check_publish_rate(caller.grant, caller.key, work(rooms=len(offsets)))
+    await context.moderation.check_may_redact(caller.grant, room, offsets)
+    return _answer((await context.moderation.redact(room, offsets, caller.grant.user, order.epoch))._asdict())
+
+
+async def delete_room(context: Context, request: Exchange) -> Answer:
+    """Serve `DELETE /admin/rooms/{room}`: delete a room."""
+    caller = await _admit(context, request)
+    room = check_room(request.path_parameters["room"])
+    return _answer((await context.moderation.delete(room, caller.grant.user))._asdict())
+
+
+async def list_rooms(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/rooms?prefix=&after=&limit=`: a page of the rooms of the log."""
+    await _admit(context, request)
+    one = request.head.one
+    text = one("limit") or str(ROOMS_DEFAULT)
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text)):
+        raise RequestError("bad_limit", "limit is a number from 1 on")
+    page = await context.directory.page(one("prefix") or "", one("after") or "", int(text))
+    return _answer(page._asdict())
+
+
+async def erase(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/erasures {user}`: begin to erase a user."""
+    caller = await _admit(context, request)
+    body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
+    order = decoded(_decode_erase, body, '{"user": …}')
+    return Answer(msgspec.json.encode(await context.erasures.begin(order.user, caller.grant.user)), 202)
+
+
+async def list_erasures(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/erasures`: those that are running, and the last that are done."""
+    await _admit(context, request)
+    return _answer({"erasures": await context.erasures.all()})
+
+
+async def show_erasure(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/erasures/{id}`: where one stands."""
+    await _admit(context, request)
+    return Answer(msgspec.json.encode(await context.erasures.get(request.path_parameters["id"])))
+
+
+async def _admit(context: Context, request: Exchange) -> Caller:
+    return await admit(context, request, ADMIN)
+
+
+def _answer(found: dict[str, Any]) -> Answer:
+    return Answer(msgspec.json.encode(found))
