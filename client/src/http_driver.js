@@ -161,10 +161,12 @@ class HttpDriver {
     else this.do({ do: "event", event });
   }
 
-  /** @param {any[]} gaps @param {any[]} messages @param {Map<string, Joined>} reading when they were asked for */
-  tell(gaps, messages, reading) {
+  /** @param {any[]} gaps @param {any[]} messages @param {any[]} redactions @param {Map<string, Joined>} reading when they
+   * were asked for */
+  tell(gaps, messages, redactions, reading) {
     for (const gap of gaps) this.event({ type: "gap", ...gap }, reading.get(gap.room));
-    for (const message of messages) this.event({ type: "message", ...message }, reading.get(message.room));
+    const entries = redactions.length ? [...messages, ...redactions].sort((one, other) => one.offset - other.offset) : messages;
+    for (const entry of entries) this.event({ type: entry.redacts ? "redacted" : "message", ...entry }, reading.get(entry.room));
   }
 
   // Joining.
@@ -205,7 +207,7 @@ class HttpDriver {
           const joined = { ...join, position: page.next };
           this.rooms.set(room, joined);
           this.event({ type: "joined", room, epoch: page.epoch, head: page.head }, joined);
-          this.tell(page.gap ? [page.gap] : [], page.messages, new Map([[room, joined]]));
+          this.tell(page.gap ? [page.gap] : [], page.messages, page.redactions ?? [], new Map([[room, joined]]));
         }
         this.joinMore();
       },
@@ -531,7 +533,7 @@ export class PollDriver extends HttpDriver {
   }
 
   /** @param {any} answer @param {Map<string, Joined>} reading */
-  page({ next, gaps, messages, live }, reading) {
+  page({ next, gaps, messages, redactions = [], live }, reading) {
     this.welcome();
     this.move(next, reading);
     this.live = live.next;
@@ -540,11 +542,11 @@ export class PollDriver extends HttpDriver {
       this.terms = String(live.expires_at);
       this.event({ type: "authenticated", user: live.user, member: live.member, expires_in_ms: live.expires_in_ms, retry_max_ms: live.retry_max_ms });
     }
-    this.tell(gaps, messages, reading);
+    this.tell(gaps, messages, redactions, reading);
     for (const one of live.signals) if (one.member !== live.member) this.event({ type: "signal", ...one }, reading.get(one.room));
     for (const one of live.presence) this.event({ type: "presence", ...one }, reading.get(one.room));
     for (const one of live.seen) this.event({ type: "seen", ...one }, reading.get(one.room));
-    if (this.waitS || messages.length >= PAGE) this.goOn();
+    if (this.waitS || messages.length + redactions.length >= PAGE) this.goOn();
     else {
       this.do({ do: "resting", rooms: this.places() });
       this.rest(this.pollMs);
@@ -560,7 +562,7 @@ export class PollDriver extends HttpDriver {
   overhear(event) {
     const room = "room" in event && event.room ? this.rooms.get(event.room) : undefined;
     if (!room || this.held) return;
-    if (event.type === "message") {
+    if (event.type === "message" || event.type === "redacted") {
       const [epoch, offset] = room.position.split(".");
       if (event.offset === Number(offset) + 1) {
         room.position = `${epoch}.${event.offset}`;

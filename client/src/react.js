@@ -3,6 +3,7 @@
 /** @import { Change, JoinOptions, Member, Message } from "./types.js" */
 /** @import { Client, Room } from "./trunkline.js" */
 import { useCallback, useEffect, useRef, useState } from "react";
+import { redact } from "./redaction.js";
 
 const SHOWN_MAX = 1000;
 
@@ -40,6 +41,7 @@ export function useRoom(client, name, options = {}) {
     setState(client.state);
     const stops = [
       room.on("message", (message) => setMessages((before) => [...before, message].slice(-max))),
+      room.on("redacted", (redacted) => setMessages((before) => redact(before, redacted))),
       room.on("presence", () => setMembers([...room.members.values()])),
       room.on("error", ({ about, message }) => about !== "signal" && setError(message)),
       client.on("state", (change) => setState(change.state)),

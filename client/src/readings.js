@@ -132,7 +132,7 @@ export class Readings {
       reading.joinedEpoch = event.epoch;
       reading.joined = true;
     }
-    if (event.type === "message") {
+    if (event.type === "message" || event.type === "redacted") {
       if (event.offset <= reading.offset) return; // told already
       reading.epoch = reading.joinedEpoch;
       reading.offset = event.offset;
@@ -143,7 +143,7 @@ export class Readings {
       reading.offset = Number(offset);
     }
     this.emit({ do: "tell", room, event });
-    if (event.type === "message" && reading.seenTo >= 0) {
+    if ((event.type === "message" || event.type === "redacted") && reading.seenTo >= 0) {
       const { offset: head } = event;
       const unread = Math.max(0, head - reading.seenTo);
       this.emit({ do: "tell", room, event: { type: "unread", rooms: [{ room, head, seen: reading.seenTo, unread }] } });

@@ -111,9 +111,9 @@ class Tab extends HttpLink {
         if (event.type === "welcome") {
           works = true;
           clearTimeout(timer);
-        } else if ("room" in event && event.room && ["message", "gap", "signal", "presence", "seen"].includes(event.type)) {
+        } else if ("room" in event && event.room && ["message", "redacted", "gap", "signal", "presence", "seen"].includes(event.type)) {
           const wanted = this.wanted.get(event.room);
-          if (wanted && event.type === "message") wanted.since = String(event.offset);
+          if (wanted && (event.type === "message" || event.type === "redacted")) wanted.since = String(event.offset);
           if (wanted && event.type === "gap") wanted.since = event.next;
           this.channel.postMessage({ event });
           this.step({ type: "overheard", event });

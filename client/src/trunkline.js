@@ -6,11 +6,12 @@
 //   room.on("message", ({ offset, from, data }) => …);
 //   await room.publish({ text: "Hello!" });            // resolves with the offset, when it is stored
 
-/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Limits, Member, Message, Presence, Receipt, Refusal, Seen, ServerEvent, Signal, State, TimerName, TraceFields, Transport, Unread } from "./types.js" */
+/** @import { Change, Draft, Effect, Gap, Input, JoinOptions, Limits, Member, Message, Presence, Receipt, Redacted, Refusal, Seen, ServerEvent, Signal, State, TimerName, TraceFields, Transport, Unread } from "./types.js" */
 /** @import { Driver, Wire } from "./websocket.js" */
 import { address } from "./address.js";
 import { randomId } from "./id.js";
 import { keyOf, traceOf } from "./outbox.js";
+import { redact, redactedOf } from "./redaction.js";
 import { Session } from "./session.js";
 import { openWebSocket } from "./websocket.js";
 
@@ -82,11 +83,11 @@ class Emitter {
   }
 }
 
-/** @typedef {{message: Message, gap: Gap, joined: {room: string, epoch: string, head: number}, signal: Signal,
+/** @typedef {{message: Message, redacted: Redacted, gap: Gap, joined: {room: string, epoch: string, head: number}, signal: Signal,
  *   presence: Presence, seen: Seen, unread: Unread, error: Refusal}} RoomEvents */
 
 /**
- * One room. Events: `message`, `gap` (messages that cannot be had any more), `joined`, `presence` (after each change of
+ * One room. Events: `message`, `redacted` (messages have lost their data: remove them), `gap` (messages that cannot be had any more), `joined`, `presence` (after each change of
  * `members`), `signal`, `seen`, `unread` (how much was not seen), `error` (it may not be read).
  * @extends {Emitter<RoomEvents>}
  */
@@ -180,6 +181,10 @@ export class Room extends Emitter {
       case "message":
         if (this.keep) this.history = [...this.history, event].slice(-this.keep);
         break;
+      case "redacted":
+        this.history = redact(this.history, event);
+        this.emit("redacted", redactedOf(event));
+        return;
       case "gap": case "joined": case "signal": case "error": break;
       default: return;
     }

@@ -2,8 +2,11 @@
 
 /**
  * @typedef {{traceparent?: string, tracestate?: string}} TraceFields of W3C Trace Context
- * @typedef {{room: string, offset: number, id: string, from: string | null, at: number, data: any} & TraceFields} Message
- * @typedef {{room: string, epoch: string, from: number, to: number, reason: "trimmed" | "slow" | "epoch" | "future", next: string}} Gap
+ * @typedef {{room: string, offset: number, id: string, from: string | null, at: number, data: any, redacted?: true} & TraceFields} Message
+ *   with `redacted`, its data was taken away: it is null
+ * @typedef {{room: string, offset: number, at: number, redacts: number[], erased?: true}} Redacted the messages with the
+ *   offsets in `redacts` have lost their data; with `erased`, their senders, too
+ * @typedef {{room: string, epoch: string, from: number, to: number, reason: "trimmed" | "slow" | "epoch" | "future" | "deleted", next: string}} Gap
  * @typedef {{room: string, name: string, from: string | null, member: string, at: number, data: any}} Signal
  * @typedef {{member: string, at: number, data: any}} Member
  * @typedef {{room: string, count: number, members?: Member[], joined?: Member[], left?: string[]}} Presence
@@ -26,6 +29,7 @@
  *   | {type: "joined", room: string, epoch: string, head: number}
  *   | {type: "left", room: string}
  *   | {type: "message"} & Message
+ *   | {type: "redacted"} & Redacted
  *   | {type: "gap"} & Gap
  *   | {type: "ack"} & Receipt
  *   | {type: "error"} & Refusal

@@ -6,6 +6,7 @@ type Chat = { text: string };
 const client: Client = connect("https://rooms.example.com", { getToken: async () => "token", transports: ["websocket", "sse"] });
 const room: Room<Chat> = client.room<Chat>("general", { last: 50, presence: { name: "Ana" } });
 const stop: () => void = room.on("message", ({ offset, from, data }) => console.log(offset.toFixed(), from?.length, data.text));
+room.on("redacted", ({ redacts, erased }) => console.log(redacts.includes(3), erased === true));
 room.on("gap", ({ from, to, reason }) => console.log(to - from, reason === "trimmed"));
 client.on("state", ({ state, retryMs }) => console.log(state === "online", retryMs ?? 0));
 room.publish({ text: "Hello!" }).then((offset: number) => offset, (error: ClientError) => error.code);

@@ -16,16 +16,31 @@ export interface Message<T = any> extends TraceFields {
   from: string | null;
   /** When it was published, in ms since 1970 UTC. */
   at: number;
+  /** Null if the message was redacted. */
   data: T;
+  /** Its data was taken away. */
+  redacted?: true;
 }
 
 /** Messages that cannot be had any more: the offsets `from` to `to`, both inclusive. */
+/** Messages have lost their data: remove them. */
+export interface Redacted {
+  room: string;
+  /** The redaction's own. */
+  offset: number;
+  at: number;
+  /** The offsets of the messages. */
+  redacts: number[];
+  /** Their senders are gone, too. */
+  erased?: true;
+}
+
 export interface Gap {
   room: string;
   epoch: string;
   from: number;
   to: number;
-  reason: "trimmed" | "slow" | "epoch" | "future";
+  reason: "trimmed" | "slow" | "epoch" | "future" | "deleted";
   /** The position after the gap, where reading goes on. */
   next: string;
 }
@@ -159,6 +174,8 @@ export interface Options {
 /** The events of a room, by kind. */
 export interface RoomEvents<T = any> {
   message: Message<T>;
+  /** Messages have lost their data: remove them. */
+  redacted: Redacted;
   /** Messages that cannot be had any more. */
   gap: Gap;
   joined: Joined;

@@ -30,11 +30,12 @@ PURGE_WAIT_S = 300.0
 KEPT_MAX = 100  # reports of jobs that are done
 
 
-class Erasure(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Erasure(msgspec.Struct, kw_only=True):
     """An erasure, and where it stands.
 
     Attributes:
-        user: Who is erased; None once that is done.
+        state: `purging`, once all rooms are done: copies that the store has are being overwritten.
+        user: Who is erased; None once all rooms are done.
         user_hash: A keyed hash of the user.
         by: Who has ordered it.
         began_at, ended_at: ms since 1970 UTC.
@@ -48,7 +49,7 @@ class Erasure(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
 
     id: str
-    state: Literal["running", "done"]
+    state: Literal["running", "purging", "done"]
     user: str | None
     user_hash: str
     by: str | None
@@ -134,7 +135,7 @@ class Erasures:
     async def _take_over_or_log(self) -> None:
         try:
             for job in await self.all():
-                if job.state == "running" and job.id not in self._running and self._is_abandoned(job):
+                if job.state != "done" and job.id not in self._running and self._is_abandoned(job):
                     job.node = self._engine.name
                     self._run_soon(job)
         except StoreUnavailable as error:
@@ -161,9 +162,19 @@ class Erasures:
             self._running.discard(job.id)
 
     async def _erase(self, job: Erasure) -> None:
-        store, corrections, user = self._engine.store, self._engine.corrections, job.user
-        assert user is not None
-        missing = set(job.missing_nodes)
+        if job.user is not None:
+            await self._erase_rooms(job, job.user)
+            await self._audit.add("erase", job.by, job.messages, rooms=job.rooms, user_hash=job.user_hash)
+            job.user, job.state, job.after = None, "purging", ""
+            await self._note(job)
+        job.unpurged = await self._engine.purge.run(wait_s=PURGE_WAIT_S)
+        job.state, job.ended_at = "done", self._engine.clock.wall_ms()
+        await self._note(job)
+        await self._forget_reports()
+        log.info("user erased", extra={"erasure": job.id, "rooms": job.rooms, "messages": job.messages})
+
+    async def _erase_rooms(self, job: Erasure, user: str) -> None:
+        store, corrections, missing = self._engine.store, self._engine.corrections, set(job.missing_nodes)
         while page := await store.find_rooms("", job.after, ROOMS_AT_ONCE):
             changed = []
             for room in [info.room for info in page if not info.room.startswith(SYSTEM_PREFIX)]:
@@ -176,13 +187,6 @@ class Erasures:
             job.after, job.missing_nodes = page[-1].room, sorted(missing)
             await self._note(job)
         job.marks += await store.erase_marks(user)
-        await self._audit.add("erase", job.by, job.messages, rooms=job.rooms, user_hash=job.user_hash)
-        job.user, job.state, job.ended_at, job.after = None, "done", self._engine.clock.wall_ms(), ""
-        await self._note(job)
-        job.unpurged = await self._engine.purge.run(wait_s=PURGE_WAIT_S)
-        await self._note(job)
-        await self._forget_reports()
-        log.info("user erased", extra={"erasure": job.id, "rooms": job.rooms, "messages": job.messages})
 
     async def _note(self, job: Erasure) -> None:
         await self._engine.store.note(NOTE + job.id, _encode(job))

@@ -54,6 +54,7 @@ class Message(msgspec.Struct, frozen=True):
         at: ms since 1970 UTC.
         data: Any JSON value.
         traceparent, tracestate: The trace that it was published in (W3C Trace Context), or None.
+        redacted: Its data was taken away: it is None.
     """
 
     room: str
@@ -64,6 +65,7 @@ class Message(msgspec.Struct, frozen=True):
     data: Any
     traceparent: str | None = None
     tracestate: str | None = None
+    redacted: bool = False
 
 
 class _Emitter:
@@ -87,7 +89,8 @@ class Room(_Emitter):
     """One room. `async for message in room` gives every message once, in order, over as many connections as it takes; a
     second loop goes on where the first one ended. A listener (`on("message", …)`) makes the loop unnecessary.
 
-    Events for `on`: `message` (a Message), and dictionaries (`trunkline.client.events`): `gap`, `joined`, `presence`,
+    Events for `on`: `message` (a Message), and dictionaries (`trunkline.client.events`): `redacted` (messages have lost
+    their data: remove them), `gap`, `joined`, `presence`,
     `signal`, `seen`, `unread`, `error`.
 
     Attributes:
@@ -179,6 +182,8 @@ class Room(_Emitter):
     @overload
     def on(self, kind: Literal["message"], listener: Callable[[Message], object]) -> Callable[[], None]: ...
     @overload
+    def on(self, kind: Literal["redacted"], listener: Callable[[events.Redacted], object]) -> Callable[[], None]: ...
+    @overload
     def on(self, kind: Literal["gap"], listener: Callable[[events.Gap], object]) -> Callable[[], None]: ...
     @overload
     def on(self, kind: Literal["joined"], listener: Callable[[events.Joined], object]) -> Callable[[], None]: ...
@@ -246,6 +251,12 @@ class Room(_Emitter):
                 self.members[member["member"]] = member
             for member in event.get("left", ()):
                 self.members.pop(member, None)
+        elif kind == "redacted":
+            self._redact(event)
+            if event["offset"] <= self._emitted:
+                return  # read again for a slow loop
+            self._emitted = event["offset"]
+            body = {name: value for name, value in body.items() if name not in ("id", "from", "data")}
         elif kind == "gap":
             self._emitted = int(event["next"].rpartition(".")[2])
         elif kind == "seen":
@@ -257,6 +268,17 @@ class Room(_Emitter):
             self._error = RoomError(event["code"], event["message"])
             self._moved.set()
         self._emit(kind, body)
+
+    def _redact(self, event: Json) -> None:
+        """Take the data of messages away that the loop has not taken yet."""
+        offsets, erased = set(event["redacts"]), event.get("erased", False)
+        for n, message in enumerate(self._queue):
+            if message.offset in offsets:
+                sender = None if erased else message.sender
+                message_id = "" if erased else message.id
+                self._queue[n] = msgspec.structs.replace(
+                    message, id=message_id, sender=sender, data=None, traceparent=None, tracestate=None, redacted=True
+                )
 
     def end(self, error: ClientError | None = None) -> None:
         """End the room; with *error*, if the application did not want that."""
@@ -643,8 +665,8 @@ class Client(_Emitter):
 
 
 def _message(event: Json) -> Message:
-    trace = (event.get("traceparent"), event.get("tracestate"))
-    return Message(event["room"], event["offset"], event["id"], event["from"], event["at"], event["data"], *trace)
+    more = (event.get("traceparent"), event.get("tracestate"), event.get("redacted", False))
+    return Message(event["room"], event["offset"], event["id"], event["from"], event["at"], event["data"], *more)
 
 
 def _check_id(message_id: str) -> str:

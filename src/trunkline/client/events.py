@@ -11,11 +11,25 @@ Gap = TypedDict(
         "epoch": str,
         "from": int,
         "to": int,
-        "reason": Literal["trimmed", "slow", "epoch", "future"],
+        "reason": Literal["trimmed", "slow", "epoch", "future", "deleted"],
         "next": str,
     },
 )
 """Messages that cannot be had any more: the offsets `from` to `to`, both inclusive; reading goes on at `next`."""
+
+
+class Redacted(TypedDict):
+    """The messages with the offsets in `redacts` have lost their data; with `erased`, their senders, too.
+
+    `offset` is the redaction's own, and `at` is ms since 1970 UTC.
+    """
+
+    room: str
+    offset: int
+    at: int
+    redacts: list[int]
+    erased: NotRequired[bool]
+
 
 Signal = TypedDict("Signal", {"room": str, "name": str, "from": str | None, "member": str, "at": int, "data": Any})
 """Something that is not logged, such as that a member is typing; `at` is ms since 1970 UTC."""

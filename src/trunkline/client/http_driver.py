@@ -220,10 +220,12 @@ class HttpDriver:
         else:
             self._do("event", event=event)
 
-    def _tell(self, gaps: Sequence[Json], messages: Sequence[Json], reading: Mapping[str, Json]) -> None:
-        for kind, events in (("gap", gaps), ("message", messages)):
-            for event in events:
-                self._event({"type": kind, **event}, reading.get(event["room"]))
+    def _tell(self, gaps: Sequence[Json], page: Json, reading: Mapping[str, Json]) -> None:
+        for gap in gaps:
+            self._event({"type": "gap", **gap}, reading.get(gap["room"]))
+        for entry in _entries(page):
+            kind = "redacted" if "redacts" in entry else "message"
+            self._event({"type": kind, **entry}, reading.get(entry["room"]))
 
     # Joining.
 
@@ -268,7 +270,7 @@ class HttpDriver:
             if is_current():
                 joined = self._rooms[room] = {**join, "position": page["next"]}
                 self._event({"type": "joined", "room": room, "epoch": page["epoch"], "head": page["head"]}, joined)
-                self._tell([page["gap"]] if page["gap"] else [], page["messages"], {room: joined})
+                self._tell([page["gap"]] if page["gap"] else [], page, {room: joined})
             self._join_more()
 
         def refused(down: Json) -> None:
@@ -621,7 +623,7 @@ class PollDriver(HttpDriver):
         if joined is None or self._held is not None:
             return
         kind = event["type"]
-        if kind == "message":
+        if kind in ("message", "redacted"):
             epoch, _, offset = joined["position"].partition(".")
             if event["offset"] == int(offset) + 1:
                 joined["position"] = f"{epoch}.{event['offset']}"
@@ -643,18 +645,26 @@ class PollDriver(HttpDriver):
             self._terms = str(live["expires_at"])
             terms = {name: live.get(name) for name in ("user", "member", "expires_in_ms", "retry_max_ms")}
             self._event({"type": "authenticated", **terms})
-        self._tell(answer["gaps"], answer["messages"], reading)
+        self._tell(answer["gaps"], answer, reading)
         for signal in live["signals"]:
             if signal["member"] != live["member"]:
                 self._event({"type": "signal", **signal}, reading.get(signal["room"]))
         for kind in ("presence", "seen"):
             for one in live[kind]:
                 self._event({"type": kind, **one}, reading.get(one["room"]))
-        if self._wait_s or len(answer["messages"]) >= PAGE:
+        if self._wait_s or len(_entries(answer)) >= PAGE:
             self._go_on()
         else:
             self._do("resting", rooms=[[joined["room"], joined["position"]] for joined in self._rooms.values()])
             self._rest(self._poll_ms)
+
+
+def _entries(page: Json) -> list[Json]:
+    """Return the messages and redactions of a page, in order."""
+    redactions = page.get("redactions", ())
+    if not redactions:
+        return list(page["messages"])
+    return sorted([*page["messages"], *redactions], key=lambda entry: int(entry["offset"]))
 
 
 def _encoded(presence: Any) -> str:

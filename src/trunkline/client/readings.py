@@ -137,7 +137,7 @@ class Readings:
                     reading.offset = max(0, event["head"] - reading.options.get("last", 50))
             reading.joined_epoch = event["epoch"]
             reading.joined = True
-        elif kind == "message":
+        elif kind in ("message", "redacted"):
             if event["offset"] <= reading.offset:
                 return  # told already
             reading.epoch = reading.joined_epoch
@@ -147,7 +147,7 @@ class Readings:
             reading.epoch = reading.joined_epoch = epoch
             reading.offset = int(offset)
         self._emit("tell", room=room, event=event)
-        if kind == "message" and reading.seen_to >= 0:
+        if kind in ("message", "redacted") and reading.seen_to >= 0:
             head = event["offset"]
             count = {"room": room, "head": head, "seen": reading.seen_to, "unread": max(0, head - reading.seen_to)}
             self._emit("tell", room=room, event={"type": "unread", "rooms": [count]})

@@ -14,7 +14,7 @@ from typing import Any, Self
 import aiohttp
 
 Item = tuple[str, dict[str, Any], str]
-"""`message` or `gap`, its body, and the position after it."""
+"""`message`, `redacted` or `gap`, its body, and the position after it."""
 
 Start = Mapping[str, str]
 """Where to begin, as a query has it: `since` or `last`."""
@@ -36,7 +36,7 @@ async def read_websocket(http: aiohttp.ClientSession, url: str, room: str, start
             kind = event.pop("type")
             if kind == "joined":
                 epoch = event["epoch"]
-            elif kind == "message":
+            elif kind in ("message", "redacted"):
                 yield kind, event, f"{epoch}.{event['offset']}"
             elif kind == "gap":
                 epoch = event["epoch"]
@@ -49,7 +49,7 @@ async def read_events(http: aiohttp.ClientSession, url: str, room: str, start: S
     async with http.get(f"{url}/rooms/{room}", params=start, headers=headers) as response:
         assert response.status == 200, await response.text()
         async for event in events(response.content):
-            if "data" in event and (kind := event.get("event", "message")) in ("message", "gap"):
+            if "data" in event and (kind := event.get("event", "message")) in ("message", "redacted", "gap"):
                 yield kind, json.loads(event["data"]), event["id"]
 
 
@@ -74,8 +74,10 @@ async def _read_polls(
             page = await response.json()
         if page["gap"]:
             yield "gap", page["gap"], page["gap"]["next"]
-        for message in page["messages"]:
-            yield "message", message, f"{page['epoch']}.{message['offset']}"
+        entries = [("message", message) for message in page["messages"]]
+        entries += [("redacted", redaction) for redaction in page.get("redactions", [])]
+        for kind, entry in sorted(entries, key=lambda one: int(one[1]["offset"])):
+            yield kind, entry, f"{page['epoch']}.{entry['offset']}"
         start = {"since": page["next"]}
         if not wait and not page["messages"]:
             await asyncio.sleep(POLL_S)
@@ -114,13 +116,14 @@ class Follower:
         start: Where it begins: `since` or `last`; by default at the start.
 
     Attributes:
-        messages, gaps: All that it was told, in order.
+        messages, redactions, gaps: All that it was told, in order.
         failures: How often a connection ended.
     """
 
     def __init__(self, read: Read, room: str, **start: str) -> None:
         self.start: Start = start or {"since": "start"}
         self.messages: list[dict[str, Any]] = []
+        self.redactions: list[dict[str, Any]] = []
         self.gaps: list[dict[str, Any]] = []
         self.failures = 0
         self._read = read
@@ -138,7 +141,7 @@ class Follower:
             try:
                 async for kind, body, position in self._read(self._room, self.start):
                     self.start = {"since": position}
-                    (self.messages if kind == "message" else self.gaps).append(body)
+                    {"message": self.messages, "redacted": self.redactions, "gap": self.gaps}[kind].append(body)
                     self._moved.set()
             except (aiohttp.ClientError, OSError, AssertionError, TimeoutError):
                 pass
@@ -148,6 +151,10 @@ class Follower:
     async def until(self, count: int, wait_s: float = WAIT_S) -> None:
         """Wait until so many messages have come."""
         await self._until(lambda: len(self.messages) >= count, wait_s)
+
+    async def until_redacted(self, count: int = 1, wait_s: float = WAIT_S) -> None:
+        """Wait until so many redactions have come."""
+        await self._until(lambda: len(self.redactions) >= count, wait_s)
 
     async def until_gap(self, count: int = 1, wait_s: float = WAIT_S) -> None:
         """Wait until so many gaps have come."""

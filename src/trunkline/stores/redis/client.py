@@ -85,14 +85,17 @@ class RedisClient:
             _, epoch = await self.pipeline([["SET", key, secrets.token_hex(4), "NX"], ["GET", key]])
         return str(epoch.decode())
 
-    async def call(self, calls: list[Call]) -> list[Any]:
+    async def call(self, calls: list[Call], *, wait: bool = False) -> list[Any]:
         """Return the answers of scripts.
+
+        Args:
+            wait: Wait until replicas have what was written, if the address says so.
 
         Raises:
             StoreUnavailable: One of them has none.
         """
         async with self._turns:
-            answers = await self.call_all(calls)
+            answers = await self.call_all(calls, wait=wait)
         for answer in answers:
             if isinstance(answer, StoreUnavailable):
                 raise answer

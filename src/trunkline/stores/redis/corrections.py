@@ -106,7 +106,7 @@ class RedisCorrections:
         for at in range(0, max(1, len(offsets)), OFFSETS_PER_CALL):
             some = offsets[at : at + OFFSETS_PER_CALL]
             [(epoch, offset, *done)] = await self._client.call(
-                [self._about(room, self._redact_script, [*arguments, *some])]
+                [self._about(room, self._redact_script, [*arguments, *some])], wait=True
             )
             of_all = redacted.offsets + [int(one) for one in done]
             redacted = Redacted(epoch.decode(), offset or redacted.offset, of_all)
@@ -134,7 +134,7 @@ class RedisCorrections:
         """Delete a room; see `CorrectionStore.delete`."""
         arguments = [at, self._bus.channel(room), self._bus.name, secrets.token_hex(4)]
         [(epoch, messages)] = await self._client.call(
-            [self._about(room, self._delete_script, arguments, "seen", "seen-at")]
+            [self._about(room, self._delete_script, arguments, "seen", "seen-at")], wait=True
         )
         return None if messages < 0 else Deleted(epoch.decode(), messages)
 

@@ -1,8 +1,8 @@
 """Corrections of a SQLite log: redacting, deleting and erasing, on the writing thread.
 
-What is taken away is overwritten in the file (`secure_delete`), and `LogFile.purge` empties the WAL, which has earlier
-versions of the pages. A room that is deleted is renamed in one short transaction, so that it is gone at once, and its
-messages go piece by piece; a start goes on with that.
+What is taken away is overwritten in the file (`secure_delete`), and `LogFile.purge` does so with its copies. A room
+that is deleted is renamed in one short transaction, so that it is gone at once, and its messages go piece by piece; a
+start goes on with that.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Corrector:
 
     def redact(self, redaction: Redaction) -> Redacted:
         """Redact; see `CorrectionStore.redact`."""
-        with self._file.thorough(), self._writer.transaction():
+        with self._writer.transaction():
             room = self._writer.existing_room(redaction.room)
             if room is None:
                 return Redacted(self._file.first_epoch(self._connection), 0, [])
@@ -131,7 +131,7 @@ class Corrector:
         select = "SELECT id, first, head FROM rooms WHERE name < ? LIMIT 1"
         if self._connection.execute(select, (DELETED_NAMES_END,)).fetchone() is None:
             return False
-        with self._file.thorough(), self._writer.transaction():
+        with self._writer.transaction():
             found = self._connection.execute(select, (DELETED_NAMES_END,)).fetchone()
             if found is None:  # another process has done it
                 return False
@@ -158,12 +158,12 @@ class Corrector:
 
     def erase_marks(self, member: str) -> int:
         """Forget all read marks of a member."""
-        with self._file.thorough(), self._writer.transaction():
+        with self._writer.transaction():
             return self._connection.execute("DELETE FROM seen WHERE member = ?", (member,)).rowcount
 
     def note(self, name: str, value: bytes | None) -> None:
         """Keep or forget a note."""
-        with self._file.thorough(), self._writer.transaction():
+        with self._writer.transaction():
             if value is None:
                 self._connection.execute("DELETE FROM notes WHERE name = ?", (name,))
             else:

@@ -32,6 +32,7 @@ from trunkline.core.epochs import LINEAGE_MAX, epoch_in
 from trunkline.errors import ConfigError
 from trunkline.stores.base import WritesUnavailable
 from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Place, Recorded, place_of, went_back
+from trunkline.stores.sqlite.scrub import Pages
 
 log = logging.getLogger("trunkline")
 
@@ -41,6 +42,7 @@ _SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_t
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
+SCRUB_S = 0.02  # before appends have their turn
 PURGE_TRIES = 3  # each waits for readers as long as `busy_timeout`
 
 
@@ -64,7 +66,7 @@ class LogFile:
         self.shared = shared
         self._siblings = siblings
         self._opened = ExitStack()
-        self._lock = self._turn_file = self._file = self._wal = -1
+        self._lock = self._turn_file = self._file = self._wal = self._raw = -1
         self._beside: BesideFile | None = None
         self.newest: Newest | None = None  # that is being stored
         self.went_back = False  # it is an older one than was stored here
@@ -138,6 +140,9 @@ class LogFile:
         with contextlib.suppress(FileExistsError):  # before SQLite, which would let the umask say who may read it
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._file = self._point_at()
+        # Closed after SQLite's connections: closing any handle drops the locks that SQLite has in this process.
+        self._raw = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        self._opened.callback(os.close, self._raw)
         changed_ns = os.fstat(self._file).st_mtime_ns
         if os.fstat(self._file).st_nlink > 1:
             raise ConfigError(
@@ -148,8 +153,7 @@ class LogFile:
         self.writer.execute("PRAGMA busy_timeout = 10000")  # others may be opening it, too
         self.writer.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
         self.writer.execute("PRAGMA journal_mode = WAL")
-        # What is deleted is overwritten where that costs no page more; `thorough` does it everywhere.
-        self.writer.execute("PRAGMA secure_delete = FAST")
+        self.writer.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, also in pages that are free
         self._prepare()
         self._beside = BesideFile(Path(f"{self.path}-place"))
         self._opened.callback(self._beside.close)
@@ -352,24 +356,48 @@ class LogFile:
         self._beside.write_newest(NONE)
         self._generation_at = 0.0  # a log that goes back to before that is found out by the generation
 
-    @contextmanager
-    def thorough(self) -> Iterator[None]:
-        """Overwrite everything that is deleted meanwhile, also in pages that become free."""
-        self.writer.execute("PRAGMA secure_delete = ON")
-        try:
-            yield
-        finally:
-            self.writer.execute("PRAGMA secure_delete = FAST")
+    def purge(self, first: int) -> int:
+        """Overwrite copies of what was deleted, in a part of the file that takes some milliseconds.
 
-    def purge(self) -> bool:
-        """Write everything into the file itself, and empty the WAL, which has what was there before. Return whether
-        that was possible: not so while other processes read."""
+        Everything is written into the file itself, and the WAL, which has former versions of pages, is empty then.
+
+        Args:
+            first: The page to begin with; 1 at first.
+
+        Returns:
+            The page to go on with; 0 at the end of the file; -1 if the WAL could not be emptied, while others read.
+        """
         with self.turn():
-            for _ in range(PURGE_TRIES):
-                (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if not busy:
-                    return True
+            return self._scrub(first) if self._empty_wal() else -1
+
+    def empty_wal(self) -> bool:
+        """Write everything into the file itself, and empty the WAL; return whether that was possible."""
+        with self.turn():
+            return self._empty_wal()
+
+    def _empty_wal(self) -> bool:
+        for _ in range(PURGE_TRIES):
+            (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return True
         return False
+
+    def _scrub(self, first: int) -> int:
+        end = time.monotonic() + SCRUB_S
+        self.writer.execute("BEGIN IMMEDIATE")
+        try:
+            if os.fstat(self._wal).st_size:
+                return -1
+            roots = self.writer.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0").fetchall()
+            pages = Pages(self._raw)
+            trees = pages.trees([root for (root,) in roots])
+            while first <= pages.count and time.monotonic() < end:
+                first = pages.scrub(trees, first)
+            self.writer.execute("PRAGMA shrink_memory")  # our cache has the former bytes
+            self.writer.execute("UPDATE log SET generation = generation")  # a commit, which empties the others' caches
+            return 0 if first > pages.count else first
+        finally:
+            self.writer.execute("COMMIT")
 
     def check_writable(self) -> None:
         """Find out whether anything can be stored.

@@ -195,9 +195,13 @@ class SqliteStore:
 
     async def purge(self) -> list[str]:
         await self._clear_deleted()
-        if await self._on(self._write_thread, self._file.purge):
+        page = 1
+        while page > 0:
+            page = await self._on(self._write_thread, partial(self._file.purge, page))
+        # Once more, for what the last part has written.
+        if page == 0 and await self._on(self._write_thread, self._file.empty_wal):
             return []
-        return [f"{self._file.path.name}-wal could not be emptied, since another process reads: purge again"]
+        return [f"{self._file.path.name}-wal, which could not be emptied while another process read it: redact again"]
 
     async def notes(self) -> dict[str, bytes]:
         return await self._on(self._read_thread, self._reader.notes)
