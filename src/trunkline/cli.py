@@ -1,4 +1,4 @@
-"""The command line: serve · run · dev · publish · tail · token · show · connections · kick · revoke · epoch new."""
+"""The command line: serve · run · dev · publish · tail · token · epoch new; and what operators do (cli_admin.py)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trunkline.cli_admin import DEFAULT_URL, TOKEN_VARIABLE, Url, add_commands
 from trunkline.config import OF_RUN, WORKER_VARIABLE, check_for_run, flags, load
 from trunkline.core.grant import Permissions
 from trunkline.core.trace import parse_trace
@@ -26,12 +27,8 @@ app = typer.Typer(
     help="Real-time rooms that lose nothing.",
 )
 
-Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
-# No flag: what stands on a command line can be seen by every user of the machine.
-TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
 KEY_VARIABLES = "TRUNKLINE_JWT__"  # of the issuer
 OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
-DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def _warn(text: str) -> None:
@@ -262,84 +259,6 @@ def tail(
         sys.stdout.flush()
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as it is.")]
-
-
-@app.command()
-def show(
-    room: str,
-    last: Annotated[int, typer.Option(min=0, max=100, help="How many of the newest messages.")] = 20,
-    as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """Show where a room stands, its readers and its newest messages. An administrator's token is read from
-    TRUNKLINE_TOKEN."""
-    from trunkline.remote_admin import Operator, connection_lines, unknown_lines  # noqa: PLC0415
-
-    found = Operator(url, os.environ.get(TOKEN_VARIABLE)).room(room, last)
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    typer.echo(f"{room}: {found['epoch']}.{found['head']}, {found['members_count']} members")
-    for line in (*connection_lines({"connections": found["readers"]}), *map(json.dumps, found["messages"])):
-        typer.echo(line)
-    for line in unknown_lines(found):
-        _warn(f"trunkline: {line}")
-
-
-@app.command()
-def connections(
-    user: Annotated[str | None, typer.Option(help="Those of a user.")] = None,
-    room: Annotated[str | None, typer.Option(help="Those that read a room.")] = None,
-    session: Annotated[str | None, typer.Option(help="The one of this name, as the log has it.")] = None,
-    as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """List streaming connections on all nodes: session, user, address, transport, age, messages, rooms.
-
-    An administrator's token is read from TRUNKLINE_TOKEN.
-    """
-    from trunkline.remote_admin import Operator, connection_lines, unknown_lines  # noqa: PLC0415
-
-    wanted = {"user": user, "room": room, "session": session}
-    found = Operator(url, os.environ.get(TOKEN_VARIABLE)).connections(wanted)
-    for line in [json.dumps(found)] if as_json else connection_lines(found):
-        typer.echo(line)
-    for line in unknown_lines(found):
-        _warn(f"trunkline: {line}")
-
-
-@app.command()
-def kick(user: str, url: Url = DEFAULT_URL) -> None:
-    """End all connections of a user, on all nodes; their tokens stay valid. The token is read from TRUNKLINE_TOKEN."""
-    from trunkline.remote_admin import Operator  # noqa: PLC0415
-
-    _say_reached(Operator(url, os.environ.get(TOKEN_VARIABLE)).kick(user))
-
-
-@app.command()
-def revoke(
-    user: Annotated[str | None, typer.Argument(help="Whose tokens are refused that were issued until now.")] = None,
-    token_id: Annotated[str | None, typer.Option(help="The jti of the one token that is refused.")] = None,
-    url: Url = DEFAULT_URL,
-) -> None:
-    """Refuse tokens, and end the connections made with them. It cannot be undone. The token is read from
-    TRUNKLINE_TOKEN."""
-    from trunkline.remote_admin import Operator  # noqa: PLC0415
-
-    if user is None and token_id is None:
-        raise typer.BadParameter("name the user, or a token by --token-id")
-    _say_reached(Operator(url, os.environ.get(TOKEN_VARIABLE)).revoke(user, token_id))
-
-
-def _say_reached(reached: dict[str, Any]) -> None:
-    from trunkline.remote_admin import unknown_lines  # noqa: PLC0415
-
-    typer.echo(f"{reached['connections']} connections ended")
-    for line in unknown_lines(reached):
-        _warn(f"trunkline: {line}")
-
-
 @app.command()
 def token(
     user: str,
@@ -392,6 +311,9 @@ def new(
 
     settings = load(config, _environment(), {"store": store})
     typer.echo(f"{begin_epochs(settings.store, settings.retention)}: each room goes on in a new epoch")
+
+
+add_commands(app)
 
 
 def main() -> None:

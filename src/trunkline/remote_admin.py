@@ -1,8 +1,9 @@
-"""What the command line asks of a running server as an administrator: `show`, `connections`, `kick` and `revoke`."""
+"""What the command line asks of a running server as an administrator, or as a moderator (`redact`)."""
 
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import msgspec
 
 from trunkline.remote import CONNECT_S, RemoteError, request
+
+CORRECTION_S = 60.0  # a room of a million messages is not deleted in a moment
+ROOMS_AT_ONCE = 500
 
 
 class Operator:
@@ -47,10 +51,44 @@ class Operator:
         named = {"user": user, "token_id": token_id}
         return self._ask("revoke", {}, {name: value for name, value in named.items() if value is not None})
 
-    def _ask(self, path: str, query: Mapping[str, str], body: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def rooms(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Iterate over the pages of all rooms whose names begin with *prefix*."""
+        after: str | None = ""
+        while after is not None:
+            page = self._ask("admin/rooms", {"prefix": prefix, "after": after, "limit": str(ROOMS_AT_ONCE)})
+            yield page
+            after = page["next"]
+
+    def redact(self, room: str, offsets: list[int], epoch: str | None) -> dict[str, Any]:
+        """Take the data of messages away, for all readers and for good."""
+        body = {"offsets": offsets} if epoch is None else {"offsets": offsets, "epoch": epoch}
+        return self._ask(f"rooms/{urllib.parse.quote(room, safe='')}/redactions", {}, body, timeout_s=CORRECTION_S)
+
+    def delete(self, room: str) -> dict[str, Any]:
+        """Delete a room."""
+        address = f"admin/rooms/{urllib.parse.quote(room, safe='')}"
+        return self._ask(address, {}, method="DELETE", timeout_s=CORRECTION_S)
+
+    def erase(self, user: str) -> dict[str, Any]:
+        """Begin to erase a user; return the job."""
+        return self._ask("admin/erasures", {}, {"user": user})
+
+    def erasure(self, erasure_id: str) -> dict[str, Any]:
+        """Return where an erasure stands."""
+        return self._ask(f"admin/erasures/{erasure_id}", {})
+
+    def _ask(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        *,
+        method: str | None = None,
+        timeout_s: float = CONNECT_S,
+    ) -> dict[str, Any]:
         address = f"{self._url}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         encoded = None if body is None else msgspec.json.encode(body)
-        with request(address, body=encoded, token=self._token, timeout_s=CONNECT_S) as response:
+        with request(address, body=encoded, token=self._token, timeout_s=timeout_s, method=method) as response:
             try:
                 answer: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
@@ -72,10 +110,22 @@ def connection_lines(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def room_lines(page: Mapping[str, Any]) -> Iterator[str]:
+    """Return a page of rooms as lines for people."""
+    for room in page["rooms"]:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(room["at"] / 1000))
+        yield (
+            f"{room['room']}  {room['epoch']}.{room['head']}  {room['messages']} messages  {room['bytes']} bytes"
+            f"  {at} UTC  {room['readers']} readers  {room['members']} members"
+        )
+
+
 def unknown_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Return what is not known, as lines for people."""
     if found.get("has_more"):
         yield "there are more than are listed"
+    for text in found.get("unpurged", ()):
+        yield f"still there: {text}"
     if found["missing_nodes"]:
         yield f"these nodes did not answer, and what they know is missing: {', '.join(found['missing_nodes'])}"
 

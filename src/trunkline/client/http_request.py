@@ -53,6 +53,7 @@ def send(
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
     timeout_s: float,
+    method: str | None = None,
 ) -> http.client.HTTPResponse:
     """Send a request, and return the response; its body is still to be read.
 
@@ -60,6 +61,7 @@ def send(
         body: JSON; the request is a POST then.
         token: The token that the request carries.
         timeout_s: Seconds without any byte.
+        method: By default POST with a body, and GET without one.
 
     Raises:
         Refused: The server has answered with an error.
@@ -72,7 +74,7 @@ def send(
     if token is not None:
         all_headers["Authorization"] = f"Bearer {token}"
     try:
-        request = urllib.request.Request(url, body, all_headers)  # noqa: S310 - `room_url` has checked the scheme
+        request = urllib.request.Request(url, body, all_headers, method=method)  # noqa: S310 - `room_url` has checked the scheme
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310
     except urllib.error.HTTPError as error:
         with error:
