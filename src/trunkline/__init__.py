@@ -8,12 +8,13 @@ from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import JwtAuth
 from trunkline.access.policy import AuthenticateHook, AuthorizeHook
 from trunkline.core.grant import Grant, Permissions
-from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.limits import Limits, Tuning
 from trunkline.core.message import Message, Receipt
 from trunkline.core.page import Page
 from trunkline.core.position import Gap, GapError
 from trunkline.core.presence import Member
 from trunkline.core.read_mark import Unread
+from trunkline.core.retention import Retention
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import (
     ConfigError,

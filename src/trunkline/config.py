@@ -16,7 +16,8 @@ import msgspec
 from trunkline.access.issuer import Issuer
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.grant import ACTIONS, Permissions
-from trunkline.core.limits import Limits, Retention, Tuning, current_name
+from trunkline.core.limits import Limits, Tuning, current_name
+from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.wire.origin import is_loopback
 
@@ -188,6 +189,11 @@ def check_for_run(config: Config) -> None:
 
 
 def _convert(settings: dict[str, Any], where: str) -> Config:
+    retention = settings.get("retention")
+    if isinstance(retention, dict):  # [retention."chat:*"] is a table of its own in the file
+        rooms = {name: rule for name, rule in retention.items() if isinstance(rule, dict) and name != "rooms"}
+        bounds = {name: value for name, value in retention.items() if name not in rooms}
+        settings = settings | {"retention": bounds | {"rooms": bounds.get("rooms", {}) | rooms}}
     try:
         return msgspec.convert(settings, Config, strict=False)
     except msgspec.ValidationError as error:
@@ -242,7 +248,7 @@ def _check(config: Config) -> None:
         raise ConfigError(f"echo is a path such as /echo, not {config.echo!r}")
     for name in ("limits", "retention", "tuning"):
         for key, value in msgspec.structs.asdict(getattr(config, name)).items():
-            if value is not None and not 0 < value < 2**53:
+            if value is not None and name != "rooms" and key != "rooms" and not 0 < value < 2**53:
                 raise ConfigError(f"{name}.{key} must be more than 0 and less than 2**53, not {value}")
     if (config.tls_cert is None) is not (config.tls_key is None):
         raise ConfigError("tls_cert and tls_key must be set together: one of them is missing")

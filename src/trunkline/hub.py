@@ -32,12 +32,13 @@ from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.json_text import check_json
-from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.limits import Limits, Tuning
 from trunkline.core.message import Message, Receipt, check_id, check_room, check_sender
 from trunkline.core.page import DEFAULT_START, Page
 from trunkline.core.position import NOW, Gap, parse_start
 from trunkline.core.presence import Member
 from trunkline.core.read_mark import Unread, check_offset
+from trunkline.core.retention import Retention
 from trunkline.core.signal import check_signal
 from trunkline.core.trace import parse_trace
 from trunkline.engine.clock import Clock

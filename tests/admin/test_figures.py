@@ -17,8 +17,9 @@ from trunkline.admin.exposition import expose
 from trunkline.admin.figures import REFUSAL_CODES, Family, Figures
 from trunkline.client import ClientError
 from trunkline.core.close_codes import label
-from trunkline.core.limits import Limits, Retention
+from trunkline.core.limits import Limits
 from trunkline.core.position import Start
+from trunkline.core.retention import Retention
 from trunkline.engine.engine import Engine
 from trunkline.errors import REQUEST_ERRORS
 from trunkline.hub import context_of

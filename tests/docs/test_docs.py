@@ -18,7 +18,8 @@ from trunkline import Hub, Issuer, JwtAuth
 from trunkline.cli import app
 from trunkline.config import Config, load
 from trunkline.core.close_codes import CloseCode, Then, after_close
-from trunkline.core.limits import RENAMED, Limits, Retention, Tuning
+from trunkline.core.limits import RENAMED, Limits, Tuning
+from trunkline.core.retention import Retention
 from trunkline.errors import REQUEST_ERRORS, TrunklineError
 from trunkline.hub import context_of
 

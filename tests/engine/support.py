@@ -11,10 +11,11 @@ from typing import Any, ParamSpec
 from trunkline.core.batch import Batch, Notification
 from trunkline.core.cursor import Cursor
 from trunkline.core.grant import UNAUTHENTICATED, Grant
-from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.limits import Limits, Tuning
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Gap, Start
 from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions
+from trunkline.core.retention import Retention
 from trunkline.engine.engine import Engine
 from trunkline.errors import StoreUnavailable
 from trunkline.observe.counters import Counters

@@ -3,8 +3,9 @@ import asyncio
 import pytest
 
 from tests.engine.support import FaultyStore, publish, running, virtual
-from trunkline.core.limits import Limits, Retention, Tuning
+from trunkline.core.limits import Limits, Tuning
 from trunkline.core.position import Gap, GapError, Start
+from trunkline.core.retention import Retention
 from trunkline.errors import ShuttingDown, StoreUnavailable
 
 

@@ -1,6 +1,6 @@
 from tests.engine.support import FaultyStore, Listener, publish, running, settled, virtual
-from trunkline.core.limits import Retention
 from trunkline.core.position import Start
+from trunkline.core.retention import Retention
 from trunkline.testing.clock import ManualClock
 
 

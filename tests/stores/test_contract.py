@@ -8,7 +8,7 @@ import pytest
 
 from tests.redis_servers import Cluster, RedisServer, needs_redis
 from tests.support import WAIT_S
-from trunkline.core.limits import Retention
+from trunkline.core.retention import Retention
 from trunkline.stores import MemoryStore, SqliteStore, Store
 from trunkline.stores.redis.store import RedisStore
 from trunkline.testing.store import VirtualStore
@@ -29,6 +29,8 @@ class TestVirtual(StoreContract):
         return VirtualStore(retention)
 
     async def reopen(self, store: Store, retention: Retention) -> Store:
+        assert isinstance(store, VirtualStore)
+        store._retention = retention
         return store
 
 

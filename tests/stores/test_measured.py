@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
+from trunkline.core.retention import Retention
 from trunkline.errors import StoreUnavailable
 from trunkline.observe.counters import Counters
 from trunkline.stores.base import Page

@@ -96,17 +96,3 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     slice_s: float = 0.0005
     # Rooms without readers that are kept open for the next one.
     idle_rooms_max: int = 1000
-
-
-class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much of a room is kept; whatever is reached first trims it. Bounded by default, so that no disk fills.
-
-    Attributes:
-        messages_max: The most messages.
-        age_s: The age of the oldest message, in seconds.
-        bytes_max: The most bytes of all messages together.
-    """
-
-    messages_max: int = 1_000_000
-    age_s: float = 7 * 86_400.0
-    bytes_max: int = 1024 * 1024 * 1024

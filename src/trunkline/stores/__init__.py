@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from trunkline.core.limits import Retention
+from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores.base import Store
 from trunkline.stores.memory import MemoryStore

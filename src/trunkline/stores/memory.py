@@ -13,11 +13,11 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.core.epochs import begin_again, epoch_in, go_on
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt, with_trace
 from trunkline.core.position import Lineage, Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction, redaction_entry, without_data
+from trunkline.core.retention import Retention
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
@@ -143,7 +143,8 @@ class MemoryStore:
     def _add(self, log: _Log, entry: _Entry) -> None:
         log.messages[log.head] = entry
         log.bytes += len(memoryview(entry.message.json)) + MESSAGE_OVERHEAD_BYTES
-        while len(log.messages) > self._retention.messages_max or log.bytes > self._retention.bytes_max:
+        bounds = self._retention.for_room(entry.message.room)
+        while len(log.messages) > bounds.messages_max or log.bytes > bounds.bytes_max:
             log.drop_first()
 
     async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
@@ -242,13 +243,18 @@ class MemoryStore:
         return {room: mark.offset for room, mark in found.items() if mark is not None}
 
     async def trim(self, now_ms: int) -> dict[str, int]:
-        oldest = now_ms - round(self._retention.age_s * 1000)
         trimmed = {}
         for room, of_room in list(self._marks.items()):
+            oldest = self._retention.for_room(room).oldest_ms(now_ms)
             self._marks[room] = {member: mark for member, mark in of_room.items() if mark.at >= oldest}
             if not self._marks[room]:
                 del self._marks[room]
         for name, log in self._logs.items():
+            bounds = self._retention.for_room(name)
+            oldest = bounds.oldest_ms(now_ms)
+            while len(log.messages) > bounds.messages_max or log.bytes > bounds.bytes_max:
+                log.drop_first()
+                trimmed[name] = log.first
             while expired := log.expired(oldest, now_ms):
                 for _ in range(expired):
                     log.drop_first()
@@ -256,9 +262,11 @@ class MemoryStore:
         return trimmed
 
     async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
-        before = now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)
-        empty = ((name, log.at) for name, log in self._logs.items() if not log.messages)
-        return list(islice((name for name, at in empty if not before <= at <= now_ms + AHEAD_MS), rooms_max))
+        def kept(name: str, at: int) -> bool:
+            return self._retention.for_room(name).oldest_ms(now_ms, EMPTY_AGES) <= at <= now_ms + AHEAD_MS
+
+        empty = (name for name, log in self._logs.items() if not log.messages and not kept(name, log.at))
+        return list(islice(empty, rooms_max))
 
     async def forget(self, rooms: Sequence[str]) -> list[str]:
         forgotten = [name for name in rooms if name in self._logs and not self._logs[name].messages]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Start, resolve
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redaction
+from trunkline.core.retention import Retention
 from trunkline.core.trace import Trace
 from trunkline.stores.base import Store
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, get_args
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
+from trunkline.core.retention import Retention
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import Deleted, Head, Page, RoomInfo, Sent
 from trunkline.stores.memory import MemoryStore

@@ -10,10 +10,10 @@ class TestMyStore(StoreContract):
 
 from __future__ import annotations
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
 from trunkline.core.position import Start, resolve
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.retention import Retention, RoomRetention
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Store
 from trunkline.testing.correction_contract import AMPLE, CorrectionContract, draft, stored, texts, traced
 
@@ -291,6 +291,47 @@ class StoreContract(CorrectionContract):
         [receipt] = await stored(store, [draft("r", "1")])
         assert receipt.epoch != before.epoch
         assert resolve(Start("after", 0, before.epoch), "r", *await store.head("r")) == (0, None)
+        await store.close()
+
+    async def test_rooms_are_kept_as_their_pattern_says(self) -> None:
+        """By age and by number, for longer and for shorter than others, or for ever."""
+        rules = {
+            "short:*": RoomRetention(age_s=10.0),
+            "keep:*": RoomRetention(forever=True),
+            "few": RoomRetention(messages_max=2),
+        }
+        store = await self.start(Retention(age_s=100.0, messages_max=5, rooms=rules))
+        names = ["short:1", "keep:1", "few", "other"]
+        for n in range(8):
+            await stored(store, [draft(name, str(n), at=1_000_000 + n) for name in names])
+        await store.mark([ReadMark(name, "ana", 1, 1_000_000) for name in names])
+        first = {name: (await store.head(name)).first for name in names}
+        assert first == {"short:1": 4, "keep:1": 1, "few": 7, "other": 4}
+        await store.trim(1_000_000 + 50_000)
+        first = {name: (await store.head(name)).first for name in names}
+        assert first == {"short:1": 9, "keep:1": 1, "few": 7, "other": 4}
+        await store.trim(1_000_000 + 390_000)
+        first = {name: (await store.head(name)).first for name in names}
+        assert first == {"short:1": 9, "keep:1": 1, "few": 9, "other": 9}
+        assert await store.empty_rooms(1_000_000 + 390_000, 10) == ["short:1"]
+        assert {name: len(await store.marks(name, 10)) for name in names}["keep:1"] == 1
+        await store.trim(10**15)
+        assert (await store.head("keep:1")).first == 1
+        await store.close()
+
+    async def test_other_bounds_act_on_what_is_there(self) -> None:
+        """After a restart with other settings, without a new message."""
+        if not self.persistent:
+            return
+        store = await self.start()
+        await stored(store, [draft(name, str(n), at=n) for name in ("a", "b") for n in range(100)])
+        await store.close()
+        store = await self.reopen(store, Retention(rooms={"a": RoomRetention(messages_max=10)}))
+        await store.start()
+        for _ in range(3):
+            await store.trim(1000)
+        assert (await store.head("a")).first == 91
+        assert (await store.head("b")).first == 1
         await store.close()
 
     async def test_stamps_never_go_backwards(self) -> None:

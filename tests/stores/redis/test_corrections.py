@@ -9,8 +9,8 @@ import pytest
 
 from tests.redis_servers import RedisServer, needs_redis
 from tests.support import until
-from trunkline.core.limits import Retention
 from trunkline.core.redaction import Redaction
+from trunkline.core.retention import Retention
 from trunkline.stores.redis import RedisStore
 from trunkline.testing.correction_contract import draft, messages_of, stored
 

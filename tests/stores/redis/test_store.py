@@ -17,8 +17,8 @@ from tests.support import WAIT_S
 from trunkline import Hub
 from trunkline.core import membership as peers
 from trunkline.core.grant import Grant
-from trunkline.core.limits import Retention
 from trunkline.core.position import Former, Gap
+from trunkline.core.retention import Retention
 from trunkline.engine import availability as availability_module
 from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
 from trunkline.stores.redis import RedisStore

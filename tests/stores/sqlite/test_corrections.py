@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
 from trunkline.core.redaction import Redaction
+from trunkline.core.retention import Retention
 from trunkline.stores.sqlite import SqliteStore
 from trunkline.testing.correction_contract import draft, messages_of, stored
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from trunkline.core.limits import Retention
 from trunkline.core.position import Gap, Start, resolve
+from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores import SqliteStore
 from trunkline.stores.base import WritesUnavailable
@@ -68,7 +68,7 @@ async def test_a_clean_restart_keeps_the_epoch(tmp_path: Path) -> None:
 async def test_kill_9_on_a_machine_that_stayed_up_keeps_the_epoch(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, signal, sys\n"
-        "from trunkline.core.limits import Retention\n"
+        "from trunkline.core.retention import Retention\n"
         "from trunkline.stores import SqliteStore\n"
         "from trunkline.testing.store_contract import draft\n"
         "async def main():\n"

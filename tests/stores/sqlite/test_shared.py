@@ -11,10 +11,10 @@ import pytest
 from tests.stores.support import stored
 from tests.support import WAIT_S
 from trunkline import Hub
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores import SqliteStore, open_store
 from trunkline.stores.sqlite import writer as module

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.stores.support import stored
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft
+from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores import SqliteStore
 from trunkline.stores.sqlite import writer as sqlite
@@ -129,7 +129,7 @@ async def test_calls_on_a_closed_store(tmp_path: Path) -> None:
 
 CRASHER = """
 import asyncio, sys
-from trunkline.core.limits import Retention
+from trunkline.core.retention import Retention
 from trunkline.core.message import Draft
 from trunkline.stores import SqliteStore
 

@@ -28,11 +28,11 @@ from typing import Any
 import msgspec
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Message, Receipt, with_trace
 from trunkline.core.position import Former, Position
 from trunkline.core.read_mark import ReadMark, by_room
 from trunkline.core.redaction import Redacted, Redaction, stored_redaction
+from trunkline.core.retention import Retention
 from trunkline.core.trace import trace_from_text
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
@@ -87,6 +87,7 @@ class RedisStore:
         )
         self._mark_script = Script("mark")
         self._trimmed: dict[str, int] = {}
+        self._looked_at: Any = 0  # how far all rooms were looked at since the start; None at the end
         self._known: set[str] = set()  # rooms that are on the list of those to trim
         self._empty: set[str] = set()  # rooms that were found to hold no message
 
@@ -188,8 +189,9 @@ class RedisStore:
         ]
 
     def _appending(self, room: str, drafts: list[Draft]) -> Call:
+        bounds = self._retention.for_room(room)
         arguments: list[Any] = [
-            self._retention.messages_max, self._retention.bytes_max,
+            bounds.messages_max, bounds.bytes_max,
             self._bus.channel(room), self._bus.name, int(self._address.wait_replicas > 0),
         ]  # fmt: skip
         traces = [(n, draft.trace.text) for n, draft in enumerate(drafts, 1) if draft.trace is not None]
@@ -299,13 +301,14 @@ class RedisStore:
         return {room: int(offset) for room, offset in zip(rooms, offsets, strict=True) if offset is not None}
 
     async def trim(self, now_ms: int) -> dict[str, int]:
-        oldest_ms = now_ms - round(self._retention.age_s * 1000)
+        oldest_ms = now_ms - round(self._retention.shortest_age_s * 1000)
+        await self._look_at_some(now_ms)
         # Rooms whose oldest message seems to be of the future: that it is known to be there counts from now on.
         [ahead] = await self._client.ask(
             [["ZRANGEBYSCORE", self._list_key, now_ms + AHEAD_MS, "+inf", "LIMIT", 0, 1000]]
         )
         if ahead:
-            await self._trim(ahead, oldest_ms, now_ms)
+            await self._trim(ahead, now_ms)
         passed = 0
         while True:
             [due] = await self._client.ask(
@@ -313,24 +316,44 @@ class RedisStore:
             )
             if not due:
                 break
-            if not await self._trim(due, oldest_ms, now_ms):
+            if not await self._trim(due, now_ms):
                 passed += len(due)  # they are looked at again next time; what there is to free is behind them
         trimmed, self._trimmed = self._trimmed, {}
         return trimmed
 
-    async def _trim(self, rooms: list[bytes], oldest_ms: int, now_ms: int) -> bool:
+    async def _look_at_some(self, now_ms: int) -> None:
+        """Trim a page of rooms, whatever the list says: after a start, the settings may be other ones."""
+        if self._looked_at is not None:
+            [[self._looked_at, pairs]] = await self._client.ask(
+                [["ZSCAN", self._list_key, self._looked_at, "COUNT", ROOMS_PER_TRIM]]
+            )
+            names = [pair[0] if isinstance(pair, tuple | list) else pair for pair in pairs]
+            if names:
+                await self._trim(names, now_ms, notes=False)
+            if not int(self._looked_at):
+                self._looked_at = None
+
+    async def _trim(self, rooms: list[bytes], now_ms: int, *, notes: bool = True) -> bool:
         """Trim these rooms, and note when they are to be looked at again; False if there is no memory for that."""
         names = [name.decode() for name in rooms]
-        arguments = [oldest_ms, now_ms, AHEAD_MS, now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)]
-        calls = [self._about(name, self._trim_script, arguments, "seen", "seen-at") for name in names]
+        all_bounds = [self._retention.for_room(name) for name in names]
+        calls = []
+        for name, bounds in zip(names, all_bounds, strict=True):
+            ages = [bounds.oldest_ms(now_ms), now_ms, AHEAD_MS, bounds.oldest_ms(now_ms, EMPTY_AGES)]
+            sizes = [bounds.messages_max, bounds.bytes_max]
+            calls.append(self._about(name, self._trim_script, [*ages, *sizes], "seen", "seen-at"))
         scores: list[Any] = []
-        for name, (first, time, empty) in zip(names, await self._client.call(calls), strict=True):
+        answers = await self._client.call(calls)
+        for name, bounds, (first, time, empty) in zip(names, all_bounds, answers, strict=True):
             if first:
                 self._trimmed[name] = first
             if empty and len(self._empty) < EMPTY_ROOMS_MAX:
                 self._empty.add(name)
             # A room that is empty now is looked at again when what comes next may be too old.
-            scores += (int(time) if time else now_ms, name)
+            later_ms = (bounds.age_s - self._retention.shortest_age_s) * 1000
+            scores += (int(min(now_ms, int(time) + later_ms)) if time else now_ms, name)
+        if not notes:
+            return True
         try:
             await self._client.ask([["ZADD", self._list_key, "XX", *scores]])
         except StoreUnavailable as error:

@@ -391,8 +391,10 @@ class LogFile:
             roots = self.writer.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0").fetchall()
             pages = Pages(self._raw)
             trees = pages.trees([root for (root,) in roots])
-            while first <= pages.count and time.monotonic() < end:
+            while first <= pages.count:
                 first = pages.scrub(trees, first)
+                if time.monotonic() > end:
+                    break
             self.writer.execute("PRAGMA shrink_memory")  # our cache has the former bytes
             self.writer.execute("UPDATE log SET generation = generation")  # a commit, which empties the others' caches
             return 0 if first > pages.count else first

@@ -115,12 +115,12 @@ class LogReader:
         """Return the notes of the system."""
         return dict(self._reader.execute("SELECT name, value FROM notes").fetchall())
 
-    def empty_rooms(self, before_ms: int, ahead_ms: int, rooms_max: int) -> list[str]:
-        """Return rooms that hold no message, and whose newest one is that old, or of the future."""
+    def empty_rooms(self, before: str, ahead_ms: int, rooms_max: int) -> list[str]:
+        """Return rooms that hold no message, and whose newest one is older than *before* (SQL), or of the future."""
         found = self._reader.execute(
-            "SELECT name FROM rooms WHERE first > head AND at < ?"
+            f"SELECT name FROM rooms WHERE first > head AND at < {before}"  # noqa: S608
             " UNION ALL SELECT name FROM rooms WHERE first > head AND at > ? LIMIT ?",
-            (before_ms, ahead_ms, rooms_max),
+            (ahead_ms, rooms_max),
         )
         return [name for (name,) in found.fetchall()]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from trunkline.core.epochs import go_on, parse_lineage
 from trunkline.core.position import Lineage
+from trunkline.core.retention import Retention, RoomRetention
+from trunkline.core.system_rooms import AUDIT
 from trunkline.stores.sqlite.file import LogFile
 
 OFFSET_BITS = 40  # a trillion messages a room; leaves 23 bits, 8 million rooms a table
@@ -20,6 +23,16 @@ DELETED_NAMES_END = "!"  # rooms that are being deleted have names before it: a 
 def table_of(number: int) -> str:
     """Return the table of the messages of rooms whose number begins with *number*."""
     return f"messages_{number}" if number else "messages"
+
+
+def by_room(retention: Retention, column: str, bound: Callable[[Retention], float]) -> str:
+    """Return an SQL expression for a bound of the room that *column* names. Patterns have no character of SQL's."""
+    cases = []
+    for pattern in dict.fromkeys([*retention.patterns, AUDIT]):
+        matches = "GLOB" if pattern.endswith("*") else "="
+        cases.append(f"WHEN {column} {matches} '{pattern}' THEN {bound(retention.for_room(pattern))}")
+    plain = retention.of(RoomRetention())
+    return f"(CASE {' '.join(cases)} ELSE {bound(plain)} END)"
 
 
 def standing(

@@ -43,17 +43,18 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
+from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
 from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.stores.sqlite.file import LogFile
 from trunkline.stores.sqlite.journal import Journal
 from trunkline.stores.sqlite.reader import LogReader
+from trunkline.stores.sqlite.rows import by_room
 from trunkline.stores.sqlite.serial_thread import SerialThread
 from trunkline.stores.sqlite.unix_bus import UnixBus
 from trunkline.stores.sqlite.writer import LogWriter
@@ -61,6 +62,8 @@ from trunkline.stores.sqlite.writer import LogWriter
 log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
+
+MARKS_MS = 60_000
 
 
 class SqliteStore:
@@ -94,6 +97,8 @@ class SqliteStore:
         self._writer: LogWriter
         self._reader: LogReader
         self._corrector: Corrector
+        self._is_sized = False  # rooms hold no more than they may: after a start, the settings may be other ones
+        self._marks_at = 0  # when read marks are looked at again
         self._seen_version = 0  # SQLite's, as it was when `is_current` was asked last
 
     @property
@@ -236,19 +241,25 @@ class SqliteStore:
         return await self._on(self._read_thread, lambda: self._reader.marks_of(member, rooms))
 
     async def trim(self, now_ms: int) -> dict[str, int]:
-        oldest_ms = now_ms - round(self._retention.age_s * 1000)
         await self._clear_deleted()  # what a server that was killed has left
         # Each call is short, so that appends have their turn in between.
-        for name in await self._on(self._write_thread, lambda: self._writer.expired(oldest_ms, now_ms)):
-            while await self._on(self._write_thread, partial(self._writer.expire, name, oldest_ms, now_ms)):
+        if not self._is_sized:
+            for name in await self._on(self._write_thread, self._writer.oversized):
+                while await self._on(self._write_thread, partial(self._writer.shrink, name)):
+                    pass
+            self._is_sized = True
+        for name in await self._on(self._write_thread, lambda: self._writer.expired(now_ms)):
+            while await self._on(self._write_thread, partial(self._writer.expire, name, now_ms)):
                 pass
-        while await self._on(self._write_thread, partial(self._writer.forget_marks, oldest_ms)):
-            pass
+        if now_ms >= self._marks_at:
+            self._marks_at = now_ms + MARKS_MS
+            while await self._on(self._write_thread, partial(self._writer.forget_marks, now_ms)):
+                pass
         trimmed, self._writer.trimmed = self._writer.trimmed, {}
         return trimmed
 
     async def empty_rooms(self, now_ms: int, rooms_max: int) -> list[str]:
-        before = now_ms - round(EMPTY_AGES * self._retention.age_s * 1000)
+        before = by_room(self._retention, "name", lambda bounds: bounds.oldest_ms(now_ms, EMPTY_AGES))
         return await self._on(self._read_thread, lambda: self._reader.empty_rooms(before, now_ms + AHEAD_MS, rooms_max))
 
     async def forget(self, rooms: Sequence[str]) -> list[str]:

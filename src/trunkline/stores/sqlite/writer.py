@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import Any
 
 from trunkline.core.epochs import format_lineage
-from trunkline.core.limits import Retention
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.retention import Retention
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import AHEAD_MS
 from trunkline.stores.sqlite.file import STATEMENTS_CACHED, LogFile
 from trunkline.stores.sqlite.place import Newest
-from trunkline.stores.sqlite.rows import OFFSET_BITS, OFFSET_MASK, ROOM_BITS, ROOM_MASK, standing, table_of
+from trunkline.stores.sqlite.rows import OFFSET_BITS, OFFSET_MASK, ROOM_BITS, ROOM_MASK, by_room, standing, table_of
 
 log = logging.getLogger("trunkline")
 
@@ -63,7 +63,7 @@ _FORGET_IDS = """
 _EXPIRED = """
     SELECT name FROM rooms JOIN {table} ON key = ((rooms.id & 8388607) << 40 | first)
     WHERE rooms.id BETWEEN ? AND ? AND first <= head
-    AND (coalesce(stored, {table}.at) < ? OR coalesce(stored, {table}.at) > ?)
+    AND (coalesce(stored, {table}.at) < {oldest} OR coalesce(stored, {table}.at) > ?)
 """
 
 # What SQLite and its module raise for a value that cannot be stored, and not for a log that is away.
@@ -345,7 +345,7 @@ class LogWriter:
 
     def _cut_to_size(self, room: Room) -> None:
         """Trim within the append's transaction; a little late on purpose, so that most appends have nothing to trim."""
-        retention = self._retention
+        retention = self._retention.for_room(room.name)
         over = room.head - room.first + 1 - retention.messages_max
         if over > min(1000, retention.messages_max // 100):
             self._cut(room, room.first + over)
@@ -381,8 +381,38 @@ class LogWriter:
         self._save([room])
         self.trimmed[room.name] = first
 
-    def expired(self, oldest_ms: int, now_ms: int) -> list[str]:
+    def oversized(self) -> list[str]:
+        """Return the rooms that hold more than they may; which is so after the settings have changed."""
+        messages_max = by_room(self._retention, "name", lambda bounds: bounds.messages_max)
+        bytes_max = by_room(self._retention, "name", lambda bounds: bounds.bytes_max)
+        found = self._writer.execute(
+            f"SELECT name FROM rooms WHERE head - first >= {messages_max} * 1.01 OR bytes > {bytes_max} * 1.01"  # noqa: S608
+        )
+        return [name for (name,) in found.fetchall()]
+
+    def shrink(self, name: str) -> bool:
+        """Cut a room that holds more than it may, in one bounded transaction; return whether there may be more."""
+        with self.transaction():
+            room = self.existing_room(name)
+            if room is None:
+                return False
+            bounds, first, size = self._retention.for_room(name), room.first, room.bytes
+            sizes = self._writer.execute(
+                f"SELECT length(data) FROM {room.table} WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?",  # noqa: S608
+                (room.key(first), room.key(room.head), TRIM_ROWS),
+            ).fetchall()
+            for (length,) in sizes:
+                if room.head - first + 1 <= bounds.messages_max and size <= bounds.bytes_max:
+                    break
+                size -= length + MESSAGE_OVERHEAD_BYTES
+                first += 1
+            cut = first - room.first
+            self._cut(room, first)
+        return cut == TRIM_ROWS
+
+    def expired(self, now_ms: int) -> list[str]:
         """Return the rooms whose earliest message is too old, or of the future."""
+        oldest = by_room(self._retention, "name", lambda bounds: bounds.oldest_ms(now_ms))
         names: list[str] = []
         tables = self._writer.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'messages*'")
         for (table,) in tables.fetchall():
@@ -390,12 +420,14 @@ class LogWriter:
                 continue
             number = int(table.removeprefix("messages_") or 0) if table != "messages" else 0
             bounds = (number << ROOM_BITS, number << ROOM_BITS | ROOM_MASK)
-            found = self._writer.execute(_EXPIRED.format(table=table), (*bounds, oldest_ms, now_ms + AHEAD_MS))
+            expired = _EXPIRED.format(table=table, oldest=oldest)
+            found = self._writer.execute(expired, (*bounds, now_ms + AHEAD_MS))
             names += [name for (name,) in found.fetchall()]
         return names
 
-    def expire(self, name: str, oldest_ms: int, now_ms: int) -> bool:
+    def expire(self, name: str, now_ms: int) -> bool:
         """Cut messages that are too old, in one bounded transaction; return whether there may be more."""
+        oldest_ms = self._retention.for_room(name).oldest_ms(now_ms)
         with self.transaction():
             room = self._rooms.get(name)
             if room is None or room.turn != self._turn:
@@ -449,14 +481,16 @@ class LogWriter:
             self._rooms.pop(name, None)
         return forgotten
 
-    def forget_marks(self, oldest_ms: int) -> bool:
+    def forget_marks(self, now_ms: int) -> bool:
         """Forget read marks that are too old, in one bounded transaction; return whether there may be more."""
-        if not self._writer.execute("SELECT 1 FROM seen WHERE at < ? LIMIT 1", (oldest_ms,)).fetchone():
+        latest = now_ms - round(self._retention.shortest_age_s * 1000)  # by an index; then each room's own age
+        old = f"at < {latest} AND at < " + by_room(self._retention, "room", lambda bounds: bounds.oldest_ms(now_ms))
+        if not self._writer.execute(f"SELECT 1 FROM seen WHERE {old} LIMIT 1").fetchone():  # noqa: S608
             return False
         with self.transaction():
             gone = self._writer.execute(
-                "DELETE FROM seen WHERE (room, member) IN (SELECT room, member FROM seen WHERE at < ? LIMIT ?)",
-                (oldest_ms, TRIM_ROWS),
+                f"DELETE FROM seen WHERE (room, member) IN (SELECT room, member FROM seen WHERE {old} LIMIT ?)",  # noqa: S608
+                (TRIM_ROWS,),
             )
             return gone.rowcount == TRIM_ROWS
 

@@ -64,15 +64,7 @@ if room.head > before then
     room.head - room.first + 1 - messages_max > math.min(1000, math.floor(messages_max / 100))
     or room.bytes - bytes_max > math.min(1048576, math.floor(bytes_max / 100))
   then
-    cut(room, function(entries)
-      local go, bytes = 0, room.bytes
-      while go < #entries and (room.head - room.first - go + 1 > messages_max or bytes > bytes_max) do
-        go = go + 1
-        local _, _, _, data = values(entries[go])
-        bytes = bytes - #data - OVERHEAD
-      end
-      return go
-    end)
+    cut(room, too_many(room, messages_max, bytes_max))
   end
   redis.call('PUBLISH', ARGV[4], 'h' .. ARGV[5] .. ' ' .. whole(room.head))
 end

@@ -165,3 +165,16 @@ local function cut(room, going)
   end
   return cuts
 end
+
+-- How many of the next entries go, of a room that holds too many.
+local function too_many(room, messages_max, bytes_max)
+  return function(entries)
+    local go, bytes = 0, room.bytes
+    while go < #entries and (room.head - room.first - go + 1 > messages_max or bytes > bytes_max) do
+      go = go + 1
+      local _, _, _, data = values(entries[go])
+      bytes = bytes - #data - OVERHEAD
+    end
+    return go
+  end
+end

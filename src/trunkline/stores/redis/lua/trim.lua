@@ -1,5 +1,6 @@
 -- Retention by age. KEYS: 5 the read marks (a hash), 6 when they moved (a sorted set). ARGV: 2 the oldest time that
--- stays, 3 the time now, 4 how far ahead of it a stamp may be, 5 the time from which on an empty room stays. Returns the
+-- stays, 3 the time now, 4 how far ahead of it a stamp may be, 5 the time from which on an empty room stays,
+-- 6 messages_max, 7 bytes_max (which are another room's after the settings have changed). Returns the
 -- first offset if that has changed (else 0), the time of what is oldest now, or nothing, and whether the room holds no
 -- message and may be forgotten.
 local oldest, now, slack = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -37,6 +38,12 @@ local function expired(entries)
   return go
 end
 
+local messages_max, bytes_max = tonumber(ARGV[6]), tonumber(ARGV[7])
+if room and (room.head - room.first + 1 > messages_max * 1.01 or room.bytes > bytes_max * 1.01) then
+  local before = room.first
+  cut(room, too_many(room, messages_max, bytes_max))
+  first = room.first ~= before and room.first or 0
+end
 if room and cut(room, expired) > 0 then
   first = room.first
 end
