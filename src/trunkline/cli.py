@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from trunkline.cli_admin import DEFAULT_URL, TOKEN_VARIABLE, Url, add_commands
-from trunkline.config import OF_RUN, WORKER_VARIABLE, check_for_run, flags, load
+from trunkline import cli_admin, cli_log
+from trunkline.cli_admin import DEFAULT_URL, Url
+from trunkline.config import OF_RUN, TOKEN_VARIABLE, WORKER_VARIABLE, check_for_run, environment, flags, load
 from trunkline.core.grant import Permissions
 from trunkline.core.trace import parse_trace
 from trunkline.errors import ConfigError, TrunklineError
@@ -28,7 +29,6 @@ app = typer.Typer(
 )
 
 KEY_VARIABLES = "TRUNKLINE_JWT__"  # of the issuer
-OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
 
 
 def _warn(text: str) -> None:
@@ -57,7 +57,7 @@ def serve(config: Path | None, **given: Any) -> None:
     from trunkline.server.server import serve as run  # noqa: PLC0415
     from trunkline.server.workers import command, supervise, work  # noqa: PLC0415
 
-    settings = load(config, _environment(), given)
+    settings = load(config, environment(), given)
     set_up_log(settings.log_format, settings.log_level)
     if WORKER_VARIABLE in os.environ:
         work(partial(RoomsServer, settings, build_hub(settings)), os.environ[WORKER_VARIABLE])
@@ -86,8 +86,8 @@ def run(
 
     given["allow_anonymous"] = True  # whether clients are asked who they are is the hub's to say
     # The keys are the application's, which may well have them from there.
-    environment = {name: value for name, value in _environment().items() if not name.startswith(KEY_VARIABLES)}
-    load_config = partial(load, config, environment, given)
+    variables = {name: value for name, value in environment().items() if not name.startswith(KEY_VARIABLES)}
+    load_config = partial(load, config, variables, given)
     settings = load_config()
     check_for_run(settings)
     announce = partial(_announce_app, application)
@@ -230,10 +230,6 @@ def publish(
     typer.echo(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
-
-
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
@@ -277,7 +273,7 @@ def token(
 
     if not user:
         raise typer.BadParameter("a token needs the name of a user")
-    settings = load(config, _environment(), {"auth": "jwt"})
+    settings = load(config, environment(), {"auth": "jwt"})
     if read or write or admin:
         reading, writing = tuple(read or ()), tuple(write or ())
         admin_of = ("*",) if admin else ()
@@ -309,11 +305,12 @@ def new(
     """
     from trunkline.stores import begin_epochs  # noqa: PLC0415
 
-    settings = load(config, _environment(), {"store": store})
+    settings = load(config, environment(), {"store": store})
     typer.echo(f"{begin_epochs(settings.store, settings.retention)}: each room goes on in a new epoch")
 
 
-add_commands(app)
+cli_admin.add_commands(app)
+cli_log.add_commands(app)
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trunkline.config import TOKEN_VARIABLE
+
 if TYPE_CHECKING:
     from trunkline.remote_admin import Operator
 
 Url = Annotated[str, typer.Option("--url", envvar="TRUNKLINE_URL", help="The server.")]
-# No flag: what stands on a command line can be seen by every user of the machine.
-TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
 DEFAULT_URL = "http://127.0.0.1:8000"
 LOOK_S = 0.5  # how often it is asked where an erasure stands
 

@@ -5,6 +5,7 @@ A setting `ping_interval` is `--ping-interval`, `TRUNKLINE_PING_INTERVAL` and, i
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -25,7 +26,15 @@ PREFIX = "TRUNKLINE_"
 # In a worker's environment: the file descriptors of its listener, of the pipe to its parent, of the listener of metrics
 # (-1 without), of the board and of the metrics that workers share, the worker's slot in both, and how many there are.
 WORKER_VARIABLE = "TRUNKLINE_WORKER"
+# An administrator's, for the command line. No flag: what stands there can be seen by every user of the machine.
+TOKEN_VARIABLE = "TRUNKLINE_TOKEN"  # noqa: S105
+OWN_VARIABLES = ("TRUNKLINE_URL", TOKEN_VARIABLE, WORKER_VARIABLE)  # no settings of the server
 WORKERS_MAX = 256
+
+
+def environment() -> dict[str, str]:
+    """Return the environment, without what is no setting of a server."""
+    return {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
 
 
 def _flag(text: str) -> msgspec.Meta:

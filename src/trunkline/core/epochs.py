@@ -50,6 +50,11 @@ def begin_again(epoch: str, lineage: Lineage) -> Lineage:
     return tuple(Former(name, DELETED) for name in (*(former.epoch for former in lineage), epoch))[-LINEAGE_MAX:]
 
 
+def lineage_of_copy(epoch: str, head: int, lineage: Lineage) -> Lineage:
+    """Return the lineage of a room whose messages were copied from one that stands at *head*."""
+    return (*lineage, Former(epoch, head))[-LINEAGE_MAX:]
+
+
 def epochs_with(offset: int, epoch: str, lineage: Lineage) -> list[str]:
     """Return the epochs in which the message of this offset is the present one."""
     return [former.epoch for former in lineage if former.offset >= offset] + [epoch]

@@ -16,6 +16,8 @@ from trunkline.errors import RequestError
 ROOM_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,255}\Z")
 
 
+_EPOCH = re.compile(r"[a-z0-9]{1,16}\Z")
+
 SYSTEM_PREFIX = "$"  # of rooms that the system keeps for itself: no application's room can have such a name
 SENDER_MAX = 1024  # a user's name of 255 characters, behind the prefix of its issuer
 
@@ -92,6 +94,14 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     id: str
     at: int
     duplicate: bool
+
+
+def publisher_id(message: Message) -> tuple[str | None, str | None]:
+    """Return the id that a message was published with; or None, and the epoch that its id names."""
+    epoch, _, offset = message.id.rpartition(".")
+    if offset == str(message.offset) and _EPOCH.match(epoch):
+        return None, epoch
+    return message.id, None
 
 
 def with_trace(message: Message, trace: Trace) -> Message:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores.base import Store
 from trunkline.stores.memory import MemoryStore
 from trunkline.stores.sqlite import SqliteStore
+
+T = TypeVar("T")
 
 SQLITE = "sqlite:///"
 REDIS_SCHEMES = (
@@ -70,4 +74,19 @@ def begin_epochs(url: str, retention: Retention) -> str:
     return store.location
 
 
-__all__ = ["MemoryStore", "SqliteStore", "Store", "begin_epochs", "open_store"]
+async def with_store(url: str, retention: Retention, use: Callable[[Store], Awaitable[T]]) -> T:
+    """Open the store of a URL, use it, and close it.
+
+    Raises:
+        ConfigError: There is no such store, or a server uses it.
+        StoreUnavailable: It cannot be reached now.
+    """
+    store = open_store(url, retention)
+    await store.start()
+    try:
+        return await use(store)
+    finally:
+        await store.close()
+
+
+__all__ = ["MemoryStore", "SqliteStore", "Store", "begin_epochs", "open_store", "with_store"]

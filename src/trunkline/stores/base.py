@@ -83,6 +83,16 @@ class Sent(NamedTuple):
     head: int
 
 
+class RoomCopy(NamedTuple):
+    """Where a room stands in another log, for `put_room`."""
+
+    room: str
+    epoch: str
+    first: int
+    head: int
+    lineage: Lineage
+
+
 class Deleted(NamedTuple):
     """What a room had that was deleted.
 
@@ -268,6 +278,15 @@ class CorrectionStore(Protocol):
         Returns:
             What could not be purged, for the operator; for example what replicas still hold.
         """
+
+    async def put_room(self, room: RoomCopy) -> None:
+        """Make a room that is not there yet, with nothing in it, so that `put_messages` goes on behind `first` - 1.
+
+        It is in an epoch of its own, whose lineage goes on from the epochs of the copy.
+        """
+
+    async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
+        """Append messages and redactions of another log as they are, with the offsets that come next."""
 
     async def notes(self) -> dict[str, bytes]:
         """Return the notes of the system: small values by name, kept with the log."""

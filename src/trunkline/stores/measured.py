@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from trunkline.core.message import Draft, Receipt
+from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import StoreUnavailable
 from trunkline.observe.counters import Counters
-from trunkline.stores.base import Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent, Store
+from trunkline.stores.base import Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent, Store
 
 T = TypeVar("T")
 
@@ -107,6 +107,12 @@ class MeasuredStore:
 
     async def purge(self) -> list[str]:
         return await self.inner.purge()
+
+    async def put_room(self, room: RoomCopy) -> None:
+        await self.inner.put_room(room)
+
+    async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
+        await self.inner.put_messages(room, messages)
 
     async def notes(self) -> dict[str, bytes]:
         return await self._timed("correct", self.inner.notes())

@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.core.epochs import begin_again, epoch_in, go_on
-from trunkline.core.message import Draft, Message, Receipt, with_trace
+from trunkline.core.epochs import begin_again, epoch_in, go_on, lineage_of_copy
+from trunkline.core.message import Draft, Message, Receipt, publisher_id, with_trace
 from trunkline.core.position import Lineage, Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction, redaction_entry, without_data
 from trunkline.core.retention import Retention
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
 
 TRIM_AT_ONCE = 5000
 SENT_AT_ONCE = 5000
@@ -201,6 +201,22 @@ class MemoryStore:
 
     async def purge(self) -> list[str]:
         return []
+
+    async def put_room(self, room: RoomCopy) -> None:
+        log = self._logs[room.room] = _Log(secrets.token_hex(4))
+        log.head = room.first - 1
+        log.lineage = lineage_of_copy(room.epoch, room.head, room.lineage)
+
+    async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
+        log = self._logs[room]
+        for message in messages:
+            log.head, log.at = message.offset, message.at
+            message_id, _ = publisher_id(message)
+            self._add(log, _Entry(message, message_id, message.at))
+            if message_id is not None:
+                log.ids[message.sender, message_id] = Receipt(
+                    room, log.epoch, message.offset, message_id, message.at, duplicate=False
+                )
 
     async def notes(self) -> dict[str, bytes]:
         return dict(self._notes)

@@ -20,6 +20,7 @@ class Address(NamedTuple):
         service: Of sentinels: the name of what they watch.
         options: Of every connection.
         sentinel: Of connections to sentinels: their own credentials.
+        journal: The file of this machine in which corrections are written down, for backups that do not know of them.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Address(NamedTuple):
     prefix: str
     wait_replicas: int
     wait_ms: int
+    journal: str | None = None
 
     def __str__(self) -> str:
         hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
@@ -38,8 +40,8 @@ class Address(NamedTuple):
 
 def parse_address(url: str) -> Address:
     """Take a URL apart: `redis[s]://[user:password@]host[:port][/database]`, `redis[s]+sentinel://host,host/service`,
-    `redis[s]+cluster://host,host`; behind a `?`: `prefix`, `wait_replicas`, `wait_ms`, `ssl_ca_certs`,
-    and of sentinels `sentinel_username` and `sentinel_password`.
+    `redis[s]+cluster://host,host`; behind a `?`: `prefix`, `wait_replicas`, `wait_ms`, `journal`,
+    `ssl_ca_certs`, and of sentinels `sentinel_username` and `sentinel_password`.
 
     Raises:
         ConfigError: It is none of them. The message does not repeat it, since there may be a password in it.
@@ -63,6 +65,7 @@ def parse_address(url: str) -> Address:
             options["db"] = int(path.pop(0))
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         prefix, wait_replicas = query.pop("prefix", "trunkline"), int(query.pop("wait_replicas", "0"))
+        journal = query.pop("journal", None)
         wait_ms = int(query.pop("wait_ms", str(WAIT_MS)))
         own = [name for name in ("username", "password") if kind == "sentinel" and f"sentinel_{name}" in query]
         sentinel = {name: query.pop(f"sentinel_{name}") for name in own}
@@ -80,4 +83,4 @@ def parse_address(url: str) -> Address:
         raise ConfigError("store: a cluster has one database, and wait_replicas is for one server or sentinels")
     if wait_replicas < 0 or not 0 < wait_ms < ANSWER_S * 1000:
         raise ConfigError(f"store: wait_replicas is 0 or more, and wait_ms less than {ANSWER_S * 1000:.0f}")
-    return Address(kind or "redis", addresses, service, options, sentinel, prefix, wait_replicas, wait_ms)
+    return Address(kind or "redis", addresses, service, options, sentinel, prefix, wait_replicas, wait_ms, journal)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from redis.exceptions import ResponseError
 
-from trunkline.core.redaction import Redacted, Redaction
+from trunkline.core.epochs import epochs_with, format_lineage, lineage_of_copy, parse_lineage
+from trunkline.core.message import Message, publisher_id
+from trunkline.core.redaction import Redacted, Redaction, redaction_data
+from trunkline.core.trace import Trace
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import Deleted, RoomInfo, Sent
+from trunkline.stores.base import Deleted, RoomCopy, RoomInfo, Sent
+from trunkline.stores.journal import Journal, Journalled
 from trunkline.stores.redis.bus import RedisBus
 from trunkline.stores.redis.client import Call, RedisClient, Script
 
+REDACTED, REDACTION = b"1", b"2"  # as in room.lua
 OFFSETS_PER_CALL = 50  # each may move hundreds of neighbours, and a script holds up all other calls
 NODE_ENTRIES = 256  # of a stream: by default 100, and no more fit into its 4 KiB if their number is not bounded
 NODE_ENTRIES_MAX = 4000
@@ -33,7 +39,16 @@ class About(Protocol):
 class RedisCorrections:
     """What is corrected in the rooms of one log."""
 
-    def __init__(self, client: RedisClient, bus: RedisBus, prefix: str, about: About, *, cluster: bool) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        bus: RedisBus,
+        prefix: str,
+        about: About,
+        *,
+        cluster: bool,
+        journal: str | None = None,
+    ) -> None:
         self._client = client
         self._bus = bus
         self._prefix = prefix
@@ -45,6 +60,9 @@ class RedisCorrections:
         self._delete_script = Script("room", "delete")
         self._sent_script = Script("room", "sent")
         self._info_script = Script("room", "info")
+        self._put_script = Script("room", "put")
+        self._head_script = Script("room", "head")
+        self._journal = None if journal is None else Journal(Path(journal))
         self._node_entries = 0  # 0: not known yet
         self._is_listed = False
 
@@ -108,6 +126,10 @@ class RedisCorrections:
             [(epoch, offset, *done)] = await self._client.call(
                 [self._about(room, self._redact_script, [*arguments, *some])], wait=True
             )
+            if done:
+                await self._write_down(
+                    room, Journalled(redaction.at, room, [], sorted(map(int, done)), redaction.erases)
+                )
             of_all = redacted.offsets + [int(one) for one in done]
             redacted = Redacted(epoch.decode(), offset or redacted.offset, of_all)
         return redacted
@@ -136,7 +158,29 @@ class RedisCorrections:
         [(epoch, messages)] = await self._client.call(
             [self._about(room, self._delete_script, arguments, "seen", "seen-at")], wait=True
         )
-        return None if messages < 0 else Deleted(epoch.decode(), messages)
+        if messages < 0:
+            return None
+        await self._write_down(room, Journalled(at, room, [], deletes=True), former=True)
+        return Deleted(epoch.decode(), messages)
+
+    async def _write_down(self, room: str, line: Journalled, *, former: bool = False) -> None:
+        """Write a line of the journal, if there is one.
+
+        Args:
+            former: The room was deleted: the epochs are those of before.
+        """
+        if self._journal is None:
+            return
+        [(epoch, _, _, text)] = await self._client.call([self._about(room, self._head_script, [])])
+        lineage = parse_lineage(text.decode())
+        if former:
+            line.epochs = [one.epoch for one in lineage]
+        else:
+            line.epochs = epochs_with(max(line.offsets), epoch.decode(), lineage)
+        try:
+            self._journal.add(line)
+        except OSError as error:
+            raise StoreUnavailable(f"the journal of redactions cannot be written: {error}") from error
 
     async def erase_marks(self, member: str, list_key: str) -> int:
         """Forget all read marks of a member."""
@@ -147,6 +191,24 @@ class RedisCorrections:
             commands += [["ZREM", f"{key}seen-at", member] for key in keys]
             count += sum((await self._client.ask(commands))[: len(keys)])
         return count
+
+    async def put_room(self, room: RoomCopy) -> None:
+        """Make a room; see `CorrectionStore.put_room`."""
+        lineage = format_lineage(lineage_of_copy(room.epoch, room.head, room.lineage))
+        await self._client.call([self._about(room.room, self._put_script, [room.first, secrets.token_hex(4), lineage])])
+
+    async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
+        """Append messages as they are; see `CorrectionStore.put_messages`."""
+        arguments: list[Any] = ["", "", ""]
+        for message in messages:
+            message_id, epoch = publisher_id(message)
+            data, kind = bytes(message.json), REDACTED if message.redacted else b""
+            if message.redacts:
+                kind, data = REDACTION, redaction_data(message.redacts, erases=message.erased)
+            trace = "" if message.traceparent is None else Trace(message.traceparent, message.tracestate).text
+            arguments += (message.offset, message_id or "", message.sender or "", message.at)
+            arguments += (data, epoch or "", trace, kind)
+        await self._client.call([self._about(room, self._put_script, arguments)], wait=True)
 
     async def purge(self) -> list[str]:
         """Have Redis write its files anew; see `CorrectionStore.purge`."""

@@ -35,11 +35,11 @@ from trunkline.core.redaction import Redacted, Redaction, stored_redaction
 from trunkline.core.retention import Retention
 from trunkline.core.trace import trace_from_text
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
 from trunkline.stores.redis.address import ANSWER_S, parse_address
 from trunkline.stores.redis.bus import RedisBus
 from trunkline.stores.redis.client import CONNECT_S, Call, RedisClient, Script
-from trunkline.stores.redis.corrections import RedisCorrections
+from trunkline.stores.redis.corrections import REDACTED, REDACTION, RedisCorrections
 
 log = logging.getLogger("trunkline")
 
@@ -51,7 +51,6 @@ ROOMS_PER_TRIM = 100
 FORGET_S = int(ANSWER_S + CONNECT_S) + 1  # longer than a call that was begun with the old epoch can take
 EMPTY_ROOMS_MAX = 100_000
 ROOMS_KNOWN_MAX = 100_000
-REDACTED, REDACTION = b"1", b"2"  # as in room.lua
 
 
 # No life has this name, so that the next server that uses the room takes it for one of a former life.
@@ -83,7 +82,12 @@ class RedisStore:
         self._trim_script = Script("room", "trim")
         self._forget_script = Script("room", "forget")
         self._corrections = RedisCorrections(
-            self._client, self._bus, self._prefix, self._about, cluster=self._address.kind == "cluster"
+            self._client,
+            self._bus,
+            self._prefix,
+            self._about,
+            cluster=self._address.kind == "cluster",
+            journal=self._address.journal,
         )
         self._mark_script = Script("mark")
         self._trimmed: dict[str, int] = {}
@@ -259,6 +263,14 @@ class RedisStore:
 
     async def purge(self) -> list[str]:
         return await self._corrections.purge()
+
+    async def put_room(self, room: RoomCopy) -> None:
+        await self._corrections.put_room(room)
+
+    async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
+        await self._corrections.put_messages(room, messages)
+        if messages:
+            await self._list({room: min(message.at for message in messages)})
 
     async def notes(self) -> dict[str, bytes]:
         return await self._corrections.notes()

@@ -10,13 +10,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from trunkline.core.epochs import begin_again, epochs_with, format_lineage, parse_lineage
+from trunkline.core.epochs import begin_again, epochs_with, format_lineage, lineage_of_copy, parse_lineage
+from trunkline.core.message import Message, publisher_id
 from trunkline.core.position import Lineage
 from trunkline.core.redaction import NO_DATA, Redacted, Redaction, redaction_data
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
-from trunkline.stores.base import Deleted
+from trunkline.core.trace import Trace
+from trunkline.stores.base import Deleted, RoomCopy
+from trunkline.stores.journal import Journal, Journalled
 from trunkline.stores.sqlite.file import LogFile
-from trunkline.stores.sqlite.journal import Journal, Journalled
 from trunkline.stores.sqlite.place import Newest
 from trunkline.stores.sqlite.rows import (
     DELETED_NAMES_END,
@@ -155,6 +157,41 @@ class Corrector:
                 self._connection.execute("UPDATE rooms SET first = head + 1 WHERE id = ?", (number,))
             self._file.before_forgetting()
         return True
+
+    # Copies of other logs.
+
+    def put_room(self, room: RoomCopy) -> None:
+        """Make a room; see `CorrectionStore.put_room`."""
+        epoch = secrets.token_hex(4)
+        former = format_lineage(lineage_of_copy(room.epoch, room.head, room.lineage))
+        with self._writer.transaction():
+            self._connection.execute(
+                "INSERT INTO rooms (name, head, first, bytes, indexed, epoch, life, lineage, origin, at)"
+                " VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, 0)",
+                (room.room, room.first - 1, room.first, room.first - 1, epoch, self._file.life, former, epoch),
+            )
+
+    def put_messages(self, name: str, messages: Sequence[Message]) -> None:
+        """Append messages as they are; see `CorrectionStore.put_messages`."""
+        with self._writer.transaction():
+            room = self._writer.room(name)
+            for message in messages:
+                message_id, epoch = publisher_id(message)
+                data = bytes(message.json)
+                kind = REDACTED if message.redacted else None
+                if message.redacts:
+                    kind, data = REDACTION, redaction_data(message.redacts, erases=message.erased)
+                trace = None if message.traceparent is None else Trace(message.traceparent, message.tracestate).text
+                self._connection.execute(
+                    f"INSERT INTO {room.table} (key, id, sender, at, data, epoch, trace, kind)"  # noqa: S608
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (room.key(message.offset), message_id, message.sender or "", message.at, data, epoch, trace, kind),
+                )
+                room.head, room.at = message.offset, message.at
+                room.bytes += len(data) + MESSAGE_OVERHEAD_BYTES
+            self._file.newest = Newest(room.id, room.head)
+            self._writer.save_corrected(room)
+        self._writer.merge_ids(name)
 
     def erase_marks(self, member: str) -> int:
         """Forget all read marks of a member."""

@@ -43,16 +43,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from trunkline.core.message import Draft, Receipt
+from trunkline.core.message import Draft, Message, Receipt
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomInfo, Sent
+from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
+from trunkline.stores.journal import Journal
 from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.stores.sqlite.file import LogFile
-from trunkline.stores.sqlite.journal import Journal
 from trunkline.stores.sqlite.reader import LogReader
 from trunkline.stores.sqlite.rows import by_room
 from trunkline.stores.sqlite.serial_thread import SerialThread
@@ -207,6 +207,12 @@ class SqliteStore:
         if page == 0 and await self._on(self._write_thread, self._file.empty_wal):
             return []
         return [f"{self._file.path.name}-wal, which could not be emptied while another process read it: redact again"]
+
+    async def put_room(self, room: RoomCopy) -> None:
+        await self._on(self._write_thread, lambda: self._corrector.put_room(room))
+
+    async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
+        await self._on(self._write_thread, lambda: self._corrector.put_messages(room, messages))
 
     async def notes(self) -> dict[str, bytes]:
         return await self._on(self._read_thread, self._reader.notes)

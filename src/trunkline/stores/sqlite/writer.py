@@ -130,7 +130,7 @@ class LogWriter:
         for room in rooms.values():
             if room.head - room.indexed >= MERGE_IDS:
                 try:
-                    self._merge_ids(room.name)
+                    self.merge_ids(room.name)
                 except sqlite3.Error as error:  # the messages are stored; their ids stay in memory until it works
                     log.warning("ids of %s were not merged: %s", room.name, error)
         return receipts
@@ -160,7 +160,7 @@ class LogWriter:
     def _append_all(self, drafts: Sequence[Draft], rooms: dict[str, Room]) -> list[Receipt]:
         for draft in drafts:
             if draft.room not in rooms:
-                rooms[draft.room] = self._room(draft.room)
+                rooms[draft.room] = self.room(draft.room)
         indexed = self._find_ids(drafts, rooms)
         receipts: list[Receipt] = []
         rows: dict[str, list[Any]] = {}
@@ -212,7 +212,7 @@ class LogWriter:
             rows += (room.id, room.name, room.head, room.first, room.bytes, room.indexed, room.at)
         self._insert(_SAVE, 7, rows)
 
-    def _room(self, name: str) -> Room:
+    def room(self, name: str) -> Room:
         """Return the writer's room, within a transaction: it is made if it is not there."""
         room = self._rooms.get(name)
         if room is None:
@@ -222,7 +222,7 @@ class LogWriter:
             self._rooms[name] = room
         elif room.turn != self._turn and not self._learn(room):  # it was forgotten, and perhaps begun anew
             del self._rooms[name]
-            return self._room(name)
+            return self.room(name)
         return room
 
     def existing_room(self, name: str) -> Room | None:
@@ -317,9 +317,10 @@ class LogWriter:
                     found[n] = (offset, at)
         return found
 
-    def _merge_ids(self, name: str) -> None:
+    def merge_ids(self, name: str) -> None:
+        """Put the ids of a room that are in memory into the tree."""
         with self.transaction():
-            room = self._room(name)
+            room = self.room(name)
             bounds = (room.key(room.indexed + 1), room.key(room.head))
             self._writer.execute(_MERGE_IDS.format(table=room.table), (room.id, OFFSET_MASK, *bounds))
             room.indexed = room.head

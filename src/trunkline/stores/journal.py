@@ -1,8 +1,9 @@
-"""The journal of corrections, beside a SQLite log and not in it: what a backup does not know that was made before.
+"""The journal of corrections, beside a log and not in it: what a backup does not know that was made before.
 
-`PATH-redactions` has a line of JSON for each correction: where it was, and never what. When a log is found to be an
-older one than was stored at its place, the lines are carried out again (`Corrector.replay`). A line names the epochs in
-which its offsets were those messages, so that it never redacts others that got the same offsets since.
+Beside a SQLite log at PATH it is `PATH-redactions`; of one in Redis, what the URL says (`journal=`). It has a line of
+JSON for each correction: where it was, and never what. When a log is found to be an older one than was stored at its
+place, or is restored, the lines are carried out again. A line names the epochs in which its offsets were those
+messages, so that it never redacts others that got the same offsets since.
 """
 
 from __future__ import annotations

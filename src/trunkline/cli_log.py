@@ -1,0 +1,139 @@
+"""What operators do to a log itself from the command line: back it up, put it back, copy it. No server is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from trunkline.config import Config, environment, load
+from trunkline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trunkline.stores import Store
+
+SQLITE = "sqlite:///"
+ROOMS_PER_LINE = 100
+
+StoreUrl = Annotated[str | None, typer.Option("--store", help="URL of the store; by default sqlite:///trunkline.db.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="The server's TOML file.")]
+
+
+T = TypeVar("T")
+
+
+async def _with(settings: Config, use: Callable[[Store], Awaitable[T]]) -> T:
+    from trunkline.stores import with_store  # noqa: PLC0415 - a server needs none of it
+
+    return await with_store(settings.store, settings.retention, use)
+
+
+def _settings(store: str | None, config: Path | None) -> Config:
+    return load(config, environment(), {"store": store})
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _progress(room: str, rooms: int, messages: int) -> None:
+    if rooms % ROOMS_PER_LINE == 0:
+        _say(f"{rooms} rooms, {messages} messages: {room}")
+
+
+def backup(file: Path, store: StoreUrl = None, config: ConfigFile = None) -> None:
+    """Write a log to a file, while servers use it.
+
+    The file is a SQLite log, whatever store it is of, which only its owner may read.
+    """
+    from trunkline.stores.backup import back_up, check, snapshot  # noqa: PLC0415
+
+    settings = _settings(store, config)
+    if settings.store.startswith(SQLITE):  # which a server may use alone
+        log = Path(settings.store.removeprefix(SQLITE).partition("?")[0])
+        if not log.exists():
+            raise ConfigError(f"store: there is no log at {log}")
+        if file.exists():
+            raise ConfigError(f"{file} is there already: a backup overwrites nothing")
+        file.touch(mode=0o600)
+        snapshot(log, file)
+        rooms, messages = check(file)
+    else:
+        done = asyncio.run(_with(settings, lambda source: back_up(source, file, _progress)))
+        rooms, messages = done.rooms, done.messages
+    typer.echo(f"{file}: {rooms} rooms, {messages} messages, {file.stat().st_size} bytes")
+
+
+def restore(
+    file: Path,
+    store: StoreUrl = None,
+    config: ConfigFile = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Of a log in Redis: the journal of redactions that are newer than the backup.")
+    ] = None,
+) -> None:
+    """Put a backup in the place of a log. Its servers must be stopped; their clients go on in new epochs.
+
+    What was redacted, deleted or erased since the backup is so again, by the journal beside the log.
+    """
+    from trunkline.stores.backup import restore as put_back  # noqa: PLC0415
+
+    settings = _settings(store, config)
+    if not settings.store.startswith(SQLITE):
+        _copy(f"{SQLITE}{file}", settings, journal)
+        return
+    log = Path(settings.store.removeprefix(SQLITE).partition("?")[0])
+    done = asyncio.run(put_back(file, log, settings.retention))
+    typer.echo(f"{log}: {done.rooms} rooms, {done.messages} messages")
+    if done.before is not None:
+        _say(f"what was there is {done.before} now: remove it when you do not need it")
+
+
+def copy(
+    source: Annotated[str, typer.Argument(help="URL of the store; its servers should be stopped.")],
+    target: Annotated[str, typer.Argument(help="URL of a store without any room.")],
+    config: ConfigFile = None,
+) -> None:
+    """Copy a log to another store, such as from SQLite to Redis, and compare both.
+
+    Readers go on where they were: rooms go on in new epochs.
+    """
+    _copy(source, _settings(target, config), None)
+
+
+def _copy(source_url: str, settings: Config, journal: Path | None) -> None:
+    from trunkline.core.retention import FOREVER  # noqa: PLC0415
+    from trunkline.stores import open_store  # noqa: PLC0415
+    from trunkline.stores.journal import Journal  # noqa: PLC0415
+    from trunkline.stores.transfer import Copied, copy_log, replay  # noqa: PLC0415
+
+    if source_url.startswith(SQLITE) and not Path(source_url.removeprefix(SQLITE).partition("?")[0]).exists():
+        raise ConfigError(f"there is no log at {source_url.removeprefix(SQLITE)}")
+    source = open_store(source_url, FOREVER)
+
+    async def run(target: Store) -> tuple[Copied, int]:
+        await source.start()
+        try:
+            copied = await copy_log(source, target, _progress)
+            again = 0 if journal is None else await replay(target, Journal(journal).read())
+        finally:
+            await source.close()
+        return copied, again
+
+    copied, again = asyncio.run(_with(settings, run))
+    typer.echo(f"{copied.rooms} rooms, {copied.messages} messages and {copied.marks} read marks, the same in both")
+    typer.echo(f"sha256 {copied.sha256}")
+    if again:
+        typer.echo(f"{again} messages or rooms were redacted or deleted again")
+
+
+COMMANDS = (backup, restore, copy)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for command in COMMANDS:
+        app.command()(command)
