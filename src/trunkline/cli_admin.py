@@ -150,6 +150,14 @@ def erase(user: str, yes: Yes = False, url: Url = DEFAULT_URL) -> None:
     _say_unknown(job)
 
 
+def login(url: Url = DEFAULT_URL) -> None:
+    """Print a one-time code with which you sign in at the dashboard. An administrator's token is read from
+    TRUNKLINE_TOKEN."""
+    made = _operator(url).code()
+    typer.echo(made["code"])
+    typer.echo(f"Paste it at {url.rstrip('/')}/admin within {made['expires_in_s']:.0f} s; it is good once.", err=True)
+
+
 def _confirm(yes: bool, question: str) -> None:
     if not yes:
         typer.confirm(question, abort=True)
@@ -169,3 +177,11 @@ def add_commands(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for command in COMMANDS:
         app.command()(command)
+    admin = typer.Typer(no_args_is_help=True, help="The dashboard.")
+    app.add_typer(admin, name="admin")
+    admin.callback()(_admin)
+    admin.command()(login)
+
+
+def _admin() -> None:
+    """The dashboard."""

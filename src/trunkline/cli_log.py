@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from trunkline.config import Config, environment, load
+from trunkline.config import TOKEN_VARIABLE, Config, environment, load
 from trunkline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 ROOMS_PER_LINE = 100
+MARKS = {"ok": "ok      ", "warning": "warning ", "fault": "FAULT   "}
 
 StoreUrl = Annotated[str | None, typer.Option("--store", help="URL of the store; by default sqlite:///trunkline.db.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="The server's TOML file.")]
@@ -130,7 +133,39 @@ def _copy(source_url: str, settings: Config, journal: Path | None) -> None:
         typer.echo(f"{again} messages or rooms were redacted or deleted again")
 
 
-COMMANDS = (backup, restore, copy)
+def doctor(
+    url: Annotated[
+        str | None, typer.Option("--url", envvar="TRUNKLINE_URL", help="The address that clients use.")
+    ] = None,
+    store: StoreUrl = None,
+    config: ConfigFile = None,
+    idle: Annotated[float, typer.Option(min=0, help="Seconds for which an idle stream is watched.")] = 35.0,
+) -> None:
+    """Examine this machine, the store and, with --url, the way to a server through its proxies; say what to do.
+
+    A token, if one is needed, is read from TRUNKLINE_TOKEN. Exit code 1: something is wrong.
+    """
+    from trunkline.admin.doctor import certificate_finding, machine_findings  # noqa: PLC0415
+    from trunkline.remote_doctor import Visit  # noqa: PLC0415
+    from trunkline.stores.doctor import store_findings  # noqa: PLC0415
+
+    settings, faults = _settings(store, config), 0
+    location = settings.store.removeprefix(SQLITE).partition("?")[0] if settings.store.startswith(SQLITE) else None
+    findings = [machine_findings(settings.limits.connections_max, location), store_findings(settings.store)]
+    if settings.tls_cert is not None:
+        findings.append(iter([certificate_finding(Path(settings.tls_cert).read_bytes(), "tls_cert")]))
+    if url is not None:
+        findings.append(Visit(url, os.environ.get(TOKEN_VARIABLE)).findings(idle, _say))
+    for finding in itertools.chain(*findings):
+        faults += finding.level == "fault"
+        typer.echo(f"{MARKS[finding.level]} {finding.what}: {finding.text}")
+        if finding.advice:
+            typer.echo(f"         {finding.advice}")
+    if faults:
+        raise typer.Exit(1)
+
+
+COMMANDS = (backup, restore, copy, doctor)
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -89,6 +89,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http2: Annotated[bool, _flag("offer HTTP/2 over TLS")] = False
     deflate: Annotated[bool, _flag("compress WebSocket messages (RFC 7692) for clients that offer it")] = False
     echo: Annotated[str | None, _flag("a path that echoes WebSocket messages, for conformance tests")] = None
+    backup_folder: Annotated[
+        str | None, _flag("where backups go that an administrator orders over HTTP; without it, none can be")
+    ] = None
     limits: Limits = Limits()
     retention: Retention = Retention()
     tuning: Tuning = Tuning()

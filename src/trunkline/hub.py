@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
+from trunkline.access.admin_sessions import AdminSessions
 from trunkline.access.administration import Administration, Reached
 from trunkline.access.audit import Audit
 from trunkline.access.erasures import Erasures
@@ -41,6 +43,7 @@ from trunkline.core.read_mark import Unread, check_offset
 from trunkline.core.retention import Retention
 from trunkline.core.signal import check_signal
 from trunkline.core.trace import parse_trace
+from trunkline.engine.backups import Backups
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
 from trunkline.engine.ownership import Ownership
@@ -80,6 +83,7 @@ class Hub:
             and their own requests are not limited.
         presence_grace_s: Seconds after a member's last connection ends, until the others are told that it left.
         pages: Serve the chat and the other pages, too.
+        backup_folder: Where backups go that an administrator orders over HTTP; without it none can be ordered so.
         clock: The clock and the source of random numbers, for tests; the machine's by default.
 
     Raises:
@@ -104,6 +108,7 @@ class Hub:
         trusted: Sequence[str] = LOOPBACK,
         presence_grace_s: float = 5.0,
         pages: bool = True,
+        backup_folder: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         if isinstance(store, str):
@@ -111,6 +116,7 @@ class Hub:
         elif retention is not None or durable:
             raise ConfigError("retention and durable go with the URL of a store: a Store of your own has its own")
         self._retention = retention or Retention()
+        self._backup_folder = None if backup_folder is None else Path(backup_folder)
         self._engine_settings: dict[str, Any] = {
             "limits": limits or Limits(),
             "tuning": tuning or Tuning(),
@@ -146,11 +152,20 @@ class Hub:
             **self._access_settings,
         )
         self._administration = Administration(self._engine, self._access)
+        self._access.admin_sessions = AdminSessions(self._engine)
         engine, rules = self._engine, self._access
         seen = Figures(engine, rules), Overview(engine, rules), Lookup(engine, rules), Follows(engine)
         audit = Audit(engine)
         corrected = Moderation(engine, rules, audit), Erasures(engine, self._administration, audit)
-        return Parts(engine, rules, self._administration, *seen, *corrected, Directory(engine))
+        return Parts(
+            engine,
+            rules,
+            self._administration,
+            *seen,
+            *corrected,
+            Directory(engine),
+            Backups(engine.store, self._backup_folder),
+        )
 
     # Life.
 
@@ -176,6 +191,8 @@ class Hub:
             self._engine.tasks.every(1.0, self._access.expire)
             self._context.overview.start()
             self._context.erasures.start()
+            if self._access.admin_sessions is not None:
+                self._access.admin_sessions.start()
             self._is_closed, self._drained = False, None
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from trunkline.access.erasures import Erasure
 from trunkline.access.moderation import DeletedRoom, RedactedHere
 from trunkline.admin.directory import RoomPage
+from trunkline.core.finding import Finding
 from trunkline.core.message import check_room
 from trunkline.core.redaction import check_offsets
+from trunkline.stores.backup import BackedUp
 from trunkline.transports.context import Context
 
 
@@ -76,6 +79,41 @@ class HubAdmin:
         """
         await self._ensure_started()
         return await self._context.moderation.delete(check_room(room), by)
+
+    async def backup(self, path: str | Path) -> BackedUp:
+        """Write the log to a file, while it is in use. `trunkline restore` puts it back.
+
+        Args:
+            path: The file, which must not be there yet. It is a SQLite log, whatever store it is of, which only its
+                owner may read.
+
+        Raises:
+            ConfigError: The file is there already, or cannot be written.
+            StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.backups.write(Path(path))
+
+    async def doctor(self) -> list[Finding]:
+        """Return what this process finds about its machine: open files, the kernel's settings, the disk of the log.
+
+        Raises:
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return self._context.examine()
+
+    async def new_epochs(self) -> None:
+        """Begin a new epoch in every room: the log is an older copy of itself, and could not find that out.
+
+        Raises:
+            ConfigError: Other processes use the log, and would not notice.
+            StoreUnavailable: Tried again, it may work.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        await self._context.engine.begin_epochs()
 
     async def erase(self, user: str, *, by: str | None = None) -> Erasure:
         """Begin to erase a user: all that they sent is redacted, in all rooms, and they with it. It cannot be undone.

@@ -73,6 +73,10 @@ class Operator:
         """Begin to erase a user; return the job."""
         return self._ask("admin/erasures", {}, {"user": user})
 
+    def code(self) -> dict[str, Any]:
+        """Return a one-time code for the dashboard."""
+        return self._ask("admin/codes", {}, {})
+
     def erasure(self, erasure_id: str) -> dict[str, Any]:
         """Return where an erasure stands."""
         return self._ask(f"admin/erasures/{erasure_id}", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -238,3 +239,85 @@ async def test_it_fits_a_phone_and_is_used_by_keyboard(
     await page.keyboard.press("ArrowLeft")
     await expect(page.locator(".chart .cross")).to_have_count(1)
     assert "Connections" in str(await chart.get_attribute("aria-label"))
+
+
+def code_of(url: str) -> str:
+    """A one-time code, as `trunkline admin login` prints it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRUNKLINE_")}
+    environment["TRUNKLINE_TOKEN"] = token("ops", rooms=ADMIN)
+    command = [sys.executable, "-m", "trunkline", "admin", "login", "--url", url]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+
+
+async def test_an_operator_signs_in_with_a_code(page: Page, server: Server) -> None:
+    """Which is good once; the session is a cookie that scripts cannot read, and ends by signing out."""
+    code = code_of(server.url)
+    await sign_in(page, server.url, code)
+    await expect(page.locator("#problems")).to_contain_text("All is well")
+    [cookie] = await page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/admin")
+    assert await page.evaluate("document.cookie + sessionStorage.getItem('trunkline.token')") == "null"
+    await page.reload()
+    await expect(page.locator("#problems")).to_contain_text("All is well")
+    assert code not in page.url
+    await page.click("#leave")
+    await expect(page.locator("#enter")).to_be_visible()
+    assert await page.context.cookies() == []
+    await page.fill("#token", code)
+    await page.click("#enter button")
+    await expect(page.locator("#why")).to_contain_text("used already")
+
+
+async def test_an_operator_redacts_deletes_and_erases(page: Page, server: Server, http: aiohttp.ClientSession) -> None:
+    """Each after a confirmation that says what cannot be undone; and what was there is nowhere."""
+    for room, user, text in (
+        ("a", "ana", "secret-1"),
+        ("a", "ben", "stays"),
+        ("b", "ben", "secret-2"),
+        ("c", "ana", "x"),
+    ):
+        headers = bearer(token(user, rooms=EVERYWHERE))
+        async with http.post(f"{server.url}/rooms/{room}", json={"data": text}, headers=headers) as response:
+            assert response.status == 201
+    await sign_in(page, server.url, code_of(server.url))
+    await page.click("#browse button")
+    await expect(page.locator("#rooms-found tr")).to_have_count(4)  # with the heads
+    await page.locator("#rooms-found").get_by_role("button", name="a", exact=True).click()
+    row = page.locator("#room-found tr", has_text="secret-1")
+    await row.get_by_role("button", name="Redact").click()
+    await expect(page.locator("#sure-text")).to_contain_text("cannot be undone")
+    await page.click("#sure >> text=Leave it")
+    await expect(page.locator("#room-found")).to_contain_text("secret-1")
+    if pictures := os.environ.get("PICTURES"):
+        await page.screenshot(path=f"{pictures}/dashboard.png", full_page=True)
+        await row.get_by_role("button", name="Redact").click()
+        await page.screenshot(path=f"{pictures}/sure.png")
+        await page.click("#sure >> text=Leave it")
+        await page.set_viewport_size({"width": 390, "height": 800})
+        await page.locator("#rooms-found").scroll_into_view_if_needed()
+        await page.screenshot(path=f"{pictures}/phone.png", full_page=True)
+    await row.get_by_role("button", name="Redact").click()
+    await page.click("#yes")
+    await expect(page.locator("#room-found")).to_contain_text("Message 1 is redacted.")
+    await page.click("#look button")
+    await expect(page.locator("#room-found")).to_contain_text("stays")
+    await expect(page.locator("#room-found")).not_to_contain_text("secret-1")
+    await page.fill("#room", "b")
+    await page.click("#look button")
+    await page.click("#room-found >> text=Delete the room")
+    await page.click("#yes")
+    await expect(page.locator("#room-found")).to_contain_text("b is deleted, with 1 messages.")
+    await page.fill("#user", "ana")
+    await page.click("#find button")
+    await page.click("#user-found >> text=Erase")
+    await page.click("#yes")
+    await expect(page.locator("#user-found")).to_contain_text("Erased: 2 messages in 2 rooms")
+    admin = bearer(token("ops", rooms=ADMIN))
+    async with http.get(f"{server.url}/rooms/a?since=start", headers=admin) as response:
+        found = await response.json()
+    assert [message["from"] for message in found["messages"]] == [None, "ben"]
+    async with http.get(f"{server.url}/rooms/$audit?since=start", headers=admin) as response:
+        entries = [message["data"] for message in (await response.json())["messages"]]
+    assert [(entry["action"], entry["by"], entry["count"]) for entry in entries] == [
+        ("redact", "ops", 1), ("delete", "ops", 1), ("erase", "ops", 2),
+    ]  # fmt: skip

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from trunkline.access.admin_sessions import TOKEN_PREFIX, AdminSessions
 from trunkline.access.jwt import JwtAuth
 from trunkline.core.address_limits import LOOPBACK, AddressLimits
 from trunkline.core.connections import ConnectionRegistry, Registered
@@ -24,7 +25,7 @@ from trunkline.core.limits import Limits
 from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.core.rate import Rate, too_fast
 from trunkline.core.revocation import Revocations
-from trunkline.core.tickets import Tickets, ticket_refused
+from trunkline.core.tickets import TICKET_S, Tickets, ticket_refused
 from trunkline.engine.clock import Clock
 from trunkline.errors import ConfigError, HookFailed, RequestError, TrunklineError
 from trunkline.observe.counters import Counters
@@ -113,6 +114,7 @@ class Access:
         self.registry: ConnectionRegistry[Registered] = ConnectionRegistry()
         self.tickets = Tickets(lambda: secrets.token_urlsafe(32), node)
         self.revocations = Revocations(REVOCATIONS_KEEP_S)
+        self.admin_sessions: AdminSessions | None = None
         self.authenticate_hook: AuthenticateHook | None = None
         self.authorize_hook: AuthorizeHook | None = None
         self._counters = counters
@@ -200,6 +202,8 @@ class Access:
         """
         if not self.is_required:
             return UNAUTHENTICATED
+        if self.admin_sessions is not None and brought.token is not None and brought.token.startswith(TOKEN_PREFIX):
+            return self.current(self.admin_sessions.grant(brought.token))
         if brought.ticket is not None:
             if self._redeem is not None and not self.tickets.is_ours(brought.ticket):
                 return None
@@ -247,9 +251,17 @@ class Access:
             raise RequestError("token_expired", EXPIRED)
         return grant
 
-    def issue_ticket(self, grant: Grant) -> str:
+    def issue_ticket(self, grant: Grant, lifetime_s: float = TICKET_S) -> str:
         """Return a single-use ticket that is worth this grant."""
-        return self.tickets.issue(grant, self._clock.monotonic())
+        return self.tickets.issue(grant, self._clock.monotonic(), lifetime_s)
+
+    async def redeem(self, ticket: str) -> Grant:
+        """Return the grant of a ticket, once, whichever node has issued it.
+
+        Raises:
+            RequestError: `unauthorized`.
+        """
+        return await self.authenticate(Credentials(None, ticket, self.nothing.head, ""))
 
     # What may it do.
 

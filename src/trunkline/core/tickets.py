@@ -34,8 +34,8 @@ class Tickets:
     def __len__(self) -> int:
         return len(self._grants)
 
-    def issue(self, grant: Grant, now: float) -> str:
-        """Return a ticket that is worth this grant for TICKET_S seconds.
+    def issue(self, grant: Grant, now: float, lifetime_s: float = TICKET_S) -> str:
+        """Return a ticket that is worth this grant for *lifetime_s* seconds.
 
         Args:
             now: Seconds of any clock that only goes forward.
@@ -55,7 +55,7 @@ class Tickets:
             raise RequestError("rate_limited", "too many tickets are waiting to be used", 1000)
         secret = self._new_secret()
         ticket = f"{self.node}.{secret}" if self.node else secret
-        self._grants[_hash(ticket)] = (now + TICKET_S, grant)
+        self._grants[_hash(ticket)] = (now + lifetime_s, grant)
         self._by_user.setdefault(grant.user, OrderedDict())[_hash(ticket)] = None
         return ticket
 
@@ -95,7 +95,7 @@ class Tickets:
 
 def ticket_refused() -> RequestError:
     """Return the answer to a ticket that is worth nothing."""
-    return RequestError("unauthorized", "the ticket was used already, or is older than 30 s: get a new one")
+    return RequestError("unauthorized", "the ticket was used already, or is too old: get a new one")
 
 
 def _hash(ticket: str) -> bytes:

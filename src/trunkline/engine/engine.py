@@ -206,6 +206,17 @@ class Engine:
             await self.store.close()
             self.is_running = False
 
+    async def begin_epochs(self) -> None:
+        """Let each room go on in a new epoch.
+
+        Raises:
+            ConfigError: Other processes use the log, and would not notice.
+            StoreUnavailable: Tried again, it may work.
+        """
+        await self.store.begin_epochs()
+        for room in self.rooms:
+            await self.follower.change_epoch(room)
+
     def _look_for_tracer(self) -> None:
         if self._spans is not None and self._spans.look():
             self.appender.trace(self._spans.begin)

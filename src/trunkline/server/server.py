@@ -68,6 +68,7 @@ def build_hub(config: Config) -> Hub:
         cookie=config.auth_cookie,
         origins=config.origins,
         presence_grace_s=config.presence_grace,
+        backup_folder=config.backup_folder,
         loopback_only=config.auth == "none" and is_loopback(config.host),
         trusted=config.forwarded_allow_ips,
     )

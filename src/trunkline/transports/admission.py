@@ -84,7 +84,7 @@ def begin_admission(context: Context, request: Exchange, needs: Sequence[Need]) 
     access, key = context.access, request.key
     if key is not None:
         access.check_request_rate(key, work(rooms=len(needs)) - request.is_counted)
-    access.origins.check(request.head)
+    access.origins.check(request.head, changes=request.method not in ("GET", "HEAD"))
     refuse_repeats(request.head)
     return authenticate(context, request, needs)
 

@@ -12,12 +12,15 @@ from trunkline.access.erasures import Erasures
 from trunkline.access.moderation import Moderation
 from trunkline.access.policy import Access
 from trunkline.admin.directory import Directory
+from trunkline.admin.doctor import machine_findings
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
 from trunkline.core.close_codes import label
 from trunkline.core.cluster_messages import Follow
+from trunkline.core.finding import Finding
 from trunkline.core.grant import Grant
+from trunkline.engine.backups import Backups
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
 from trunkline.transports.asgi_writer import AsgiWriter
@@ -75,6 +78,7 @@ class Parts(NamedTuple):
     moderation: Moderation
     erasures: Erasures
     directory: Directory
+    backups: Backups
 
 
 class Context:
@@ -92,6 +96,7 @@ class Context:
         moderation: Redacts messages, and deletes rooms.
         erasures: Erases users.
         directory: Lists rooms.
+        backups: Writes backups.
     """
 
     def __init__(self, parts: Parts, ensure_started: Callable[[], Awaitable[None]]) -> None:
@@ -106,6 +111,7 @@ class Context:
         self.engine, self.access, self.administration = parts.engine, parts.access, parts.administration
         self.figures, self.overview, self.lookup, self.follows = parts[3:7]
         self.moderation, self.erasures, self.directory = parts.moderation, parts.erasures, parts.directory
+        self.backups = parts.backups
         self.limits = self.engine.limits
         connections = self.engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
@@ -130,6 +136,11 @@ class Context:
                     "gaps": stream.gaps,
                 },
             )
+
+    def examine(self) -> list[Finding]:
+        """Return what this process finds about its machine."""
+        location = self.engine.store.location
+        return list(machine_findings(self.limits.connections_max, location if "/" in location else None))
 
     @property
     def clock(self) -> Clock:

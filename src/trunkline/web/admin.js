@@ -1,6 +1,6 @@
 // The dashboard: what the nodes tell in the room $overview, drawn; and what an operator does about it.
 
-import { ask, Refused } from "./ask.js";
+import { ask, borrow, Refused, signIn, signOut } from "./ask.js";
 import { Board } from "./board.js";
 import { Inspector } from "./inspector.js";
 import { connectHere, element, keepToken, showState, token } from "./page.js";
@@ -9,6 +9,8 @@ import { connectHere, element, keepToken, showState, token } from "./page.js";
 
 const SILENT_MS = 6000;
 const ASK_MS = 2000;
+const RENEW_MS = 30_000;
+let isLent = false; // the token is one for the browser's cookie
 
 const page = {
   state: element("state", HTMLElement),
@@ -31,16 +33,23 @@ function showEntrance(why) {
   page.token.focus();
 }
 
-function start() {
+async function start() {
   if (document.body.classList.contains("open")) {
     page.nobody.hidden = false; // without authentication there is no administrator
     return;
   }
-  if (!token()) {
-    showEntrance("");
-    return;
+  const isOfCookie = !token() || isLent;
+  if (isOfCookie) {
+    try {
+      await borrow();
+      isLent = true;
+    } catch (error) {
+      showEntrance(error instanceof Refused && error.status === 401 ? "" : String(error instanceof Error ? error.message : error));
+      return;
+    }
   }
-  const client = connectHere();
+  const client = connectHere(isOfCookie ? { getToken: borrow } : {});
+  const timerOfToken = isOfCookie ? setInterval(() => void borrow().catch(() => {}), RENEW_MS) : undefined;
   const inspector = new Inspector(client);
   const board = new Board(inspector);
   let heardAt = 0;
@@ -72,14 +81,18 @@ function start() {
   /** @param {string} why */
   const stop = (why) => {
     clearInterval(timer);
+    clearInterval(timerOfToken);
+    isLent = false;
+    void signOut();
     client.close();
     keepToken("");
     page.state.hidden = true;
     page.answered.textContent = "";
     showEntrance(why);
   };
-  page.leave.onclick = () => {
+  page.leave.onclick = async () => {
     stop("");
+    await signOut();
     location.reload(); // what was shown is to be gone
   };
 
@@ -97,11 +110,21 @@ function start() {
   void askAll();
 }
 
-page.enter.addEventListener("submit", (event) => {
+page.enter.addEventListener("submit", async (event) => {
   event.preventDefault();
-  keepToken(page.token.value.trim());
+  const text = page.token.value.trim();
   page.token.value = "";
-  start();
+  if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(text)) keepToken(text); // a JWT; a code has no two dots
+  else {
+    try {
+      await signIn(text);
+      isLent = true;
+    } catch (error) {
+      showEntrance(`Not accepted: ${error instanceof Error ? error.message : error}`);
+      return;
+    }
+  }
+  await start();
 });
 
-start();
+void start();

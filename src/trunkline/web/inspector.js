@@ -1,8 +1,9 @@
 // What an operator looks at and does: a room, a user's connections, one client for a minute; kick and revoke.
 
 import { ask } from "./ask.js";
+import { Corrections } from "./corrections.js";
 import { button, cells, link, table } from "./board.js";
-import { element, part } from "./page.js";
+import { element, into, part } from "./page.js";
 
 /** @import { Client, Room } from "./client/trunkline.js" */
 
@@ -46,6 +47,7 @@ export class Inspector {
     contents.onchange = () => void this.goOn();
     unfollow.onclick = () => this.stop();
     setInterval(() => this.showLeft(), 1000);
+    this.corrections = new Corrections(this);
   }
 
   /** @param {string} name */
@@ -61,13 +63,16 @@ export class Inspector {
         const data = document.createElement("pre");
         const text = JSON.stringify(message.data);
         data.textContent = text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
-        return cells([String(message.offset), message.from === null ? "–" : link(message.from, () => this.findUser(message.from)), new Date(message.at).toLocaleTimeString([], { hour12: false }), data], "nl-l");
+        return cells([String(message.offset), message.from === null ? "–" : link(message.from, () => this.findUser(message.from)), new Date(message.at).toLocaleTimeString([], { hour12: false }), message.redacted ? part("span", "dim", "redacted") : data,
+          message.redacted || name.startsWith("$") ? "" : button("Redact", () => this.corrections.redact(name, message, found.epoch), "danger")], "nl-l-");
       }));
       const messages = part("div", "scroll", "");
       messages.append(shown);
       const readers = this.connections(found.readers, "Nobody reads it by a stream.", found);
       const members = part("p", "dim", found.members_count ? `${found.members_count} members: ${found.members.slice(0, 20).map((/** @type {any} */ one) => one.member).join(", ")}` : "Nobody is shown as a member.");
-      return [said, part("h3", "", "Readers"), ...readers, members, part("h3", "", "Newest messages"), messages];
+      const actions = part("p", "actions", "");
+      if (found.head && !name.startsWith("$")) actions.append(button("Delete the room", () => this.corrections.delete(name), "danger"));
+      return [said, part("h3", "", "Readers"), ...readers, members, part("h3", "", "Newest messages"), messages, actions];
     });
     roomFound.scrollIntoView({ block: "nearest" });
   }
@@ -81,6 +86,7 @@ export class Inspector {
       const actions = part("p", "actions", "");
       if (found.connections.length) actions.append(button("Kick", () => this.kick(name), "danger"));
       actions.append(button("Revoke tokens", () => this.revoke(name), "danger"));
+      actions.append(button("Erase", () => this.corrections.erase(name), "danger"));
       return [...this.connections(found.connections, `${name} has no stream open.`, found), actions];
     });
     userFound.scrollIntoView({ block: "nearest" });
@@ -125,8 +131,9 @@ export class Inspector {
     });
   }
 
-  /** @param {string} title @param {string} text @param {string} verb @param {() => Promise<string>} act */
-  async sure(title, text, verb, act) {
+  /** @param {string} title @param {string} text @param {string} verb @param {() => Promise<string>} act
+   * @param {HTMLElement} [place] where the outcome is shown */
+  async sure(title, text, verb, act, place = this.page.userFound) {
     const { sure, sureTitle, sureText, yes } = this.page;
     sureTitle.textContent = title;
     sureText.textContent = text;
@@ -135,8 +142,8 @@ export class Inspector {
     sure.showModal();
     await new Promise((resolve) => sure.addEventListener("close", resolve, { once: true }));
     if (sure.returnValue !== "yes") return;
-    await into(this.page.userFound, async () => [part("p", "", await act())]);
-    this.page.userFound.scrollIntoView({ block: "nearest" });
+    await into(place, async () => [part("p", "", await act())]);
+    place.scrollIntoView({ block: "nearest" });
   }
 
   // Following.
@@ -201,16 +208,6 @@ export class Inspector {
         event.kind === "ended" ? "" : event.direction === "in" ? "← from it" : event.direction === "out" ? "→ to it" : "", event.kind + offsets, event.room ?? "", String(event.bytes || ""), more,
       ], "---lnl");
     }), "Nothing yet: whatever it sends or is sent stands here at once.", "---lnl");
-  }
-}
-
-/** Show what is found, or why it was not. @param {HTMLElement} place @param {() => Promise<HTMLElement[]>} find */
-async function into(place, find) {
-  place.replaceChildren(part("p", "dim", "looking…"));
-  try {
-    place.replaceChildren(...(await find()));
-  } catch (error) {
-    place.replaceChildren(part("p", "bad", error instanceof Error ? error.message : String(error)));
   }
 }
 

@@ -21,10 +21,25 @@ export function part(tag, kind, text) {
   return made;
 }
 
+/** Show what is found, or why it was not. @param {HTMLElement} place @param {() => Promise<HTMLElement[]>} find */
+export async function into(place, find) {
+  place.replaceChildren(part("p", "dim", "looking…"));
+  try {
+    place.replaceChildren(...(await find()));
+  } catch (error) {
+    place.replaceChildren(part("p", "bad", error instanceof Error ? error.message : String(error)));
+  }
+}
+
 const TOKEN = "trunkline.token";
 
+/** A token of a few minutes that the page has for its cookie; it is kept nowhere else. */
+let lent = "";
+/** @param {string} text */
+export const lend = (text) => void (lent = text);
+
 /** The token of this tab. It goes into headers and first messages, never into an address. */
-export const token = () => sessionStorage.getItem(TOKEN) ?? "";
+export const token = () => lent || (sessionStorage.getItem(TOKEN) ?? "");
 /** @param {string} text */
 export const keepToken = (text) => sessionStorage.setItem(TOKEN, text);
 
@@ -40,7 +55,7 @@ export function connectHere(options = {}) {
       getToken: () => {
         if (asked && !online && trouble) throw Object.assign(new Error(trouble), { status: 401 });
         asked = true;
-        return token();
+        return options.getToken ? options.getToken() : token();
       },
     } : {}),
   });

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from trunkline.access.admin_sessions import CODE_S, COOKIE, SESSION_S, TOKEN_S, AdminSessions
 from trunkline.access.administration import Reached
+from trunkline.access.policy import Need, forbidden
 from trunkline.core.presence_options import member_of
 from trunkline.core.tickets import TICKET_S
 from trunkline.errors import RequestError
@@ -13,7 +15,10 @@ from trunkline.transports.context import Context
 from trunkline.transports.endpoints.bodies import decoded, read_body
 from trunkline.transports.exchange import Answer, Exchange
 from trunkline.wire import envelope
+from trunkline.wire.credentials import cookies
 from trunkline.wire.query import parse_presence
+
+ADMIN: list[Need] = [("admin", "*")]
 
 
 class _Order(msgspec.Struct):
@@ -23,6 +28,13 @@ class _Order(msgspec.Struct):
     token_id: str | None = None
 
 
+class _Code(msgspec.Struct):
+    """The body of `POST /admin/login`."""
+
+    code: str
+
+
+_decode_code = msgspec.json.Decoder(_Code).decode
 _decode_order = msgspec.json.Decoder(_Order).decode
 
 
@@ -31,6 +43,56 @@ async def issue_ticket(context: Context, request: Exchange) -> Answer:
     caller = await admit(context, request, [])
     body = {"ticket": context.access.issue_ticket(caller.grant), "expires_in_s": TICKET_S}
     return Answer(msgspec.json.encode(body), 201)
+
+
+async def issue_code(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/codes`: a one-time code with which an administrator signs in at the dashboard."""
+    caller = await admit(context, request, ADMIN)
+    body = {"code": context.access.issue_ticket(caller.grant, CODE_S), "expires_in_s": CODE_S}
+    return Answer(msgspec.json.encode(body), 201)
+
+
+async def sign_in(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/login {code}`: a cookie for the code, which is good once."""
+    sessions = _sessions(context, request, changes=True)
+    order = decoded(_decode_code, await request.body(context.limits.envelope_bytes_max), '{"code": …}')
+    grant = await context.access.redeem(order.code)
+    await context.access.check_all(grant, ADMIN)
+    cookie = await sessions.issue(grant.user or "", SESSION_S)
+    return Answer(b"", 204, [_cookie(request, cookie, SESSION_S)], media_type="")
+
+
+async def session_token(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/token`: a token of a few minutes, for the page that has the cookie."""
+    sessions = _sessions(context, request, changes=False)
+    cookie = cookies(request.head).get(COOKIE)
+    if cookie is None:  # a page asks before anybody has signed in: that is no refusal
+        return Answer(msgspec.json.encode({"token": None, "expires_in_s": 0}))
+    grant = context.access.current(sessions.grant(cookie))
+    body = {"token": await sessions.issue(grant.user or "", TOKEN_S), "expires_in_s": TOKEN_S}
+    return Answer(msgspec.json.encode(body))
+
+
+async def sign_out(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/logout`: the cookie is taken away."""
+    _sessions(context, request, changes=True)
+    return Answer(b"", 204, [_cookie(request, "", 0)], media_type="")
+
+
+def _sessions(context: Context, request: Exchange, *, changes: bool) -> AdminSessions:
+    access = context.access
+    if request.key is not None:
+        access.check_request_rate(request.key, 1 - request.is_counted)
+    access.origins.check(request.head, changes=changes)
+    if access.admin_sessions is None or not access.is_required:
+        raise forbidden("admin", "*")
+    return access.admin_sessions
+
+
+def _cookie(request: Exchange, value: str, lifetime_s: float) -> tuple[str, str]:
+    # Without a path, so that it is that of `/admin/…` as the browser knows it, also below a mount or a proxy's prefix.
+    secure = "; Secure" if request.head.headers.get(b"origin", b"").startswith(b"https:") else ""
+    return ("Set-Cookie", f"{COOKIE}={value}; Max-Age={lifetime_s:.0f}; HttpOnly; SameSite=Strict{secure}")
 
 
 async def renew(context: Context, request: Exchange) -> Answer:

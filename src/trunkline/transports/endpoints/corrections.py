@@ -10,7 +10,7 @@ from trunkline.access.policy import Need
 from trunkline.core.message import check_room
 from trunkline.core.rate import work
 from trunkline.core.redaction import check_offsets
-from trunkline.errors import RequestError
+from trunkline.errors import ConfigError, RequestError
 from trunkline.transports.admission import Caller, admit
 from trunkline.transports.context import Context
 from trunkline.transports.endpoints.bodies import decoded, read_body
@@ -35,6 +35,13 @@ class _Erase(msgspec.Struct):
     user: str
 
 
+class _Backup(msgspec.Struct):
+    """The body of `POST /admin/backups`."""
+
+    name: str | None = None
+
+
+_decode_backup = msgspec.json.Decoder(_Backup).decode
 _decode_redact = msgspec.json.Decoder(_Redact).decode
 _decode_erase = msgspec.json.Decoder(_Erase).decode
 
@@ -66,6 +73,31 @@ async def list_rooms(context: Context, request: Exchange) -> Answer:
         raise RequestError("bad_limit", "limit is a number from 1 on")
     page = await context.directory.page(one("prefix") or "", one("after") or "", int(text))
     return _answer(page._asdict())
+
+
+async def back_up(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/backups {name?}`: write a backup into the folder that is set."""
+    caller = await _admit(context, request)
+    body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
+    order = decoded(_decode_backup, body or b"{}", '{"name"?: …}')
+    done = await context.backups.write_named(order.name, context.engine.clock.wall_ms() / 1000)
+    return Answer(msgspec.json.encode(done._asdict()), 201)
+
+
+async def examine(context: Context, request: Exchange) -> Answer:
+    """Serve `GET /admin/doctor`: what this node finds about its machine."""
+    await _admit(context, request)
+    return _answer({"node": context.engine.name, "findings": context.examine()})
+
+
+async def begin_epochs(context: Context, request: Exchange) -> Answer:
+    """Serve `POST /admin/epochs`: each room goes on in a new epoch."""
+    await _admit(context, request)
+    try:
+        await context.engine.begin_epochs()
+    except ConfigError as error:
+        raise RequestError("bad_command", str(error)) from None
+    return Answer(b"", 204, media_type="")
 
 
 async def erase(context: Context, request: Exchange) -> Answer:
