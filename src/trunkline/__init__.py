@@ -14,7 +14,7 @@ from trunkline.core.page import Page
 from trunkline.core.position import Gap, GapError
 from trunkline.core.presence import Member
 from trunkline.core.read_mark import Unread
-from trunkline.core.retention import Retention
+from trunkline.core.retention import Retention, RoomRetention
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import (
     ConfigError,
@@ -53,6 +53,7 @@ __all__ = [
     "Receipt",
     "RequestError",
     "Retention",
+    "RoomRetention",
     "ShuttingDown",
     "Store",
     "StoreUnavailable",

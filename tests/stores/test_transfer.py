@@ -1,13 +1,13 @@
 """Copies of logs from one store to another: the same entries, and readers that go on where they were."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.redis_servers import RedisServer, needs_redis
-from trunkline.core.message import Draft
+from trunkline.core.message import Draft, Message
 from trunkline.core.position import Start, resolve
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redaction
@@ -33,7 +33,8 @@ class Stores:
 
     async def make(self, kind: str, retention: Retention | None = None) -> Store:
         self._count += 1
-        retention, store = retention or Retention(), None
+        retention = retention or Retention()
+        store: Store
         if kind == "memory":
             store = MemoryStore(retention)
         elif kind == "sqlite":
@@ -112,7 +113,7 @@ async def test_a_copy_that_differs_is_found_out(stores: Stores) -> None:
     """A store that loses a message, or changes one."""
 
     class Losing(MemoryStore):
-        async def put_messages(self, room: str, messages: list) -> None:  # type: ignore[type-arg, override]
+        async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
             await super().put_messages(room, messages[:-1])
 
     source, target = await stores.make("sqlite"), Losing(Retention())

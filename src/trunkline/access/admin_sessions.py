@@ -82,8 +82,8 @@ class AdminSessions:
             self._learn_soon()
             return None
         try:
-            content = base64.urlsafe_b64decode(text)
-            if hmac.compare_digest(base64.urlsafe_b64decode(signature), self._sign(content)):
+            content = _read(text)
+            if hmac.compare_digest(_read(signature), self._sign(content)):
                 return _decode(content)
         except (ValueError, msgspec.DecodeError):
             pass
@@ -109,6 +109,10 @@ class AdminSessions:
     async def _learn(self) -> bool:
         self._key = (await self._engine.store.notes()).get(KEY_NOTE)
         return self._key is not None
+
+
+def _read(text: str) -> bytes:
+    return base64.b64decode(text, b"-_", validate=True)
 
 
 def _written(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a process can find out about its own machine: files, the kernel's settings, the disk of the log, certificates."""
+"""What a process can find out about its own machine: files, the kernel, the disk of the log, certificates."""
 
 from __future__ import annotations
 

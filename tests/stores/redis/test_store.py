@@ -24,7 +24,8 @@ from trunkline.errors import ConfigError, ShuttingDown, StoreUnavailable
 from trunkline.stores.redis import RedisStore
 from trunkline.stores.redis import store as module
 from trunkline.stores.redis.address import parse_address
-from trunkline.testing.store_contract import AMPLE, PARENT, draft, traced
+from trunkline.testing.correction_contract import AMPLE, draft, traced
+from trunkline.testing.store_contract import PARENT
 
 pytestmark = needs_redis
 

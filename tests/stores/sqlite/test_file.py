@@ -21,7 +21,8 @@ from trunkline.stores.base import WritesUnavailable
 from trunkline.stores.sqlite import file as sqlite_file
 from trunkline.stores.sqlite import place as sqlite_place
 from trunkline.stores.sqlite.place import Beside, Place, Recorded, went_back
-from trunkline.testing.store_contract import AMPLE, PARENT, draft, traced
+from trunkline.testing.correction_contract import AMPLE, draft, traced
+from trunkline.testing.store_contract import PARENT
 
 
 async def opened(path: Path, **options: Any) -> SqliteStore:
@@ -70,7 +71,7 @@ async def test_kill_9_on_a_machine_that_stayed_up_keeps_the_epoch(tmp_path: Path
         "import asyncio, os, signal, sys\n"
         "from trunkline.core.retention import Retention\n"
         "from trunkline.stores import SqliteStore\n"
-        "from trunkline.testing.store_contract import draft\n"
+        "from trunkline.testing.correction_contract import draft\n"
         "async def main():\n"
         "    store = SqliteStore(sys.argv[1], Retention())\n"
         "    await store.start()\n"

@@ -16,7 +16,7 @@ from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores import SqliteStore
 from trunkline.stores.sqlite import writer as sqlite
-from trunkline.testing.store_contract import AMPLE, draft
+from trunkline.testing.correction_contract import AMPLE, draft
 
 
 async def opened(path: Path, retention: Retention | None = None) -> SqliteStore:

@@ -50,6 +50,7 @@ async def redact(context: Context, request: Exchange) -> Answer:
     """Serve `POST /rooms/{room}/redactions {offset | offsets, epoch?}`: take the data of messages away."""
     room = check_room(request.path_parameters["room"])
     caller = await admit(context, request, [])
+    context.access.origins.check(request.head, changes=True)
     order = decoded(_decode_redact, await read_body(context, request, caller, [], BODY_MAX), '{"offset": 42}')
     offsets = check_offsets([*order.offsets] if order.offset is None else [order.offset, *order.offsets])
     context.access.check_publish_rate(caller.grant, caller.key, work(rooms=len(offsets)))
