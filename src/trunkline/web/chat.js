@@ -3,6 +3,7 @@
 /** @import { Change, Gap, Message } from "./client/types.js" */
 /** @import { Client, Room } from "./client/trunkline.js" */
 import { randomId } from "./client/id.js";
+import { redact } from "./client/redaction.js";
 import { ROOM_NAME } from "./client/trunkline.js";
 import { Network } from "./network.js";
 import { clientId, connectHere, element, keepToken, nameOfAddress, part, showState } from "./page.js";
@@ -105,6 +106,11 @@ class Chat {
       this.mine.delete(message.id);
       const from = whoOf(message);
       for (const [member, typing] of talk.typing) if (typing.name === from) talk.typing.delete(member);
+      this.refresh(name);
+    });
+    room.on("redacted", (redacted) => {
+      talk.entries = talk.entries.map((entry) => ("reason" in entry ? entry : (redact([entry], redacted)[0] ?? entry)));
+      talk.head = redacted.offset;
       this.refresh(name);
     });
     room.on("gap", (gap) => { add(gap); this.refresh(name); });
@@ -261,7 +267,7 @@ class Chat {
   /** @param {Message} entry */
   row(entry) {
     const data = typeof entry.data === "object" && entry.data ? entry.data : { text: entry.data };
-    const text = typeof data.text === "string" ? data.text : JSON.stringify(entry.data);
+    const text = entry.redacted ? "redacted" : typeof data.text === "string" ? data.text : JSON.stringify(entry.data);
     const mine = entry.from ? entry.from === this.client.user : whoOf(entry) === this.name;
     const readers = [...this.talk.room.marks].filter(([member, offset]) => offset >= entry.offset && member !== this.client.member);
     const names = readers.flatMap(([member]) => this.names.get(member) ?? []);
@@ -269,6 +275,7 @@ class Chat {
     const fate = mine && by ? ["seen", `seen by ${by}`] : ["stored", mine ? "stored" : ""];
     const row = message(whoOf(entry), text, mine, fate[0] ?? "", `${fate[1]}${fate[1] ? " · " : ""}#${entry.offset}`, entry.at);
     row.dataset.offset = String(entry.offset);
+    row.classList.toggle("redacted", entry.redacted === true);
     return row;
   }
 
