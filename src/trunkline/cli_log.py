@@ -52,22 +52,14 @@ def backup(file: Path, store: StoreUrl = None, config: ConfigFile = None) -> Non
 
     The file is a SQLite log, whatever store it is of, which only its owner may read.
     """
-    from trunkline.stores.backup import back_up, check, snapshot  # noqa: PLC0415
+    from trunkline.stores.backup import back_up, back_up_file  # noqa: PLC0415
 
     settings = _settings(store, config)
     if settings.store.startswith(SQLITE):  # which a server may use alone
-        log = Path(settings.store.removeprefix(SQLITE).partition("?")[0])
-        if not log.exists():
-            raise ConfigError(f"store: there is no log at {log}")
-        if file.exists():
-            raise ConfigError(f"{file} is there already: a backup overwrites nothing")
-        file.touch(mode=0o600)
-        snapshot(log, file)
-        rooms, messages = check(file)
+        done = back_up_file(Path(settings.store.removeprefix(SQLITE).partition("?")[0]), file)
     else:
         done = asyncio.run(_with(settings, lambda source: back_up(source, file, _progress)))
-        rooms, messages = done.rooms, done.messages
-    typer.echo(f"{file}: {rooms} rooms, {messages} messages, {file.stat().st_size} bytes")
+    typer.echo(f"{done.path}: {done.rooms} rooms, {done.messages} messages, {done.bytes} bytes")
 
 
 def restore(

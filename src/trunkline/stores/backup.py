@@ -14,6 +14,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,21 +54,36 @@ async def back_up(store: Store, path: Path, progress: Progress | None = None) ->
     """
     if isinstance(store, MeasuredStore):
         store = store.inner
+    if isinstance(store, SqliteStore):
+        return await asyncio.to_thread(back_up_file, Path(store.location), path)
+    with _made(path):
+        target = SqliteStore(path, FOREVER)
+        await target.start()
+        try:
+            await copy_log(store, target, progress)
+        finally:
+            await target.close()
+        _remove(path, "-lock", "-place", "-wal", "-shm")
+        return await asyncio.to_thread(_describe, path)
+
+
+def back_up_file(log: Path, path: Path) -> BackedUp:
+    """Write a backup of a SQLite log, which may be in use by any process; raises as `back_up`."""
+    if not log.exists():
+        raise ConfigError(f"store: there is no log at {log}")
+    with _made(path):
+        snapshot(log, path)
+        return _describe(path)
+
+
+@contextlib.contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """Make a file that is not there yet, and remove it again if it does not become a backup."""
     _reserve(path)
     try:
-        if isinstance(store, SqliteStore):
-            await asyncio.to_thread(snapshot, Path(store.location), path)
-        else:
-            target = SqliteStore(path, FOREVER)
-            await target.start()
-            try:
-                await copy_log(store, target, progress)
-            finally:
-                await target.close()
-            _remove(path, "-lock", "-place", "-wal", "-shm")
-        return await asyncio.to_thread(_describe, path)
+        yield
     except BaseException:
-        _remove(path, "")
+        _remove(path, "", "-lock", "-place", "-wal", "-shm")
         raise
 
 
