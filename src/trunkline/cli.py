@@ -246,7 +246,10 @@ def tail(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Print each message of a room as a line of JSON, until Ctrl-C. The token is read from TRUNKLINE_TOKEN."""
+    """Print each message of a room, and each redaction, as a line of JSON, until Ctrl-C.
+
+    The token is read from TRUNKLINE_TOKEN.
+    """
     from trunkline.remote import follow  # noqa: PLC0415
 
     token = os.environ.get(TOKEN_VARIABLE)
@@ -262,8 +265,12 @@ def token(
         list[str] | None, typer.Option(help="Rooms to read, and whose members to see: 'chat:*'. Repeatable.")
     ] = None,
     write: Annotated[list[str] | None, typer.Option(help="Rooms to write to, and to signal in.")] = None,
+    redact: Annotated[
+        list[str] | None, typer.Option(help="A moderator: rooms in which messages may be redacted. Repeatable.")
+    ] = None,
+    redact_own: Annotated[list[str] | None, typer.Option(help="The same, of one's own messages, for a day.")] = None,
     admin: Annotated[
-        bool, typer.Option("--admin", help="An administrator: dashboard, metrics, disconnect, revoke.")
+        bool, typer.Option("--admin", help="An administrator: everything in all rooms, and the dashboard.")
     ] = False,
     hours: Annotated[float, typer.Option(min=0.001, help="Hours until the token expires.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="The server's TOML file.")] = None,
@@ -274,14 +281,17 @@ def token(
     if not user:
         raise typer.BadParameter("a token needs the name of a user")
     settings = load(config, environment(), {"auth": "jwt"})
-    if read or write or admin:
+    if read or write or redact or redact_own or admin:
         reading, writing = tuple(read or ()), tuple(write or ())
         admin_of = ("*",) if admin else ()
-        rooms = Permissions(read=reading, presence=reading, write=writing, signal=writing, admin=admin_of)
+        moderating = {"redact": tuple(redact or ()), "redact_own": tuple(redact_own or ())}
+        rooms = Permissions(read=reading, presence=reading, write=writing, signal=writing, admin=admin_of, **moderating)
     else:
         rooms = None
         _warn("trunkline: no --read, --write or --admin: this token permits what `permissions` says")
-    sys.stdout.write(sign(settings.jwt, user, hours * 3600, rooms) + "\n")
+    signing = (one for one in (settings.jwt, *settings.issuers) if one.secret or one.secret_file)
+    issuer = next(signing, settings.jwt)
+    sys.stdout.write(sign(issuer, user, hours * 3600, rooms) + "\n")
 
 
 epoch_app = typer.Typer(no_args_is_help=True, help="Epochs of rooms (docs/durability.md).")

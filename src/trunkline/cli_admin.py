@@ -126,6 +126,9 @@ def redact(
     done = _operator(url).redact(room, offsets, epoch)
     typer.echo(f"{len(done['redacted'])} messages redacted")
     _say_unknown(done)
+    if not done["redacted"]:
+        _warn(f"none of these is a message of {room} that has data")
+        raise typer.Exit(1)
 
 
 def delete(room: str, yes: Yes = False, url: Url = DEFAULT_URL) -> None:
@@ -134,6 +137,9 @@ def delete(room: str, yes: Yes = False, url: Url = DEFAULT_URL) -> None:
     done = _operator(url).delete(room)
     typer.echo(f"{done['messages']} messages deleted")
     _say_unknown(done)
+    if done["epoch"] is None:
+        _warn(f"{room} never had a message")
+        raise typer.Exit(1)
 
 
 def erase(user: str, yes: Yes = False, url: Url = DEFAULT_URL) -> None:

@@ -117,6 +117,8 @@ class Hub:
             raise ConfigError("retention and durable go with the URL of a store: a Store of your own has its own")
         self._retention = retention or Retention()
         self._backup_folder = None if backup_folder is None else Path(backup_folder)
+        if self._backup_folder is not None and not self._backup_folder.is_dir():
+            raise ConfigError(f"backup_folder: there is no folder {self._backup_folder}")
         self._engine_settings: dict[str, Any] = {
             "limits": limits or Limits(),
             "tuning": tuning or Tuning(),

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from trunkline.client.http_request import Refused, Unreachable, room_url, send
-from trunkline.core.message import check_room
+from trunkline.core.message import check_readable_room
 from trunkline.core.trace import Trace, trace_fields
 from trunkline.errors import RequestError
 
@@ -69,7 +69,9 @@ def follow(
     warn: Callable[[str], None],
     token: str | None = None,
 ) -> Iterator[str]:
-    """Iterate over the messages of a room as JSON lines, for ever or *count* of them, over any number of connections.
+    """Iterate over the messages and redactions of a room as JSON lines, for ever or *count* of them.
+
+    It takes any number of connections.
 
     Args:
         since, last: Where to begin, as in `Hub.read`.
@@ -92,7 +94,7 @@ def follow(
                         raise _Ended("the application has ended this connection", 1)
                     if kind in ("gap", "closed"):
                         warn(f"{kind}: {data}")
-                    elif data and kind == "message":
+                    elif data and kind in ("message", "redacted"):
                         yield data
                         count = count - 1 if count else None
                         if count == 0:
@@ -131,7 +133,7 @@ def _events(response: http.client.HTTPResponse, last_id: str) -> Iterator[tuple[
 
 def _address(url: str, room: str, query: dict[str, str]) -> str:
     try:
-        return room_url(url, check_room(room), query)
+        return room_url(url, check_readable_room(room), query)
     except (RequestError, ValueError) as error:
         raise RemoteError(str(error), 2) from None
 

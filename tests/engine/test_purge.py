@@ -7,6 +7,7 @@ from trunkline.core.retention import Retention
 from trunkline.engine.purge import PAUSE, UNDER_WAY, Purge
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable
+from trunkline.stores.base import PURGE_DUE
 from trunkline.stores.memory import MemoryStore
 
 
@@ -72,3 +73,20 @@ async def test_a_log_that_is_away_is_named() -> None:
     store.is_away = True
     [left] = await Purge(store, Tasks(), Clock()).run()
     assert "could not be reached" in left
+
+
+@virtual
+async def test_what_was_not_purged_is_purged_by_the_next_start() -> None:
+    store = Store(takes_s=1.0)
+    tasks = Tasks()
+    purge = Purge(store, tasks, Clock())
+    await purge.due()
+    await tasks.cancel()  # the process ends
+    assert PURGE_DUE in await store.notes()
+    Purge(store, Tasks(), Clock()).start()
+    await asyncio.sleep(5)
+    assert len(store.began) == 1
+    assert await store.notes() == {}
+    Purge(store, Tasks(), Clock()).start()
+    await asyncio.sleep(5)
+    assert len(store.began) == 1

@@ -19,7 +19,7 @@ from trunkline.core.grant import EVERYTHING, Permissions
 SECRET = "4111111111111111"
 KEY = "k" * 32
 READERS = 200
-ROOMS = 10_000
+ROOMS = 1_000  # 10,000 in tests/interop
 
 
 def token(user: str, permissions: Permissions) -> str:
@@ -152,7 +152,7 @@ async def test_a_redacted_message_is_served_to_nobody(store: Store, http: aiohtt
 
 
 async def test_an_erased_user_is_nowhere_after_a_node_was_killed(store: Store, http: aiohttp.ClientSession) -> None:
-    """In 10,000 rooms; the node that erases is killed in the middle, and another goes on."""
+    """In many rooms; the node that erases is killed in the middle, and another goes on."""
     user = "ana-mustermann"
     author = {"Authorization": f"Bearer {token(user, EVERYTHING)}"}
     names = [f"room-{n:05}" for n in range(ROOMS)]
@@ -174,7 +174,9 @@ async def test_an_erased_user_is_nowhere_after_a_node_was_killed(store: Store, h
                 assert (await socket.receive_json())["code"] == "disconnected"
         assert job["state"] == "running"
         async with asyncio.timeout(60):
-            while not (now := await ask(http, "GET", f"{nodes[0].url}/admin/erasures/{job['id']}"))["rooms"] > 1000:
+            while (
+                not (now := await ask(http, "GET", f"{nodes[0].url}/admin/erasures/{job['id']}"))["rooms"] > ROOMS // 10
+            ):
                 assert now["state"] == "running"
                 await asyncio.sleep(0.02)
         nodes[0].kill()
@@ -187,7 +189,7 @@ async def test_an_erased_user_is_nowhere_after_a_node_was_killed(store: Store, h
         nodes[0].start()
         for text in (SECRET, user):
             assert store.files_with(text) == []
-        for n in (0, 1, 4999, 9999):
+        for n in (0, 1, ROOMS // 2, ROOMS - 1):
             for node in nodes:
                 async with http.get(f"{node.url}/rooms/{names[n]}?since=start") as response:
                     page = await response.json()

@@ -12,6 +12,7 @@ from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores import MemoryStore, SqliteStore
 from trunkline.stores.backup import back_up, check, restore
+from trunkline.stores.base import SESSION_KEY
 from trunkline.testing.correction_contract import draft, messages_of, stored
 
 SECRET = b"4111111111111111"
@@ -128,3 +129,30 @@ async def test_what_is_no_backup_is_refused_and_changes_nothing(tmp_path: Path) 
     store = await opened(path)
     assert (await store.head("r")).head == 2000
     await store.close()
+
+
+async def test_what_was_there_before_two_restorations_is_kept_twice(tmp_path: Path) -> None:
+    path, backup = tmp_path / "log.db", tmp_path / "backup.db"
+    store = await opened(path)
+    await stored(store, [draft("r", "1")])
+    await back_up(store, backup)
+    await stored(store, [draft("r", "2")])
+    await store.close()
+    first, second = [await restore(backup, path, Retention()) for _ in range(2)]
+    assert first.before is not None
+    assert second.before is not None
+    assert (first.before, second.before) == (f"{path}-before-restore", f"{path}-before-restore-2")
+    assert (check(Path(first.before)), check(Path(second.before))) == ((1, 2), (1, 1))
+
+
+async def test_no_backup_makes_its_owner_an_administrator(tmp_path: Path) -> None:
+    """The key that signs administrators' sessions is left out."""
+    for store in (await opened(tmp_path / "log.db"), MemoryStore(Retention())):
+        await stored(store, [draft("r", "1")])
+        await store.note(SESSION_KEY, b"the key of administrators")
+        await store.note("audit-key", b"kept")
+        path = tmp_path / f"{type(store).__name__}.db"
+        await back_up(store, path)
+        assert b"the key of administrators" not in path.read_bytes()
+        assert b"kept" in path.read_bytes()
+        await store.close()

@@ -13,12 +13,14 @@ import hashlib
 import hmac
 import logging
 import secrets
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from trunkline.core.grant import Grant, Permissions
 from trunkline.engine.engine import Engine
 from trunkline.errors import RequestError, StoreUnavailable
+from trunkline.stores.base import SESSION_KEY
 
 log = logging.getLogger("trunkline")
 
@@ -27,14 +29,42 @@ TOKEN_PREFIX = "trunkline-admin."  # noqa: S105 - no secret
 TOKEN_S = 300.0
 CODE_S = 300.0
 SESSION_S = 3600.0
-KEY_NOTE = "admin-session-key"
 _ADMIN = Permissions(admin=("*",))
 
 
+Kind = Literal["cookie", "token"]
+
+
 class _Session(msgspec.Struct, array_like=True):
+    """What a cookie or a token says.
+
+    Attributes:
+        session: Its name, by which signing out ends it.
+        issued_at, token_id: Of the token that the session was begun with: what revokes that, revokes this.
+        until: When it ends.
+        ends_at: When the session does.
+    """
+
+    kind: Kind
+    session: str
     user: str
-    issued_at: float
+    issued_at: float | None
+    token_id: str | None
     until: float
+    ends_at: float
+
+
+class AdminSession(NamedTuple):
+    """A session that is good.
+
+    Attributes:
+        grant: The administrator's.
+        name: The session's.
+    """
+
+    grant: Grant
+    name: str
+    ends_at: float
 
 
 _decode = msgspec.json.Decoder(_Session).decode
@@ -52,30 +82,53 @@ class AdminSessions:
         """Learn the key, if there is one."""
         self._learn_soon()
 
-    async def issue(self, user: str, lifetime_s: float) -> str:
-        """Return a new token of an administrator.
+    async def begin(self, grant: Grant) -> tuple[str, float]:
+        """Return the cookie of a new session of an administrator, and for how many seconds it is good.
 
         Raises:
             StoreUnavailable: The key could not be read or kept.
         """
         if self._key is None and not await self._learn():
-            await self._engine.store.note(KEY_NOTE, secrets.token_bytes(32))
+            await self._engine.store.note(SESSION_KEY, secrets.token_bytes(32))
             await self._learn()
         now = self._engine.clock.wall_ms() / 1000
-        text = msgspec.json.encode(_Session(user, now, now + lifetime_s))
-        return f"{TOKEN_PREFIX}{_written(text)}.{_written(self._sign(text))}"
+        ends_at = min(now + SESSION_S, grant.expires_at or now + SESSION_S)
+        session = _Session(
+            "cookie", secrets.token_hex(8), grant.user or "", grant.issued_at, grant.token_id, ends_at, ends_at
+        )
+        return self._written(session), ends_at - now
 
-    def grant(self, token: str) -> Grant:
-        """Return the grant of a token, or of a cookie.
+    def lend(self, session: AdminSession) -> tuple[str, float]:
+        """Return a token for a session that has shown its cookie, and for how many seconds it is good."""
+        now = self._engine.clock.wall_ms() / 1000
+        grant, until = session.grant, min(now + TOKEN_S, session.ends_at)
+        lent = _Session(
+            "token", session.name, grant.user or "", grant.issued_at, grant.token_id, until, session.ends_at
+        )
+        return self._written(lent), until - now
+
+    def session(self, text: str, kind: Kind) -> AdminSession:
+        """Return the session of a cookie or of a token.
 
         Raises:
             RequestError: `unauthorized`: it is none, or over.
         """
-        text, _, signature = token.removeprefix(TOKEN_PREFIX).partition(".")
-        session = self._verified(text, signature)
-        if session is None or session.until <= self._engine.clock.wall_ms() / 1000:
+        content, _, signature = text.removeprefix(TOKEN_PREFIX).partition(".")
+        found = self._verified(content, signature)
+        if found is None or found.kind != kind or found.until <= self._engine.clock.wall_ms() / 1000:
             raise RequestError("unauthorized", "the session is over: sign in with a code of `trunkline admin login`")
-        return Grant(user=session.user, permissions=_ADMIN, expires_at=session.until, issued_at=session.issued_at)
+        grant = Grant(
+            user=found.user,
+            permissions=_ADMIN,
+            expires_at=found.until,
+            issued_at=found.issued_at,
+            token_id=found.token_id,
+        )
+        return AdminSession(grant, found.session, found.ends_at)
+
+    def _written(self, session: _Session) -> str:
+        text = msgspec.json.encode(session)
+        return f"{TOKEN_PREFIX}{_written(text)}.{_written(self._sign(text))}"
 
     def _verified(self, text: str, signature: str) -> _Session | None:
         if self._key is None:
@@ -107,7 +160,7 @@ class AdminSessions:
             self._is_asking = False
 
     async def _learn(self) -> bool:
-        self._key = (await self._engine.store.notes()).get(KEY_NOTE)
+        self._key = (await self._engine.store.notes()).get(SESSION_KEY)
         return self._key is not None
 
 

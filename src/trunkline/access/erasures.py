@@ -79,7 +79,8 @@ class Erasures:
 
     def start(self) -> None:
         """Look for jobs that no node does."""
-        self._engine.tasks.spawn(self._take_over_or_log())
+        if self._engine.cluster is None:  # else it is not known yet which nodes run
+            self._engine.tasks.spawn(self._take_over_or_log())
         self._engine.tasks.every(LOOK_S, self._take_over_or_log)
 
     async def begin(self, user: str, by: str | None) -> Erasure:

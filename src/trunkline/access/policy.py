@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from trunkline.access.admin_sessions import TOKEN_PREFIX, AdminSessions
+from trunkline.access.admin_sessions import CODE_S, TOKEN_PREFIX, AdminSession, AdminSessions, Kind
 from trunkline.access.jwt import JwtAuth
 from trunkline.core.address_limits import LOOPBACK, AddressLimits
 from trunkline.core.connections import ConnectionRegistry, Registered
@@ -25,7 +25,7 @@ from trunkline.core.limits import Limits
 from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.core.rate import Rate, too_fast
 from trunkline.core.revocation import Revocations
-from trunkline.core.tickets import TICKET_S, Tickets, ticket_refused
+from trunkline.core.tickets import Tickets, ticket_refused
 from trunkline.engine.clock import Clock
 from trunkline.errors import ConfigError, HookFailed, RequestError, TrunklineError
 from trunkline.observe.counters import Counters
@@ -54,6 +54,7 @@ WHAT_TO_DO = {
 }
 """Refusals that are logged, by error code, with what an operator can do about it."""
 
+CODE = "code"
 EXPIRED = "the token of this connection has expired: get a new one"
 REVOKED = "the token was revoked: get a new one"
 REVOCATIONS_KEEP_S = 7 * 86_400.0
@@ -203,7 +204,7 @@ class Access:
         if not self.is_required:
             return UNAUTHENTICATED
         if self.admin_sessions is not None and brought.token is not None and brought.token.startswith(TOKEN_PREFIX):
-            return self.current(self.admin_sessions.grant(brought.token))
+            return self.admin_session(brought.token, "token").grant
         if brought.ticket is not None:
             if self._redeem is not None and not self.tickets.is_ours(brought.ticket):
                 return None
@@ -251,17 +252,40 @@ class Access:
             raise RequestError("token_expired", EXPIRED)
         return grant
 
-    def issue_ticket(self, grant: Grant, lifetime_s: float = TICKET_S) -> str:
+    def issue_ticket(self, grant: Grant) -> str:
         """Return a single-use ticket that is worth this grant."""
-        return self.tickets.issue(grant, self._clock.monotonic(), lifetime_s)
+        return self.tickets.issue(grant, self._clock.monotonic())
 
-    async def redeem(self, ticket: str) -> Grant:
-        """Return the grant of a ticket, once, whichever node has issued it.
+    def issue_code(self, grant: Grant) -> str:
+        """Return a single-use code with which an administrator signs in. It is no ticket, and no ticket is one."""
+        return self.tickets.issue(grant, self._clock.monotonic(), CODE_S, purpose=CODE)
+
+    async def redeem_code(self, code: str) -> Grant:
+        """Return the grant of a code, once, whichever node has issued it.
 
         Raises:
             RequestError: `unauthorized`.
         """
-        return await self.authenticate(Credentials(None, ticket, self.nothing.head, ""))
+        node, key = self.tickets.address(code, purpose=CODE)
+        grant = self.tickets.take(key, self._clock.monotonic())
+        if grant is None and self._redeem is not None and not self.tickets.is_ours(code):
+            grant = await self._redeem(node, key)
+        if grant is None:
+            raise RequestError("unauthorized", "the code was used already, or is too old: get a new one")
+        return self.current(grant)
+
+    def admin_session(self, text: str, kind: Kind) -> AdminSession:
+        """Return the session of an administrator's cookie or token.
+
+        Raises:
+            RequestError: `unauthorized`, `revoked`, `token_expired`.
+        """
+        assert self.admin_sessions is not None
+        session = self.admin_sessions.session(text, kind)
+        self.current(session.grant)
+        if self.revocations.refuses(Grant(user=None, token_id=session.name)):
+            raise RequestError("revoked", REVOKED)
+        return session
 
     # What may it do.
 

@@ -34,11 +34,12 @@ class Tickets:
     def __len__(self) -> int:
         return len(self._grants)
 
-    def issue(self, grant: Grant, now: float, lifetime_s: float = TICKET_S) -> str:
+    def issue(self, grant: Grant, now: float, lifetime_s: float = TICKET_S, purpose: str = "") -> str:
         """Return a ticket that is worth this grant for *lifetime_s* seconds.
 
         Args:
             now: Seconds of any clock that only goes forward.
+            purpose: It is good for this alone.
 
         Raises:
             RequestError: `rate_limited`: there are so many that more would be forgotten before they are used.
@@ -55,8 +56,9 @@ class Tickets:
             raise RequestError("rate_limited", "too many tickets are waiting to be used", 1000)
         secret = self._new_secret()
         ticket = f"{self.node}.{secret}" if self.node else secret
-        self._grants[_hash(ticket)] = (now + lifetime_s, grant)
-        self._by_user.setdefault(grant.user, OrderedDict())[_hash(ticket)] = None
+        key = _hash(purpose + ticket)
+        self._grants[key] = (now + lifetime_s, grant)
+        self._by_user.setdefault(grant.user, OrderedDict())[key] = None
         return ticket
 
     def _forget(self, key: bytes) -> tuple[float, Grant | None]:
@@ -88,9 +90,9 @@ class Tickets:
         """Return whether no other node could have issued a ticket."""
         return ticket.partition(".")[0] == self.node or "." not in ticket
 
-    def address(self, ticket: str) -> tuple[str, bytes]:
+    def address(self, ticket: str, purpose: str = "") -> tuple[str, bytes]:
         """Return the name of the node that has issued a ticket, and the ticket's hash, to ask for its grant."""
-        return ticket.partition(".")[0], _hash(ticket)
+        return ticket.partition(".")[0], _hash(purpose + ticket)
 
 
 def ticket_refused() -> RequestError:

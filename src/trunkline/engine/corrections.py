@@ -16,6 +16,7 @@ from trunkline.core.redaction import OFFSETS_MAX, RecentRedactions, Redacted, Re
 from trunkline.engine.clock import Clock
 from trunkline.engine.cluster import Cluster
 from trunkline.engine.follower import Follower
+from trunkline.engine.purge import Purge
 from trunkline.errors import StoreUnavailable, explain
 from trunkline.stores.base import CorrectionStore, Deleted
 
@@ -40,12 +41,14 @@ class Corrections:
         redactions: RecentRedactions,
         cluster: Cluster | None,
         clock: Clock,
+        purge: Purge,
     ) -> None:
         self._store = store
         self._follower = follower
         self._redactions = redactions
         self._cluster = cluster
         self._clock = clock
+        self._purge = purge
         if cluster is not None:
             cluster.on_request(Corrected, self._corrected_elsewhere)
 
@@ -58,6 +61,7 @@ class Corrections:
         Raises:
             StoreUnavailable: It may be done or not; try again.
         """
+        await self._purge.due()
         redacted = await self._store.redact(Redaction(room, offsets, self._clock.wall_ms()))
         return redacted, await self.corrected([room])
 
@@ -67,6 +71,7 @@ class Corrections:
         Raises:
             StoreUnavailable: It may be done or not; try again.
         """
+        await self._purge.due()
         deleted = await self._store.delete(room, self._clock.wall_ms())
         return deleted, await self.corrected([room])
 
@@ -77,6 +82,7 @@ class Corrections:
         Raises:
             StoreUnavailable: Some may be erased; try again.
         """
+        await self._purge.due()
         count, to = 0, 0
         while True:
             sent = await self._store.sent(room, sender, to)

@@ -8,7 +8,7 @@ import logging
 from trunkline.engine.clock import Clock
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, explain
-from trunkline.stores.base import CorrectionStore
+from trunkline.stores.base import PURGE_DUE, CorrectionStore
 
 log = logging.getLogger("trunkline")
 
@@ -27,6 +27,29 @@ class Purge:
         self._present: asyncio.Task[None] | None = None
         self._next: asyncio.Future[list[str]] | None = None
         self._pause_until = 0.0
+        self._is_noted = False
+
+    def start(self) -> None:
+        """Purge what a process has left that has ended before it could."""
+        self._tasks.spawn(self._take_over())
+
+    async def due(self) -> None:
+        """Note, before something is redacted, that it is to be purged: the next start does that if this process ends.
+
+        Raises:
+            StoreUnavailable: It could not be noted.
+        """
+        if not self._is_noted:
+            await self._store.note(PURGE_DUE, b"1")
+            self._is_noted = True
+
+    async def _take_over(self) -> None:
+        try:
+            if PURGE_DUE in await self._store.notes():
+                self._is_noted = True
+                await self.run()
+        except StoreUnavailable as error:
+            log.warning("whether something is to be purged is not known: %s", explain(error))
 
     async def run(self, wait_s: float = WAIT_S) -> list[str]:
         """Purge what was redacted until now; return what could not be purged, or not yet.
@@ -53,11 +76,20 @@ class Purge:
                 left = await self._purge()
                 now = self._clock.monotonic()
                 self._pause_until = now + PAUSE * (now - began)
+                if not left and self._next is None:
+                    await self._purged()
                 if left:
                     log.warning("not everything that was redacted could be purged: %s", "; ".join(left))
                 done.set_result(left)
         finally:
             self._present = None
+
+    async def _purged(self) -> None:
+        self._is_noted = False
+        try:
+            await self._store.note(PURGE_DUE, None)
+        except StoreUnavailable as error:
+            log.debug("it cannot be noted that everything was purged: %s", explain(error))  # it is done once more
 
     async def _purge(self) -> list[str]:
         try:

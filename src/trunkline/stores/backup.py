@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import sqlite3
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 from trunkline.core.retention import FOREVER, Retention
 from trunkline.errors import ConfigError
-from trunkline.stores.base import Store
+from trunkline.stores.base import SESSION_KEY, Store
 from trunkline.stores.measured import MeasuredStore
 from trunkline.stores.sqlite import SqliteStore
 from trunkline.stores.transfer import Progress, copy_log
@@ -117,6 +118,9 @@ def snapshot(log: Path, path: Path) -> None:
             contextlib.closing(sqlite3.connect(path)) as target,
         ):
             source.backup(target)  # in one step: one moment of the log, and no writer waits for it
+            target.execute("PRAGMA secure_delete = ON")
+            target.execute("DELETE FROM notes WHERE name = ?", (SESSION_KEY,))
+            target.commit()
             target.execute("PRAGMA journal_mode = DELETE")
         number = os.open(path, os.O_RDONLY)
         os.fsync(number)
@@ -171,6 +175,12 @@ async def restore(backup: Path, log: Path, retention: Retention) -> Restored:
     return Restored(rooms, messages, before)
 
 
+def _free_name(log: Path) -> Path:
+    names = itertools.chain([""], (f"-{n}" for n in itertools.count(2)))
+    paths = (Path(f"{log}-before-restore{name}") for name in names)
+    return next(path for path in paths if not any(Path(f"{path}{suffix}").exists() for suffix in ("", "-wal", "-shm")))
+
+
 def _exchange(backup: Path, log: Path) -> str | None:
     log = log.resolve()
     if not log.parent.is_dir():
@@ -188,7 +198,7 @@ def _exchange(backup: Path, log: Path) -> str | None:
         os.fsync(copied)
         os.close(copied)
         if log.exists():
-            before = Path(f"{log}-before-restore")
+            before = _free_name(log)
             for suffix in ("", "-wal", "-shm"):
                 if Path(f"{log}{suffix}").exists():
                     Path(f"{log}{suffix}").replace(f"{before}{suffix}")

@@ -205,7 +205,7 @@ class MemoryStore:
     async def put_room(self, room: RoomCopy) -> None:
         log = self._logs[room.room] = _Log(secrets.token_hex(4))
         log.head = room.first - 1
-        log.lineage = lineage_of_copy(room.epoch, room.head, room.lineage)
+        log.lineage, log.at = lineage_of_copy(room.epoch, room.head, room.lineage), room.at
 
     async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
         log = self._logs[room]

@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.core.epochs import epochs_with
 from trunkline.core.message import Message
-from trunkline.core.read_mark import READ_MARKS_MAX
-from trunkline.core.redaction import OFFSETS_MAX, Redaction
+from trunkline.core.redaction import Redaction
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import Head, RoomCopy, Store
-from trunkline.stores.journal import Journalled
+from trunkline.stores.base import SESSION_KEY, Head, RoomCopy, Store
+from trunkline.stores.journal import Journalled, still_there
 
 PIECE_MESSAGES = 500
 PIECE_BYTES = 1024 * 1024
 ROOMS_AT_ONCE = 100
+MARKS_MAX = 1_000_000  # of a room
+NOT_COPIED = (SESSION_KEY,)  # whoever has a copy would be an administrator
 
 _encode = msgspec.json.Encoder().encode
 
@@ -55,12 +55,12 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
         StoreUnavailable: One of them did not answer, or they differ in the end.
     """
     if await target.find_rooms("", "", 1):
-        raise ConfigError(f"{target.location} has rooms already: a copy needs a log without any")
+        raise ConfigError(f"{target.location} has rooms already: it must be a log without any")
     rooms = messages = marks = 0
     hashed = hashlib.sha256()
-    async for name in _rooms(source):
+    async for name, at in _rooms(source):
         head = await source.head(name)
-        await target.put_room(RoomCopy(name, *head))
+        await target.put_room(RoomCopy(name, *head, at))
         of_source, of_target = hashlib.sha256(), hashlib.sha256()
         async for some in _entries(source, name, head):
             await target.put_messages(name, some)
@@ -70,7 +70,7 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
             _hash(of_target, some)
         if of_source.digest() != of_target.digest():
             raise StoreUnavailable(f"room {name} is not the same in {target.location} as in {source.location}")
-        known = await source.marks(name, READ_MARKS_MAX)
+        known = await source.marks(name, MARKS_MAX)
         if known:
             await target.mark(list(reversed(known)))
         hashed.update(f"{name} {of_source.hexdigest()} ".encode())
@@ -78,7 +78,8 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
         if progress is not None:
             progress(name, rooms, messages)
     for note, value in (await source.notes()).items():
-        await target.note(note, value)
+        if note not in NOT_COPIED:
+            await target.note(note, value)
     return Copied(rooms, messages, marks, hashed.hexdigest())
 
 
@@ -91,22 +92,19 @@ async def replay(store: Store, lines: Iterable[Journalled]) -> int:
     done = 0
     for line in lines:
         head = await store.head(line.room)
-        alike = epochs_with(max(line.offsets, default=0), head.epoch, head.lineage)
-        if not set(alike).intersection(line.epochs):
-            continue  # it is another room by now, or these offsets are other messages
-        if line.deletes:
+        offsets = still_there(line, head.epoch, head.head, head.lineage)
+        if offsets and line.deletes:
             done += await store.delete(line.room, line.at) is not None
-        for at in range(0, len(line.offsets), OFFSETS_MAX):
-            some = line.offsets[at : at + OFFSETS_MAX]
-            done += len((await store.redact(Redaction(line.room, some, line.at, line.erases))).offsets)
+        elif offsets:
+            done += len((await store.redact(Redaction(line.room, offsets, line.at, line.erases))).offsets)
     return done
 
 
-async def _rooms(store: Store) -> AsyncIterator[str]:
+async def _rooms(store: Store) -> AsyncIterator[tuple[str, int]]:
     after = ""
     while page := await store.find_rooms("", after, ROOMS_AT_ONCE):
         for info in page:
-            yield info.room
+            yield info.room, info.at
         after = page[-1].room
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.redis_servers import RedisServer, needs_redis
 from tests.support import until
 from trunkline.core.redaction import Redaction
 from trunkline.core.retention import Retention
+from trunkline.errors import StoreUnavailable
 from trunkline.stores.redis import RedisStore
 from trunkline.testing.correction_contract import draft, messages_of, stored
 
@@ -129,5 +131,66 @@ async def test_nodes_that_redact_at_once_redact_once(server: RedisServer) -> Non
     redaction = Redaction("r", list(range(1, 101)), 1)
     done = await asyncio.gather(one.redact(redaction), two.redact(redaction))
     assert sorted(offset for redacted in done for offset in redacted.offsets) == list(range(1, 101))
+    await one.close()
+    await two.close()
+
+
+async def test_nodes_of_a_stream_may_be_large(server: RedisServer) -> None:
+    """More entries than one command can name move; retention then cuts exactly."""
+    server.client.config_set("stream-node-max-entries", 4000)
+    store = await opened(server, Retention(messages_max=9_000))
+    for at in range(0, 8_000, 1000):
+        await stored(store, [draft("r", str(n)) for n in range(at, at + 1000)])
+    assert (await store.redact(Redaction("r", [4000], 1))).offsets == [4000]
+    server.client.config_set("stream-node-max-entries", 100)
+    other = await opened(server, Retention(messages_max=2_000))
+    await other.redact(Redaction("r", [7000], 1))
+    await stored(other, [draft("r", "x")])
+    head = await other.head("r")
+    offsets, after = [], head.first - 1
+    while after < head.head:
+        page = (await other.read("r", after, 500, 1 << 30)).messages
+        offsets += [message.offset for message in page]
+        after = page[-1].offset
+    assert offsets == list(range(head.first, head.head + 1))
+    await store.close()
+    await other.close()
+
+
+async def test_nothing_is_redacted_that_cannot_be_journalled(server: RedisServer, tmp_path: Path) -> None:
+    """Nor deleted; and what is tried again then has its line."""
+    journal = tmp_path / "folder" / "redactions"
+    store = RedisStore(f"{server.url}?journal={journal}", Retention())
+    await store.start()
+    await stored(store, [draft("r", "x"), draft("gone", "x")])
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="journal"):
+            await store.redact(Redaction("r", [1], 1))
+        with pytest.raises(StoreUnavailable, match="journal"):
+            await store.delete("gone", 1)
+    assert (await messages_of(store, "r"))[0].data == "x"
+    journal.parent.mkdir()
+    assert (await store.redact(Redaction("r", [1], 1))).offsets == [1]
+    assert await store.delete("gone", 1) is not None
+    assert len(journal.read_text("utf-8").splitlines()) == 2
+    await store.close()
+
+
+async def test_a_room_that_is_published_to_while_it_is_forgotten_is_listed(server: RedisServer) -> None:
+    """Erasing, backing up and copying look for rooms there."""
+    one, two = await opened(server), await opened(server)
+    await stored(one, [draft("r", "x", at=1)])
+    await one.trim(10**13)
+    ask = one._client.ask
+
+    async def ask_late(commands: list[list[Any]]) -> list[Any]:
+        if commands[0][0] == "ZREM":
+            await stored(two, [draft("r", "new", at=10**12)])
+        return await ask(commands)
+
+    one._client.ask = ask_late  # type: ignore[method-assign]
+    assert await one.forget(["r"]) == ["r"]
+    assert [info.room for info in await two.find_rooms("", "", 10)] == ["r"]
+    assert server.client.zscore("trunkline:rooms", "r") is not None
     await one.close()
     await two.close()

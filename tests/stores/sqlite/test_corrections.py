@@ -1,5 +1,6 @@
 """Corrections of a SQLite log: what is taken away is in no file, and a backup that is put back learns of it."""
 
+import asyncio
 import shutil
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 from trunkline.core.message import Draft
 from trunkline.core.redaction import Redaction
 from trunkline.core.retention import Retention
+from trunkline.errors import ConfigError
+from trunkline.stores.journal import Journal, Journalled
 from trunkline.stores.sqlite import SqliteStore
+from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.testing.correction_contract import draft, messages_of, stored
 
 SECRET = b"4111111111111111"
@@ -180,4 +184,110 @@ async def test_nothing_is_redacted_that_cannot_be_journalled(tmp_path: Path) -> 
     assert [message.data for message in await messages_of(store, "r")] == ["x"]
     (tmp_path / "log.db-redactions").rmdir()
     assert (await store.redact(Redaction("r", [1], 2))).offsets == [1]
+    await store.close()
+
+
+async def test_a_line_that_reaches_past_a_backup_counts_for_what_the_backup_has(tmp_path: Path) -> None:
+    """Also one whose messages are of two epochs."""
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    await stored(store, [draft("r", SECRET.decode(), at=1) for _ in range(5)])
+    await store.close()
+    backup = copy_of(path)
+    store = await opened(path)
+    await stored(store, [draft("r", "later", at=2) for _ in range(3)])
+    await store.begin_epochs()
+    await stored(store, [draft("r", "of another epoch", at=2) for _ in range(3)])
+    await store.redact(Redaction("r", [2, 8, 10], 3))
+    await store.close()
+    shutil.copy(backup, path)
+    store = await opened(path)
+    assert [message.redacted for message in await messages_of(store, "r")][:5] == [False, True, False, False, False]
+    await store.close()
+
+
+async def test_a_replay_that_was_interrupted_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    await stored(store, [draft("r", SECRET.decode(), at=1)])
+    await store.close()
+    backup = copy_of(path)
+    store = await opened(path)
+    await store.redact(Redaction("r", [1], 3))
+    await store.close()
+    shutil.copy(backup, path)
+
+    def fails(_: object) -> int:
+        raise OSError("the process ends here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Corrector, "replay", fails)
+        with pytest.raises(ConfigError):
+            await opened(path)
+    store = await opened(path)
+    assert (await messages_of(store, "r"))[0].redacted
+    await store.close()
+
+
+async def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    await stored(store, [draft("r", SECRET.decode(), at=1) for _ in range(3)])
+    await store.close()
+    backup = copy_of(path)
+    journal = Path(f"{path}-redactions")
+    store = await opened(path)
+    await store.redact(Redaction("r", [1], 3))
+    with journal.open("r+b") as file:
+        file.truncate(journal.stat().st_size - 10)
+    await store.redact(Redaction("r", [3], 3))
+    await store.close()
+    shutil.copy(backup, path)
+    store = await opened(path)
+    assert [message.redacted for message in await messages_of(store, "r")][:3] == [False, False, True]
+    await store.close()
+
+
+async def test_a_deletion_that_was_not_carried_out_does_not_come_later(tmp_path: Path) -> None:
+    """Its line is there; but the room has gone on since."""
+    path = tmp_path / "log.db"
+    store = await opened(path)
+    [receipt] = await stored(store, [draft("r", "1", at=1)])
+    Journal(Path(f"{path}-redactions")).add(Journalled(2, "r", [(receipt.epoch, 2**53)], deletes=True, head=1))
+    await stored(store, [draft("r", "2", at=3)])
+    await store.close()
+    backup = copy_of(path)
+    path.unlink()
+    shutil.copy(backup, path)
+    store = await opened(path)
+    assert [message.data for message in await messages_of(store, "r")] == ["1", "2"]
+    await store.close()
+
+
+async def test_an_id_that_another_process_has_erased_is_not_known_any_more(tmp_path: Path) -> None:
+    one, two = await opened(tmp_path / "log.db", shared=True), await opened(tmp_path / "log.db", shared=True)
+    await stored(two, [draft("r", "x", id="k", sender="ana")])
+    await one.redact(Redaction("r", [1], 2, erases=True))
+    [again] = await stored(two, [draft("r", "again", id="k", sender="ana", at=3)])
+    assert (again.duplicate, again.offset) == (False, 3)
+    await one.close()
+    await two.close()
+
+
+async def test_a_reader_that_reads_for_long_holds_no_append_up(tmp_path: Path) -> None:
+    """A purge cannot empty the WAL meanwhile; it waits, and publishing does not."""
+    store = await opened(tmp_path / "log.db")
+    await stored(store, [draft("r", SECRET.decode())])
+    reading = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    reading.execute("BEGIN")
+    reading.execute("SELECT count(*) FROM messages").fetchone()
+    await store.redact(Redaction("r", [1], 2))
+    purging = asyncio.ensure_future(store.purge())
+    for n in range(20):
+        await stored(store, [draft("r", "x", at=n)])
+    assert not purging.done()
+    reading.execute("COMMIT")
+    reading.close()
+    assert await purging == []
+    assert files_with(tmp_path, SECRET) == []
     await store.close()

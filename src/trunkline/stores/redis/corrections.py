@@ -10,20 +10,20 @@ from typing import Any, Protocol
 
 from redis.exceptions import ResponseError
 
-from trunkline.core.epochs import epochs_with, format_lineage, lineage_of_copy, parse_lineage
+from trunkline.core.epochs import format_lineage, lineage_of_copy, parse_lineage
 from trunkline.core.message import Message, publisher_id
 from trunkline.core.redaction import Redacted, Redaction, redaction_data
 from trunkline.core.trace import Trace
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import Deleted, RoomCopy, RoomInfo, Sent
-from trunkline.stores.journal import Journal, Journalled
+from trunkline.stores.journal import Journal, Journalled, epochs_of
 from trunkline.stores.redis.bus import RedisBus
 from trunkline.stores.redis.client import Call, RedisClient, Script
 
 REDACTED, REDACTION = b"1", b"2"  # as in room.lua
 OFFSETS_PER_CALL = 50  # each may move hundreds of neighbours, and a script holds up all other calls
 NODE_ENTRIES = 256  # of a stream: by default 100, and no more fit into its 4 KiB if their number is not bounded
-NODE_ENTRIES_MAX = 4000
+NODE_ENTRIES_MAX = 2000
 ROOMS_AT_ONCE = 500
 PURGE_S = 60.0
 PURGE_LOOK_S = 0.1
@@ -115,21 +115,23 @@ class RedisCorrections:
             if not int(cursor):
                 return
 
+    async def begun_again(self, rooms: list[str]) -> dict[str, int]:
+        """Return which of these rooms hold messages, with their newest stamps: published while they were forgotten."""
+        answers = await self._client.call([self._about(room, self._info_script, []) for room in rooms])
+        return {room: int(at) for room, (_, _, head, _, at) in zip(rooms, answers, strict=True) if head}
+
     async def redact(self, redaction: Redaction) -> Redacted:
         """Redact, a few messages in each step; see `CorrectionStore.redact`."""
         around = await self._entries_of_a_node()
         room, redacted = redaction.room, Redacted("", 0, [])
         arguments = [redaction.at, self._bus.channel(room), self._bus.name, int(redaction.erases), around]
         offsets = sorted(offset for offset in set(redaction.offsets) if offset > 0)
+        await self._write_down(Journalled(redaction.at, room, [], offsets, redaction.erases))
         for at in range(0, max(1, len(offsets)), OFFSETS_PER_CALL):
             some = offsets[at : at + OFFSETS_PER_CALL]
             [(epoch, offset, *done)] = await self._client.call(
                 [self._about(room, self._redact_script, [*arguments, *some])], wait=True
             )
-            if done:
-                await self._write_down(
-                    room, Journalled(redaction.at, room, [], sorted(map(int, done)), redaction.erases)
-                )
             of_all = redacted.offsets + [int(one) for one in done]
             redacted = Redacted(epoch.decode(), offset or redacted.offset, of_all)
         return redacted
@@ -154,29 +156,19 @@ class RedisCorrections:
 
     async def delete(self, room: str, at: int) -> Deleted | None:
         """Delete a room; see `CorrectionStore.delete`."""
+        await self._write_down(Journalled(at, room, [], deletes=True))
         arguments = [at, self._bus.channel(room), self._bus.name, secrets.token_hex(4)]
         [(epoch, messages)] = await self._client.call(
             [self._about(room, self._delete_script, arguments, "seen", "seen-at")], wait=True
         )
-        if messages < 0:
-            return None
-        await self._write_down(room, Journalled(at, room, [], deletes=True), former=True)
-        return Deleted(epoch.decode(), messages)
+        return None if messages < 0 else Deleted(epoch.decode(), messages)
 
-    async def _write_down(self, room: str, line: Journalled, *, former: bool = False) -> None:
-        """Write a line of the journal, if there is one.
-
-        Args:
-            former: The room was deleted: the epochs are those of before.
-        """
-        if self._journal is None:
+    async def _write_down(self, line: Journalled) -> None:
+        """Write a line of the journal, if there is one: before it is carried out, so that none is missing."""
+        if self._journal is None or not (line.offsets or line.deletes):
             return
-        [(epoch, _, _, text)] = await self._client.call([self._about(room, self._head_script, [])])
-        lineage = parse_lineage(text.decode())
-        if former:
-            line.epochs = [one.epoch for one in lineage]
-        else:
-            line.epochs = epochs_with(max(line.offsets), epoch.decode(), lineage)
+        [(epoch, _, head, text)] = await self._client.call([self._about(line.room, self._head_script, [])])
+        line.epochs, line.head = epochs_of(epoch.decode(), parse_lineage(text.decode())), head
         try:
             self._journal.add(line)
         except OSError as error:
@@ -195,7 +187,9 @@ class RedisCorrections:
     async def put_room(self, room: RoomCopy) -> None:
         """Make a room; see `CorrectionStore.put_room`."""
         lineage = format_lineage(lineage_of_copy(room.epoch, room.head, room.lineage))
-        await self._client.call([self._about(room.room, self._put_script, [room.first, secrets.token_hex(4), lineage])])
+        await self._client.call(
+            [self._about(room.room, self._put_script, [room.first, secrets.token_hex(4), lineage, room.at])]
+        )
 
     async def put_messages(self, room: str, messages: Sequence[Message]) -> None:
         """Append messages as they are; see `CorrectionStore.put_messages`."""

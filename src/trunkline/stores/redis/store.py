@@ -218,6 +218,8 @@ class RedisStore:
 
     async def _list(self, times: dict[str, int]) -> None:
         """Return the rooms that retention by age must look at, with the time of their oldest message."""
+        if not times:
+            return
         pairs = [value for name, at in times.items() for value in (at, name)]
         try:
             await self._client.pipeline([["ZADD", self._list_key, "LT", *pairs], self._corrections.listing(times)])
@@ -389,6 +391,7 @@ class RedisStore:
         if forgotten:
             await self._client.ask([["ZREM", self._list_key, *forgotten], self._corrections.unlisting(forgotten)])
             self._known.difference_update(forgotten)
+            await self._list(await self._corrections.begun_again(forgotten))
         return forgotten
 
     async def check_writable(self) -> None:

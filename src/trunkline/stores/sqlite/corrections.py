@@ -10,14 +10,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from trunkline.core.epochs import begin_again, epochs_with, format_lineage, lineage_of_copy, parse_lineage
+from trunkline.core.epochs import begin_again, format_lineage, lineage_of_copy, parse_lineage
 from trunkline.core.message import Message, publisher_id
 from trunkline.core.position import Lineage
 from trunkline.core.redaction import NO_DATA, Redacted, Redaction, redaction_data
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
 from trunkline.core.trace import Trace
 from trunkline.stores.base import Deleted, RoomCopy
-from trunkline.stores.journal import Journal, Journalled
+from trunkline.stores.journal import Journal, Journalled, epochs_of, still_there
 from trunkline.stores.sqlite.file import LogFile
 from trunkline.stores.sqlite.place import Newest
 from trunkline.stores.sqlite.rows import (
@@ -70,7 +70,7 @@ class Corrector:
             self._writer.save_corrected(room)
             self._file.newest = Newest(room.id, room.head)
             # Before the commit: a redaction in the journal that was not stored does no harm, the other way round does.
-            epochs = epochs_with(max(offsets), room.epoch, self._lineage(room))
+            epochs = epochs_of(room.epoch, self._lineage(room))
             self._journal.add(Journalled(redaction.at, room.name, epochs, offsets, redaction.erases))
         return Redacted(room.epoch, room.head, offsets)
 
@@ -115,6 +115,7 @@ class Corrector:
             if room is None or not room.head:
                 return None
             self._writer.forget_room(name)
+            epochs = epochs_of(room.epoch, self._lineage(room))
             former = begin_again(room.epoch, self._lineage(room))
             self._connection.execute("UPDATE rooms SET name = char(0) || id WHERE id = ?", (room.id,))
             epoch = secrets.token_hex(4)
@@ -125,7 +126,7 @@ class Corrector:
             )
             self._connection.execute("DELETE FROM seen WHERE room = ?", (name,))
             self._file.before_forgetting()
-            self._journal.add(Journalled(at, name, [one.epoch for one in former], deletes=True))
+            self._journal.add(Journalled(at, name, epochs, deletes=True, head=room.head))
         return Deleted(epoch, room.head - room.first + 1)
 
     def clear_deleted(self) -> bool:
@@ -167,8 +168,8 @@ class Corrector:
         with self._writer.transaction():
             self._connection.execute(
                 "INSERT INTO rooms (name, head, first, bytes, indexed, epoch, life, lineage, origin, at)"
-                " VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, 0)",
-                (room.room, room.first - 1, room.first, room.first - 1, epoch, self._file.life, former, epoch),
+                " VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
+                (room.room, room.first - 1, room.first, room.first - 1, epoch, self._file.life, former, epoch, room.at),
             )
 
     def put_messages(self, name: str, messages: Sequence[Message]) -> None:
@@ -198,6 +199,10 @@ class Corrector:
         with self._writer.transaction():
             return self._connection.execute("DELETE FROM seen WHERE member = ?", (member,)).rowcount
 
+    def has_note(self, name: str) -> bool:
+        """Return whether there is a note of this name."""
+        return self._connection.execute("SELECT 1 FROM notes WHERE name = ?", (name,)).fetchone() is not None
+
     def note(self, name: str, value: bytes | None) -> None:
         """Keep or forget a note."""
         with self._writer.transaction():
@@ -214,22 +219,15 @@ class Corrector:
     def replay(self) -> int:
         """Carry out what the journal has, as far as the log lacks it; return how many messages and rooms that were."""
         done = 0
-        for entry in self._journal.read():
-            room = self._known(entry)
-            if room is None:
-                continue
-            if entry.deletes:
-                done += self.delete(entry.room, entry.at) is not None
-            else:
-                redaction = Redaction(entry.room, entry.offsets, entry.at, entry.erases)
-                done += len(self.redact(redaction).offsets)
+        for line in self._journal.read():
+            offsets = self._still_there(line)
+            if offsets and line.deletes:
+                done += self.delete(line.room, line.at) is not None
+            elif offsets:
+                done += len(self.redact(Redaction(line.room, offsets, line.at, line.erases)).offsets)
         return done
 
-    def _known(self, entry: Journalled) -> Room | None:
-        """Return the room of an entry, if its messages of then are those that the log has."""
+    def _still_there(self, line: Journalled) -> list[int]:
         with self._writer.transaction():
-            room = self._writer.existing_room(entry.room)
-            if room is None:
-                return None
-            alike = set(epochs_with(max(entry.offsets, default=0), room.epoch, self._lineage(room)))
-            return room if alike.intersection(entry.epochs) else None
+            room = self._writer.existing_room(line.room)
+            return [] if room is None else still_there(line, room.epoch, room.head, self._lineage(room))

@@ -42,8 +42,9 @@ _SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_t
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
+REPLAY_DUE = "replay-due"  # the note that the log is an older one, until the journal was carried out
+CHECKPOINT_MS = 50  # how long an append may wait because others read
 SCRUB_S = 0.02  # before appends have their turn
-PURGE_TRIES = 3  # each waits for readers as long as `busy_timeout`
 
 
 class LogFile:
@@ -69,7 +70,6 @@ class LogFile:
         self._lock = self._turn_file = self._file = self._wal = self._raw = -1
         self._beside: BesideFile | None = None
         self.newest: Newest | None = None  # that is being stored
-        self.went_back = False  # it is an older one than was stored here
         self._generation = 0
         self._generation_at = 0.0
         self._lost: str | None = None  # why the file is not ours to write to any more
@@ -221,6 +221,7 @@ class LogFile:
         try:
             if why is not None:
                 self._begin_life()
+                self.writer.execute("INSERT OR REPLACE INTO notes VALUES (?, x'')", (REPLAY_DUE,))
             self._generation = max(generation, 0 if beside is None else beside.generation) + 1
             self.writer.execute(
                 "UPDATE log SET generation = ?, place = ?, stopped = 0",
@@ -231,7 +232,6 @@ class LogFile:
             if self.writer.in_transaction:  # SQLite may have rolled it back itself, as when the disk is full
                 self.writer.execute("ROLLBACK")
             raise
-        self.went_back = why is not None
         if why is not None:
             self._beside.write_newest(NONE)
         self._beside.write(Beside(self._generation), flush=True)
@@ -376,14 +376,15 @@ class LogFile:
             return self._empty_wal()
 
     def _empty_wal(self) -> bool:
-        for _ in range(PURGE_TRIES):
+        self.writer.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MS}")
+        try:
             (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
-                return True
-        return False
+        finally:
+            self.writer.execute("PRAGMA busy_timeout = 1000")
+        return not busy
 
     def _scrub(self, first: int) -> int:
-        end = time.monotonic() + SCRUB_S
+        began = time.monotonic()
         self.writer.execute("BEGIN IMMEDIATE")
         try:
             if os.fstat(self._wal).st_size:
@@ -391,6 +392,8 @@ class LogFile:
             roots = self.writer.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0").fetchall()
             pages = Pages(self._raw)
             trees = pages.trees([root for (root,) in roots])
+            now = time.monotonic()
+            end = now + max(SCRUB_S, now - began)  # so all of it takes twice as long at most
             while first <= pages.count:
                 first = pages.scrub(trees, first)
                 if time.monotonic() > end:

@@ -36,6 +36,7 @@ table for each 8 million rooms: `messages`, `messages_1`, …, made when it is n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
 from trunkline.stores.journal import Journal
 from trunkline.stores.sqlite.corrections import Corrector
-from trunkline.stores.sqlite.file import LogFile
+from trunkline.stores.sqlite.file import REPLAY_DUE, LogFile
 from trunkline.stores.sqlite.reader import LogReader
 from trunkline.stores.sqlite.rows import by_room
 from trunkline.stores.sqlite.serial_thread import SerialThread
@@ -64,6 +65,8 @@ log = logging.getLogger("trunkline")
 T = TypeVar("T")
 
 MARKS_MS = 60_000
+PURGE_TRIES = 40
+PURGE_AGAIN_S = 0.5
 
 
 class SqliteStore:
@@ -201,11 +204,13 @@ class SqliteStore:
     async def purge(self) -> list[str]:
         await self._clear_deleted()
         page = 1
-        while page > 0:
-            page = await self._on(self._write_thread, partial(self._file.purge, page))
-        # Once more, for what the last part has written.
-        if page == 0 and await self._on(self._write_thread, self._file.empty_wal):
-            return []
+        for _ in range(PURGE_TRIES):
+            while (after := await self._on(self._write_thread, partial(self._file.purge, page))) > 0:
+                page = after
+            # At the end once more, for what the last part has written.
+            if after == 0 and await self._on(self._write_thread, self._file.empty_wal):
+                return []
+            await asyncio.sleep(PURGE_AGAIN_S)  # others read
         return [f"{self._file.path.name}-wal, which could not be emptied while another process read it: redact again"]
 
     async def put_room(self, room: RoomCopy) -> None:
@@ -232,10 +237,11 @@ class SqliteStore:
 
     def _prepare_corrections(self) -> None:
         """Carry out again what a backup that was put back lacks."""
-        if self._file.went_back:
+        if self._corrector.has_note(REPLAY_DUE):
             count = self._corrector.replay()
             if count:
                 log.warning("store: %s: %d messages or rooms were redacted or deleted again", self._file.path, count)
+            self._corrector.note(REPLAY_DUE, None)
 
     async def mark(self, marks: Sequence[ReadMark]) -> None:
         await self._on(self._write_thread, lambda: self._writer.mark(marks))

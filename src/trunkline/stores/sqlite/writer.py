@@ -16,13 +16,23 @@ from typing import Any
 from trunkline.core.epochs import format_lineage
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.read_mark import ReadMark
+from trunkline.core.redaction import stored_redaction
 from trunkline.core.retention import Retention
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import AHEAD_MS
 from trunkline.stores.sqlite.file import STATEMENTS_CACHED, LogFile
 from trunkline.stores.sqlite.place import Newest
-from trunkline.stores.sqlite.rows import OFFSET_BITS, OFFSET_MASK, ROOM_BITS, ROOM_MASK, by_room, standing, table_of
+from trunkline.stores.sqlite.rows import (
+    OFFSET_BITS,
+    OFFSET_MASK,
+    REDACTION,
+    ROOM_BITS,
+    ROOM_MASK,
+    by_room,
+    standing,
+    table_of,
+)
 
 log = logging.getLogger("trunkline")
 
@@ -296,11 +306,19 @@ class LogWriter:
 
     def _remember_ids(self, room: Room, after: int) -> None:
         behind = self._writer.execute(
-            f"SELECT sender, id, key, at FROM {room.table} WHERE key BETWEEN ? AND ? AND id IS NOT NULL",  # noqa: S608
+            f"SELECT sender, id, key, at, CASE WHEN kind = {REDACTION} THEN data END FROM {room.table}"  # noqa: S608
+            f" WHERE key BETWEEN ? AND ? AND (id IS NOT NULL OR kind = {REDACTION})",
             (room.key(after + 1), room.key(room.head)),
         )
-        for sender, message_id, key, at in behind:
-            room.recent[sender, message_id] = (key & OFFSET_MASK, at)
+        erased: set[int] = set()
+        for sender, message_id, key, at, redaction in behind:
+            if redaction is None:
+                room.recent[sender, message_id] = (key & OFFSET_MASK, at)
+            else:  # of another process: ids that it has erased are not known any more
+                entry = stored_redaction(room.name, key & OFFSET_MASK, "", at, redaction)
+                erased.update(entry.redacts if entry.erased else ())
+        if erased:
+            room.recent = {named: value for named, value in room.recent.items() if value[0] not in erased}
 
     def _find_ids(self, drafts: Sequence[Draft], rooms: dict[str, Room]) -> dict[int, tuple[int, int]]:
         """Return which of the drafts have an id that is in the tree: index of the draft → (offset, at)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
-from trunkline.access.admin_sessions import CODE_S, COOKIE, SESSION_S, TOKEN_S, AdminSessions
+from trunkline.access.admin_sessions import CODE_S, COOKIE, AdminSessions
 from trunkline.access.administration import Reached
 from trunkline.access.policy import Need, forbidden
 from trunkline.core.presence_options import member_of
@@ -48,7 +50,7 @@ async def issue_ticket(context: Context, request: Exchange) -> Answer:
 async def issue_code(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/codes`: a one-time code with which an administrator signs in at the dashboard."""
     caller = await admit(context, request, ADMIN)
-    body = {"code": context.access.issue_ticket(caller.grant, CODE_S), "expires_in_s": CODE_S}
+    body = {"code": context.access.issue_code(caller.grant), "expires_in_s": CODE_S}
     return Answer(msgspec.json.encode(body), 201)
 
 
@@ -56,10 +58,10 @@ async def sign_in(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/login {code}`: a cookie for the code, which is good once."""
     sessions = _sessions(context, request, changes=True)
     order = decoded(_decode_code, await request.body(context.limits.envelope_bytes_max), '{"code": …}')
-    grant = await context.access.redeem(order.code)
+    grant = await context.access.redeem_code(order.code)
     await context.access.check_all(grant, ADMIN)
-    cookie = await sessions.issue(grant.user or "", SESSION_S)
-    return Answer(b"", 204, [_cookie(request, cookie, SESSION_S)], media_type="")
+    cookie, lasts_s = await sessions.begin(grant)
+    return Answer(b"", 204, [_cookie(request, cookie, lasts_s)], media_type="")
 
 
 async def session_token(context: Context, request: Exchange) -> Answer:
@@ -68,14 +70,17 @@ async def session_token(context: Context, request: Exchange) -> Answer:
     cookie = cookies(request.head).get(COOKIE)
     if cookie is None:  # a page asks before anybody has signed in: that is no refusal
         return Answer(msgspec.json.encode({"token": None, "expires_in_s": 0}))
-    grant = context.access.current(sessions.grant(cookie))
-    body = {"token": await sessions.issue(grant.user or "", TOKEN_S), "expires_in_s": TOKEN_S}
-    return Answer(msgspec.json.encode(body))
+    token, lasts_s = sessions.lend(context.access.admin_session(cookie, "cookie"))
+    return Answer(msgspec.json.encode({"token": token, "expires_in_s": lasts_s}))
 
 
 async def sign_out(context: Context, request: Exchange) -> Answer:
-    """Serve `POST /admin/logout`: the cookie is taken away."""
+    """Serve `POST /admin/logout`: the session ends, and the cookie is taken away."""
     _sessions(context, request, changes=True)
+    cookie = cookies(request.head).get(COOKIE)
+    with contextlib.suppress(RequestError):  # it has ended already
+        if cookie is not None:
+            await context.administration.revoke(token_id=context.access.admin_session(cookie, "cookie").name)
     return Answer(b"", 204, [_cookie(request, "", 0)], media_type="")
 
 

@@ -1,10 +1,10 @@
 -- Copy entries of another log. ARGV: 2 the first offset of the room, if it is to be made, else nothing; 3 its epoch and
--- 4 its lineage; then for each entry its offset, id, sender, at, data, epoch (or nothing), trace (or nothing) and kind.
+-- 4 its lineage and 5 its newest stamp; or, from 5 on, for each entry its offset, id, sender, at, data, epoch (or nothing), trace (or nothing) and kind.
 local room = standing()
 if ARGV[2] ~= '' then
   redis.call(
     'HSET', KEYS[1], 'epoch', ARGV[3], 'origin', ARGV[3], 'life', life, 'lineage', ARGV[4], 'first', ARGV[2], 'head',
-    whole(tonumber(ARGV[2]) - 1), 'bytes', '0', 'at', '0')
+    whole(tonumber(ARGV[2]) - 1), 'bytes', '0', 'at', ARGV[5])
   return 1
 end
 for at = 5, #ARGV, 8 do

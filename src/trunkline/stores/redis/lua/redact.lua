@@ -15,21 +15,17 @@ local now, erases, around = ARGV[2], ARGV[5] == '1', tonumber(ARGV[6])
 
 local function move_around(offset)
   local entries = redis.call('XRANGE', KEYS[2], entry_id(math.max(1, offset - around)), entry_id(offset + around))
-  local ids = {}
-  for n, entry in ipairs(entries) do
-    ids[n] = entry[1]
+  for _, entry in ipairs(entries) do
     redis.call('HSET', KEYS[4], whole(offset_of(entry)), cmsgpack.pack(entry[2]))
-  end
-  if #ids > 0 then
-    redis.call('XDEL', KEYS[2], unpack(ids))
-    room.moved = room.moved + #ids
+    redis.call('XDEL', KEYS[2], entry[1])
   end
 end
 
 local redacted = {}
 for n = 7, #ARGV do
   local offset = tonumber(ARGV[n])
-  local entry = offset >= room.first and entries_from(room, offset, 1)[1]
+  room.moved = redis.call('HLEN', KEYS[4])
+  local entry = offset >= room.first and offset <= room.head and entries_from(room, offset, 1)[1]
   if entry then
     local id, sender, at, data, epoch, stored, _, kind = values(entry)
     if kind == '' or (kind == REDACTED and erases and sender ~= '') then
@@ -62,7 +58,7 @@ redis.call(
   'XADD', KEYS[2], entry_id(room.head), 'i', '', 's', '', 'a', whole(room.at), 'd', data, 'e', room.epoch,
   'k', REDACTION, 't', now)
 save(room)
-redis.call('HSET', KEYS[1], 'moved', whole(room.moved))
+redis.call('HSET', KEYS[1], 'moved', whole(redis.call('HLEN', KEYS[4])))
 redis.call('PERSIST', KEYS[1])
 redis.call('PUBLISH', ARGV[3], 'h' .. ARGV[4] .. ' ' .. whole(room.head))
 return {room.epoch, room.head, unpack(redacted)}
