@@ -310,8 +310,8 @@ class Hub:
     def authorize(self, hook: AuthorizeHook) -> AuthorizeHook:
         """Decorator: decide by your own code what a client may do, instead of by the grant's patterns.
 
-        The hook gets the grant, the action (`read`, `write`, `signal`, `presence`) and the room, and returns a bool; it
-        may be `async`. It is called whenever a client joins, polls, publishes, signals, asks for presence, moves its
+        The hook gets the grant, the action (`read`, `write`, `signal`, `presence`, `redact`, `redact_own`) and the room, and
+        returns a bool; it may be `async`. It is called whenever a client joins, polls, publishes, signals, asks for presence, moves its
         read mark or counts what it has not seen; call `recheck` when an answer has changed. If it raises, or takes
         longer than `limits.auth_s`, the client is refused.
         """
