@@ -310,10 +310,10 @@ class Hub:
     def authorize(self, hook: AuthorizeHook) -> AuthorizeHook:
         """Decorator: decide by your own code what a client may do, instead of by the grant's patterns.
 
-        The hook gets the grant, the action (`read`, `write`, `signal`, `presence`, `redact`, `redact_own`) and the room, and
-        returns a bool; it may be `async`. It is called whenever a client joins, polls, publishes, signals, asks for presence, moves its
-        read mark or counts what it has not seen; call `recheck` when an answer has changed. If it raises, or takes
-        longer than `limits.auth_s`, the client is refused.
+        The hook gets the grant, the action (`read`, `write`, `signal`, `presence`, `redact`, `redact_own`) and the
+        room, and returns a bool; it may be `async`. It is called whenever a client joins, polls, publishes, redacts,
+        signals, asks for presence, moves its read mark or counts what it has not seen; call `recheck` when an answer
+        has changed. If it raises, or takes longer than `limits.auth_s`, the client is refused.
         """
         self._access.authorize_hook = hook
         return hook
