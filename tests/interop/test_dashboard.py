@@ -321,3 +321,30 @@ async def test_an_operator_redacts_deletes_and_erases(page: Page, server: Server
     assert [(entry["action"], entry["by"], entry["count"]) for entry in entries] == [
         ("redact", "ops", 1), ("delete", "ops", 1), ("erase", "ops", 2),
     ]  # fmt: skip
+
+
+async def test_an_operator_examines_and_backs_up(page: Page, tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    with guarded(tmp_path, "--backup-folder", str(folder)) as server:
+        headers = bearer(token("ana", rooms=EVERYWHERE))
+        async with http.post(f"{server.url}/rooms/a", json={"data": 1}, headers=headers) as response:
+            before = (await response.json())["epoch"]
+        await sign_in(page, server.url, code_of(server.url))
+        await page.click("#examine")
+        await expect(page.locator("#log-found")).to_contain_text("open files")
+        await page.click("#backup")
+        await expect(page.locator("#log-found")).to_contain_text("1 rooms, 1 messages")
+        assert len(list(folder.iterdir())) == 1
+        await page.click("#epochs")
+        await expect(page.locator("#sure-text")).to_contain_text("cannot be undone")
+        await page.click("#yes")
+        await expect(page.locator("#log-found")).to_contain_text("Each room goes on in a new epoch.")
+        async with http.get(f"{server.url}/rooms/a", headers=headers) as response:
+            assert (await response.json())["epoch"] != before
+        if pictures := os.environ.get("PICTURES"):
+            await page.click("#examine")
+            await expect(page.locator("#log-found")).to_contain_text("open files")
+            await page.emulate_media(color_scheme="dark")
+            await page.locator("#log-found").scroll_into_view_if_needed()
+            await page.screenshot(path=f"{pictures}/log.png")

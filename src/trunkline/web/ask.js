@@ -20,7 +20,7 @@ export async function ask(path, body, method = body ? "POST" : "GET") {
     body: body ? JSON.stringify(body) : null,
     cache: "no-store",
   });
-  const answer = await response.json().catch(() => ({}));
+  const answer = response.status === 204 ? {} : await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(response.status, answer.error?.message ?? `the server answered ${response.status}`);
   return answer;
 }

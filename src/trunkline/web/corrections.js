@@ -18,12 +18,44 @@ export class Corrections {
     this.inspector = inspector;
     this.page = {
       browse: element("browse", HTMLFormElement), prefix: element("prefix", HTMLInputElement), found: element("rooms-found", HTMLElement),
-      roomFound: element("room-found", HTMLElement), userFound: element("user-found", HTMLElement),
+      examine: element("examine", HTMLButtonElement), backup: element("backup", HTMLButtonElement), epochs: element("epochs", HTMLButtonElement),
+      logFound: element("log-found", HTMLElement), roomFound: element("room-found", HTMLElement), userFound: element("user-found", HTMLElement),
     };
     this.page.browse.onsubmit = (event) => {
       event.preventDefault();
       void this.list(this.page.prefix.value.trim());
     };
+    this.page.examine.onclick = () => void this.examine();
+    this.page.backup.onclick = () => void this.backUp();
+    this.page.epochs.onclick = () => void this.beginEpochs();
+  }
+
+  async examine() {
+    await into(this.page.logFound, async () => {
+      /** @type {{node: string, findings: {level: string, what: string, text: string, advice?: string}[]}} */
+      const { node, findings } = await ask("admin/doctor");
+      const shown = part("ul", "problems", "");
+      shown.append(...findings.map(({ level, what, text, advice }) => {
+        const row = part("li", level === "fault" ? "worst" : level === "ok" ? "well" : "", `${what}: ${text}`);
+        if (advice) row.append(part("span", "dim", advice));
+        return row;
+      }));
+      return [part("p", "dim", `What node ${node} finds about its machine. \`trunkline doctor --url\` also looks at the store and at proxies.`), shown];
+    });
+  }
+
+  async backUp() {
+    await into(this.page.logFound, async () => {
+      const { path, rooms, messages, bytes } = await ask("admin/backups", {});
+      return [part("p", "", `${path} is written: ${rooms.toLocaleString("en")} rooms, ${messages.toLocaleString("en")} messages, ${bytes.toLocaleString("en")} bytes.`)];
+    });
+  }
+
+  async beginEpochs() {
+    await this.inspector.sure("Begin new epochs?", "For a log that is an older copy of itself and could not find that out. Readers that have read further than what is left are told with a gap; the others notice nothing. It cannot be undone.", "Begin", async () => {
+      await ask("admin/epochs", {});
+      return "Each room goes on in a new epoch.";
+    }, this.page.logFound);
   }
 
   /** @param {string} prefix @param {string} [after] */
