@@ -13,6 +13,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 
+import msgspec
+
 from trunkline.admin.doctor import certificate_finding
 from trunkline.core.finding import Finding, ok
 
@@ -22,12 +24,22 @@ FIRST_BYTES_S = 3.0
 ROOM = "trunkline-doctor"
 
 
+class _Told(msgspec.Struct):
+    """The answer of `GET /admin/doctor`."""
+
+    node: str
+    findings: list[Finding]
+
+
+_decode = msgspec.json.Decoder(_Told).decode
+
+
 class Visit:
     """A server as a client reaches it.
 
     Args:
         url: Its public address.
-        token: Of a user who may read the room `trunkline-doctor`, or of an administrator.
+        token: Of a user who may read the room `trunkline-doctor`; an administrator's shows what its node finds, too.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
@@ -45,6 +57,7 @@ class Visit:
             yield from self._certificate()
         try:
             yield from self._ready()
+            yield from self._node()
             yield self._websocket()
             yield from self._events(idle_s, progress)
         except (OSError, http.client.HTTPException) as error:
@@ -98,6 +111,21 @@ class Visit:
         with contextlib.suppress(ValueError):
             if date is not None:
                 yield clock_finding(parsedate_to_datetime(date).timestamp(), began, ended)
+
+    def _node(self) -> Iterator[Finding]:
+        """Iterate over what the node that answers finds, if it tells an administrator."""
+        if self._token is None:
+            return
+        connection = self._connect()
+        connection.request("GET", f"{self._parts.path}/admin/doctor", headers=self._headers())
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        if response.status == 200:
+            with contextlib.suppress(msgspec.DecodeError):
+                told = _decode(body)
+                for found in told.findings:
+                    yield msgspec.structs.replace(found, what=f"node {told.node}: {found.what}")
 
     def _websocket(self) -> Finding:
         what, key = "WebSocket", base64.b64encode(secrets.token_bytes(16)).decode()

@@ -52,7 +52,7 @@ def test_a_machine_that_is_not() -> None:
     assert set(levels(found).values()) == {"warning"}
     assert len(found) == 4
     assert all(finding.advice for finding in found)
-    assert "10200" in found[0].advice
+    assert "10128" in found[0].advice
 
 
 def test_the_folder_of_a_log(tmp_path: Path) -> None:

@@ -163,3 +163,25 @@ async def test_a_sample_of_another_version_is_skipped(hubs: list[Hub]) -> None:
     await hubs[0].publish("a", 1)
     await until(lambda: sum(step["published"] for step in seen(hubs[2])["steps"]) == 1)
     assert len(seen(hubs[2])["nodes"]) == 3
+
+
+async def test_clocks_of_nodes_that_differ_are_found(tmp_path: Path) -> None:
+    """As they tell their time: one that is ahead, one that is behind, and one that is right."""
+    url = f"sqlite:///{tmp_path}/log.db?shared=1"
+    async with AsyncExitStack() as stack:
+        hubs = [await stack.enter_async_context(Hub(url)) for _ in range(4)]
+        for hub, ahead_ms in zip(hubs, (0, 60_000, -90_000, 500), strict=True):
+            engine = context_of(hub).engine
+            real = engine.clock.wall_ms
+            engine.clock.wall_ms = lambda real=real, ahead_ms=ahead_ms: real() + ahead_ms  # type: ignore[method-assign, misc]
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                found = {one.what: one for one in await hubs[0].admin.doctor() if one.what.startswith("the clock of")}
+                by_node = {what.rpartition("(")[2][:-1]: one for what, one in found.items()}
+                texts = [by_node[context_of(hub).engine.name].text for hub in hubs[1:]] if len(by_node) == 3 else []
+                if texts == [
+                    "it is 60 s ahead of this machine's", "it is 90 s behind this machine's", "the same as here",
+                ]:  # fmt: skip
+                    break
+                await asyncio.sleep(0.1)
+        assert [one.level for one in by_node.values()].count("warning") == 2

@@ -21,6 +21,7 @@ from trunkline.admin.sample import BusyRoom, Sample, Share, SlowReader
 from trunkline.admin.timeline import Node, Timeline
 from trunkline.core.cluster_messages import Sampled
 from trunkline.core.cursor import Cursor
+from trunkline.core.finding import Finding, ok
 from trunkline.core.grant import Grant
 from trunkline.core.system_rooms import OVERVIEW
 from trunkline.engine.engine import Engine
@@ -30,6 +31,7 @@ from trunkline.observe.process import process_figures
 
 SAMPLE_S = 2.0
 TOP = 10
+CLOCK_MAX_S = 2.0
 WATCHED_S = 10.0  # after a dashboard was last heard of
 LISTED_MAX = 20  # of the slow readers, busy rooms and so on of all nodes together
 
@@ -118,6 +120,23 @@ class Overview:
         """Return the newest samples of the processes that are not silent."""
         since_ms = self._steady_ms - WATCHED_S * 1000
         return [node.sample for node in self._timeline.nodes.values() if node.heard_ms > since_ms]
+
+    def clock_findings(self) -> list[Finding]:
+        """Return what is found about the clocks of the other processes, as they tell their time every two seconds."""
+        findings, now_ms, steady_ms = [], self._engine.clock.wall_ms(), self._steady_ms
+        for name, node in self._timeline.nodes.items():
+            if name == self._engine.name or node.end:
+                continue
+            ahead_s = (node.sample.at_ms - (now_ms - (steady_ms - node.heard_ms))) / 1000
+            what = f"the clock of {node.sample.host} ({name})"
+            if abs(ahead_s) <= CLOCK_MAX_S:
+                findings.append(ok(what, "the same as here"))
+            else:
+                text = f"it is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
+                findings.append(
+                    Finding("warning", what, text, "let both be set by NTP: tokens and retention go by them")
+                )
+        return findings
 
     @property
     def _steady_ms(self) -> int:

@@ -138,9 +138,10 @@ class Context:
             )
 
     def examine(self) -> list[Finding]:
-        """Return what this process finds about its machine."""
+        """Return what this process finds about its machine, and about the clocks of the other nodes."""
         location = self.engine.store.location
-        return list(machine_findings(self.limits.connections_max, location if "/" in location else None))
+        machine = machine_findings(self.limits.connections_max, location if "/" in location else None)
+        return [*machine, *self.overview.clock_findings()]
 
     @property
     def clock(self) -> Clock:
