@@ -1,7 +1,8 @@
 """The audit log's hash of an erased user."""
 
 from trunkline import Hub
-from trunkline.access.audit import KEY_NOTE, Audit
+from trunkline.access.audit import Audit
+from trunkline.core.notes import AUDIT_KEY
 from trunkline.hub import context_of
 
 
@@ -15,6 +16,6 @@ async def test_a_user_is_told_by_a_keyed_hash() -> None:
             first = await one.hash_of("ana")
             assert first == await other.hash_of("ana") != await one.hash_of("ben")
             assert "ana" not in first
-            assert len((await engine.store.notes())[KEY_NOTE]) == 32
+            assert len((await engine.store.notes())[AUDIT_KEY]) == 32
             hashes.append(first)
     assert hashes[0] != hashes[1]

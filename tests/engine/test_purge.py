@@ -3,11 +3,11 @@
 import asyncio
 
 from tests.engine.support import virtual
+from trunkline.core.notes import PURGE_DUE
 from trunkline.core.retention import Retention
 from trunkline.engine.purge import PAUSE, UNDER_WAY, Purge
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import PURGE_DUE
 from trunkline.stores.memory import MemoryStore
 
 

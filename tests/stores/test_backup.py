@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from trunkline.core.notes import SESSION_KEY
 from trunkline.core.redaction import Redaction
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores import MemoryStore, SqliteStore
 from trunkline.stores.backup import back_up, check, restore
-from trunkline.stores.base import SESSION_KEY
 from trunkline.testing.correction_contract import draft, messages_of, stored
 
 SECRET = b"4111111111111111"

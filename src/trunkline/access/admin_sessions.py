@@ -18,9 +18,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from trunkline.core.grant import Grant, Permissions
+from trunkline.core.notes import SESSION_KEY
 from trunkline.engine.engine import Engine
 from trunkline.errors import RequestError, StoreUnavailable
-from trunkline.stores.base import SESSION_KEY
 
 log = logging.getLogger("trunkline")
 

@@ -10,12 +10,12 @@ from typing import Literal
 
 import msgspec
 
+from trunkline.core.notes import AUDIT_KEY
 from trunkline.core.system_rooms import AUDIT
 from trunkline.engine.engine import Engine
 
 log = logging.getLogger("trunkline")
 
-KEY_NOTE = "audit-key"
 HASH_DIGITS = 32
 
 Action = Literal["redact", "delete", "erase"]
@@ -78,8 +78,8 @@ class Audit:
             StoreUnavailable: The key could not be read.
         """
         store = self._engine.store
-        key = (await store.notes()).get(KEY_NOTE)
+        key = (await store.notes()).get(AUDIT_KEY)
         if key is None:
-            await store.note(KEY_NOTE, secrets.token_bytes(32))
-            key = (await store.notes())[KEY_NOTE]
+            await store.note(AUDIT_KEY, secrets.token_bytes(32))
+            key = (await store.notes())[AUDIT_KEY]
         return hmac.new(key, user.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]

@@ -18,12 +18,12 @@ import msgspec
 from trunkline.access.administration import Administration
 from trunkline.access.audit import Audit
 from trunkline.core.message import SYSTEM_PREFIX
+from trunkline.core.notes import ERASURE
 from trunkline.engine.engine import Engine
 from trunkline.errors import RequestError, ShuttingDown, StoreUnavailable, TrunklineError, explain
 
 log = logging.getLogger("trunkline")
 
-NOTE = "erasure:"
 ROOMS_AT_ONCE = 50  # between two notes of where the job stands
 LOOK_S = 5.0  # how often jobs are looked for that no node does
 PURGE_WAIT_S = 300.0
@@ -118,7 +118,7 @@ class Erasures:
             StoreUnavailable: The log could not be read.
         """
         notes = await self._engine.store.notes()
-        jobs = [_decode(value) for name, value in notes.items() if name.startswith(NOTE)]
+        jobs = [_decode(value) for name, value in notes.items() if name.startswith(ERASURE)]
         return sorted(jobs, key=lambda job: job.began_at, reverse=True)
 
     async def get(self, job_id: str) -> Erasure:
@@ -190,9 +190,9 @@ class Erasures:
         job.marks += await store.erase_marks(user)
 
     async def _note(self, job: Erasure) -> None:
-        await self._engine.store.note(NOTE + job.id, _encode(job))
+        await self._engine.store.note(ERASURE + job.id, _encode(job))
 
     async def _forget_reports(self) -> None:
         done = [job for job in await self.all() if job.state == "done"]
         for job in done[KEPT_MAX:]:
-            await self._engine.store.note(NOTE + job.id, None)
+            await self._engine.store.note(ERASURE + job.id, None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from trunkline.core.notes import PURGE_DUE
 from trunkline.engine.clock import Clock
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, explain
-from trunkline.stores.base import PURGE_DUE, CorrectionStore
+from trunkline.stores.base import CorrectionStore
 
 log = logging.getLogger("trunkline")
 

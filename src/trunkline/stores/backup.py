@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from trunkline.core.notes import SESSION_KEY
 from trunkline.core.retention import FOREVER, Retention
 from trunkline.errors import ConfigError
-from trunkline.stores.base import SESSION_KEY, Store
+from trunkline.stores.base import Store
 from trunkline.stores.measured import MeasuredStore
 from trunkline.stores.sqlite import SqliteStore
 from trunkline.stores.transfer import Progress, copy_log

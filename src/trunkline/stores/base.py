@@ -25,8 +25,6 @@ from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import StoreUnavailable
 
 EMPTY_AGES = 4
-SESSION_KEY = "admin-session-key"  # the note of the key that signs administrators' sessions: no backup has it
-PURGE_DUE = "purge-due"  # the note that there may be copies of what was redacted
 AHEAD_MS = 60_000  # a stamp that is further ahead of the clock than this is of a clock that was wrong
 
 

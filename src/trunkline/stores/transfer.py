@@ -9,9 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.core.message import Message
+from trunkline.core.notes import SESSION_KEY
 from trunkline.core.redaction import Redaction
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import SESSION_KEY, Head, RoomCopy, Store
+from trunkline.stores.base import Head, RoomCopy, Store
 from trunkline.stores.journal import Journalled, still_there
 
 PIECE_MESSAGES = 500

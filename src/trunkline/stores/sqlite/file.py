@@ -29,6 +29,7 @@ from pathlib import Path
 import msgspec
 
 from trunkline.core.epochs import LINEAGE_MAX, epoch_in
+from trunkline.core.notes import REPLAY_DUE
 from trunkline.errors import ConfigError
 from trunkline.stores.base import WritesUnavailable
 from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Place, Recorded, place_of, went_back
@@ -42,7 +43,6 @@ _SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_t
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
-REPLAY_DUE = "replay-due"  # the note that the log is an older one, until the journal was carried out
 CHECKPOINT_MS = 50  # how long an append may wait because others read
 SCRUB_S = 0.02  # before appends have their turn
 

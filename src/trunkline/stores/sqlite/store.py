@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trunkline.core.message import Draft, Message, Receipt
+from trunkline.core.notes import REPLAY_DUE
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
@@ -53,7 +54,7 @@ from trunkline.errors import ConfigError, StoreUnavailable
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
 from trunkline.stores.journal import Journal
 from trunkline.stores.sqlite.corrections import Corrector
-from trunkline.stores.sqlite.file import REPLAY_DUE, LogFile
+from trunkline.stores.sqlite.file import LogFile
 from trunkline.stores.sqlite.reader import LogReader
 from trunkline.stores.sqlite.rows import by_room
 from trunkline.stores.sqlite.serial_thread import SerialThread
