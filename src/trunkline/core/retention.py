@@ -11,7 +11,7 @@ import msgspec
 from trunkline.core.system_rooms import AUDIT
 
 DAY_S = 86_400.0
-AUDIT_AGE_S = 400 * DAY_S  # an audit is of use when somebody asks, a year later, who did it
+AUDIT_AGE_S = 400 * DAY_S  # a question about a deletion may come a year later
 ALWAYS_MS = -(2**53)
 
 # A room's name, also one of the system's, or the beginning of one and `*`.

@@ -19,7 +19,7 @@ PIECE_MESSAGES = 500
 PIECE_BYTES = 1024 * 1024
 ROOMS_AT_ONCE = 100
 MARKS_MAX = 1_000_000  # of a room
-NOT_COPIED = (SESSION_KEY,)  # whoever has a copy would be an administrator
+NOT_COPIED = (SESSION_KEY,)  # with it, the owner of a copy could sign themselves in
 
 _encode = msgspec.json.Encoder().encode
 

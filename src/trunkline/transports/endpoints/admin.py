@@ -68,7 +68,7 @@ async def session_token(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/token`: a token of a few minutes, for the page that has the cookie."""
     sessions = _sessions(context, request, changes=False)
     cookie = cookies(request.head).get(COOKIE)
-    if cookie is None:  # a page asks before anybody has signed in: that is no refusal
+    if cookie is None:  # the page asks before the operator has signed in: that is no refusal
         return Answer(msgspec.json.encode({"token": None, "expires_in_s": 0}))
     token, lasts_s = sessions.lend(context.access.admin_session(cookie, "cookie"))
     return Answer(msgspec.json.encode({"token": token, "expires_in_s": lasts_s}))
