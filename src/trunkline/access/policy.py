@@ -62,6 +62,9 @@ REVOCATIONS_KEEP_S = 7 * 86_400.0
 Need = tuple[Action, str]
 """Something that must be permitted: an action, and the room for it."""
 
+ADMIN: tuple[Need, ...] = (("admin", "*"),)
+"""What an administrator must be permitted."""
+
 
 class Unauthenticated(Protocol):
     """A WebSocket that has not authenticated itself yet."""

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Route
 
+from trunkline.access.policy import ADMIN
 from trunkline.errors import ConfigError, TrunklineError
 from trunkline.transports.admission import admit
 from trunkline.transports.app import on_error, serve
@@ -92,7 +93,7 @@ def metrics_app(rooms: Mapping[str, Context], *, is_open: bool) -> Starlette:
 
     async def scrape(context: Context, request: Exchange) -> Answer:
         if not is_open:
-            await admit(context, request, [("admin", "*")])
+            await admit(context, request, ADMIN)
         return metrics.metrics_of(rooms, request)
 
     hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)] if is_open else []

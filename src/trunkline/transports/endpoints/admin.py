@@ -7,20 +7,17 @@ import contextlib
 import msgspec
 
 from trunkline.access.admin_sessions import CODE_S, COOKIE, AdminSessions
-from trunkline.access.administration import Reached
-from trunkline.access.policy import Need, forbidden
+from trunkline.access.policy import ADMIN, forbidden
 from trunkline.core.presence_options import member_of
 from trunkline.core.tickets import TICKET_S
 from trunkline.errors import RequestError
 from trunkline.transports.admission import admit
 from trunkline.transports.context import Context
-from trunkline.transports.endpoints.bodies import decoded, read_body
+from trunkline.transports.endpoints.bodies import admin_order, decoded, json_answer
 from trunkline.transports.exchange import Answer, Exchange
 from trunkline.wire import envelope
 from trunkline.wire.credentials import cookies
 from trunkline.wire.query import parse_presence
-
-ADMIN: list[Need] = [("admin", "*")]
 
 
 class _Order(msgspec.Struct):
@@ -38,20 +35,21 @@ class _Code(msgspec.Struct):
 
 _decode_code = msgspec.json.Decoder(_Code).decode
 _decode_order = msgspec.json.Decoder(_Order).decode
+ORDER = "an object with user or token_id"
 
 
 async def issue_ticket(context: Context, request: Exchange) -> Answer:
     """Serve `POST /tickets`: a single-use ticket, worth what the request's token is worth."""
     caller = await admit(context, request, [])
     body = {"ticket": context.access.issue_ticket(caller.grant), "expires_in_s": TICKET_S}
-    return Answer(msgspec.json.encode(body), 201)
+    return json_answer(body, 201)
 
 
 async def issue_code(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/codes`: a one-time code with which an administrator signs in at the dashboard."""
     caller = await admit(context, request, ADMIN)
     body = {"code": context.access.issue_code(caller.grant), "expires_in_s": CODE_S}
-    return Answer(msgspec.json.encode(body), 201)
+    return json_answer(body, 201)
 
 
 async def sign_in(context: Context, request: Exchange) -> Answer:
@@ -69,9 +67,9 @@ async def session_token(context: Context, request: Exchange) -> Answer:
     sessions = _sessions(context, request, changes=False)
     cookie = cookies(request.head).get(COOKIE)
     if cookie is None:  # the page asks before the operator has signed in: that is no refusal
-        return Answer(msgspec.json.encode({"token": None, "expires_in_s": 0}))
+        return json_answer({"token": None, "expires_in_s": 0})
     token, lasts_s = sessions.lend(context.access.admin_session(cookie, "cookie"))
-    return Answer(msgspec.json.encode({"token": token, "expires_in_s": lasts_s}))
+    return json_answer({"token": token, "expires_in_s": lasts_s})
 
 
 async def sign_out(context: Context, request: Exchange) -> Answer:
@@ -118,25 +116,16 @@ async def whoami(context: Context, request: Exchange) -> Answer:
 
 async def disconnect(context: Context, request: Exchange) -> Answer:
     """Serve `POST /disconnect {user}`: end a user's connections."""
-    order = await _order(context, request)
+    _, order = await admin_order(context, request, _decode_order, ORDER)
     if order.user is None:
         raise RequestError("bad_command", "name the user")
-    return _reached(await context.administration.disconnect(order.user))
+    return json_answer((await context.administration.disconnect(order.user))._asdict())
 
 
 async def revoke(context: Context, request: Exchange) -> Answer:
     """Serve `POST /revoke {user?, token_id?}`: refuse tokens, and end the connections made with them."""
-    order = await _order(context, request)
+    _, order = await admin_order(context, request, _decode_order, ORDER)
     if order.user is None and order.token_id is None:
         raise RequestError("bad_command", "name the user or the token_id")
-    return _reached(await context.administration.revoke(user=order.user, token_id=order.token_id))
-
-
-async def _order(context: Context, request: Exchange) -> _Order:
-    caller = await admit(context, request, [("admin", "*")])
-    body = await read_body(context, request, caller, [("admin", "*")], context.limits.envelope_bytes_max)
-    return decoded(_decode_order, body, "an object with user or token_id")
-
-
-def _reached(reached: Reached) -> Answer:
-    return Answer(msgspec.json.encode(reached._asdict()))
+    reached = await context.administration.revoke(user=order.user, token_id=order.token_id)
+    return json_answer(reached._asdict())

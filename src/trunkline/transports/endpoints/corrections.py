@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from trunkline.access.policy import Need
+from trunkline.access.policy import ADMIN
 from trunkline.core.message import check_room
 from trunkline.core.rate import work
 from trunkline.core.redaction import check_offsets
 from trunkline.errors import ConfigError, RequestError
-from trunkline.transports.admission import Caller, admit
+from trunkline.transports.admission import admit
 from trunkline.transports.context import Context
-from trunkline.transports.endpoints.bodies import decoded, read_body
+from trunkline.transports.endpoints.bodies import admin_order, decoded, json_answer, read_body
 from trunkline.transports.exchange import Answer, Exchange
 
-ADMIN: list[Need] = [("admin", "*")]
 ROOMS_DEFAULT = 50
 BODY_MAX = 32 * 1024  # a thousand offsets
 
@@ -55,45 +52,43 @@ async def redact(context: Context, request: Exchange) -> Answer:
     offsets = check_offsets([*order.offsets] if order.offset is None else [order.offset, *order.offsets])
     context.access.check_publish_rate(caller.grant, caller.key, work(rooms=len(offsets)))
     await context.moderation.check_may_redact(caller.grant, room, offsets)
-    return _answer((await context.moderation.redact(room, offsets, caller.grant.user, order.epoch))._asdict())
+    return json_answer((await context.moderation.redact(room, offsets, caller.grant.user, order.epoch))._asdict())
 
 
 async def delete_room(context: Context, request: Exchange) -> Answer:
     """Serve `DELETE /admin/rooms/{room}`: delete a room."""
-    caller = await _admit(context, request)
+    caller = await admit(context, request, ADMIN)
     room = check_room(request.path_parameters["room"])
-    return _answer((await context.moderation.delete(room, caller.grant.user))._asdict())
+    return json_answer((await context.moderation.delete(room, caller.grant.user))._asdict())
 
 
 async def list_rooms(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/rooms?prefix=&after=&limit=`: a page of the rooms of the log."""
-    await _admit(context, request)
+    await admit(context, request, ADMIN)
     one = request.head.one
     text = one("limit") or str(ROOMS_DEFAULT)
     if not (text.isascii() and text.isdigit() and 0 < len(text) <= 6 and int(text)):
         raise RequestError("bad_limit", "limit is a number from 1 on")
     page = await context.directory.page(one("prefix") or "", one("after") or "", int(text))
-    return _answer(page._asdict())
+    return json_answer(page._asdict())
 
 
 async def back_up(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/backups {name?}`: write a backup into the folder that is set."""
-    caller = await _admit(context, request)
-    body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
-    order = decoded(_decode_backup, body or b"{}", '{"name"?: …}')
+    _, order = await admin_order(context, request, lambda body: _decode_backup(body or b"{}"), '{"name"?: …}')
     done = await context.backups.write_named(order.name, context.engine.clock.wall_ms() / 1000)
-    return Answer(msgspec.json.encode(done._asdict()), 201)
+    return json_answer(done._asdict(), 201)
 
 
 async def examine(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/doctor`: what this node finds about its machine."""
-    await _admit(context, request)
-    return _answer({"node": context.engine.name, "findings": context.examine()})
+    await admit(context, request, ADMIN)
+    return json_answer({"node": context.engine.name, "findings": context.examine()})
 
 
 async def begin_epochs(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/epochs`: each room goes on in a new epoch."""
-    await _admit(context, request)
+    await admit(context, request, ADMIN)
     try:
         await context.engine.begin_epochs()
     except ConfigError as error:
@@ -103,27 +98,17 @@ async def begin_epochs(context: Context, request: Exchange) -> Answer:
 
 async def erase(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/erasures {user}`: begin to erase a user."""
-    caller = await _admit(context, request)
-    body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
-    order = decoded(_decode_erase, body, '{"user": …}')
-    return Answer(msgspec.json.encode(await context.erasures.begin(order.user, caller.grant.user)), 202)
+    caller, order = await admin_order(context, request, _decode_erase, '{"user": …}')
+    return json_answer(await context.erasures.begin(order.user, caller.grant.user), 202)
 
 
 async def list_erasures(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/erasures`: those that are running, and the last that are done."""
-    await _admit(context, request)
-    return _answer({"erasures": await context.erasures.all()})
+    await admit(context, request, ADMIN)
+    return json_answer({"erasures": await context.erasures.all()})
 
 
 async def show_erasure(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/erasures/{id}`: where one stands."""
-    await _admit(context, request)
-    return Answer(msgspec.json.encode(await context.erasures.get(request.path_parameters["id"])))
-
-
-async def _admit(context: Context, request: Exchange) -> Caller:
-    return await admit(context, request, ADMIN)
-
-
-def _answer(found: dict[str, Any]) -> Answer:
-    return Answer(msgspec.json.encode(found))
+    await admit(context, request, ADMIN)
+    return json_answer(await context.erasures.get(request.path_parameters["id"]))

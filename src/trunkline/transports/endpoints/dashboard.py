@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from trunkline.access.policy import Need
+from trunkline.access.policy import ADMIN
 from trunkline.core.cluster_messages import Follow, ListConnections
 from trunkline.core.message import check_readable_room
 from trunkline.core.position import Start, parse_last
 from trunkline.core.system_rooms import follow_room
-from trunkline.transports.admission import Caller, admit
+from trunkline.transports.admission import admit
 from trunkline.transports.context import Context
-from trunkline.transports.endpoints.bodies import decoded, read_body
+from trunkline.transports.endpoints.bodies import admin_order, json_answer
 from trunkline.transports.exchange import Answer, Exchange
 
-ADMIN: list[Need] = [("admin", "*")]
 TAIL_DEFAULT, TAIL_MAX = 20, 100
 MEMBERS_MAX = 100
 
@@ -33,20 +30,20 @@ _decode_follow = msgspec.json.Decoder(_FollowOrder).decode
 
 async def overview(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/overview`: all that the dashboard shows, with the last quarter of an hour."""
-    await _admit(context, request)
+    await admit(context, request, ADMIN)
     context.overview.watch()
-    return _answer(context.overview.as_json(history=True))
+    return json_answer(context.overview.as_json(history=True))
 
 
 async def room(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/rooms/{room}?last=20`: where a room stands, its newest messages, readers and members."""
-    await _admit(context, request)
+    await admit(context, request, ADMIN)
     name = check_readable_room(request.path_parameters["room"])
     last = min(TAIL_MAX, parse_last(request.head.one("last") or TAIL_DEFAULT).number)
     page = await context.engine.pages.read(name, Start("last", last), limit=TAIL_MAX)
     found = await context.lookup.connections(ListConnections(room=name))
     count, members = context.engine.presence.members(name)
-    return _answer(
+    return json_answer(
         {
             "room": name,
             "epoch": page.epoch,
@@ -64,24 +61,14 @@ async def room(context: Context, request: Exchange) -> Answer:
 
 async def connections(context: Context, request: Exchange) -> Answer:
     """Serve `GET /admin/connections?user=|room=|session=`: streaming connections on all nodes."""
-    await _admit(context, request)
+    await admit(context, request, ADMIN)
     wanted = ListConnections(*(request.head.one(name) for name in ("user", "room", "session")))
     found = await context.lookup.connections(wanted)
-    return _answer(found._asdict())
+    return json_answer(found._asdict())
 
 
 async def follow(context: Context, request: Exchange) -> Answer:
     """Serve `POST /admin/follow {session, contents?}`: tell what a session does, for a minute, in a room of its own."""
-    caller = await _admit(context, request)
-    body = await read_body(context, request, caller, ADMIN, context.limits.envelope_bytes_max)
-    order = decoded(_decode_follow, body, "an object with session and, if wanted, contents")
+    _, order = await admin_order(context, request, _decode_follow, "an object with session and, if wanted, contents")
     await context.follows.follow(Follow(order.session, order.contents))
-    return _answer({"room": follow_room(order.session)})
-
-
-async def _admit(context: Context, request: Exchange) -> Caller:
-    return await admit(context, request, ADMIN)
-
-
-def _answer(found: dict[str, Any]) -> Answer:
-    return Answer(msgspec.json.encode(found))
+    return json_answer({"room": follow_room(order.session)})

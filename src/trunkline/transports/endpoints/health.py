@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from trunkline.access.policy import ADMIN
 from trunkline.errors import TrunklineError
 from trunkline.transports.admission import admit
 from trunkline.transports.context import Context
@@ -16,7 +17,7 @@ async def health(context: Context, request: Exchange) -> Answer:
     """Serve `/healthz`: whether this process serves; and for administrators, its counters."""
     answer: dict[str, Any] = {"status": "draining" if context.engine.is_draining else "ok"}
     try:
-        await admit(context, request, [("admin", "*")])
+        await admit(context, request, ADMIN)
     except TrunklineError:
         pass
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from trunkline.access.policy import ADMIN
 from trunkline.admin.exposition import Of, expose
 from trunkline.admin.figures import Labels
 from trunkline.transports.admission import admit
@@ -13,7 +14,7 @@ from trunkline.transports.exchange import Answer, Exchange
 
 async def scrape(context: Context, request: Exchange) -> Answer:
     """Serve `GET /metrics` to administrators: the metrics of this process and, with workers, of all of them."""
-    await admit(context, request, [("admin", "*")])
+    await admit(context, request, ADMIN)
     return metrics_of({"": context}, request)
 
 
