@@ -250,6 +250,7 @@ TESTED_BY = {
     "transports/echo": "conformance/test_autobahn.py",
     "cli_admin": "test_remote_admin.py",
     "core/notes": "stores/test_backup.py",
+    "engine/kept_key": "access/test_admin_sessions.py",
     "hub_admin": "access/test_moderation.py",
     "stores/doctor": "test_remote_doctor.py",
     "stores/journal": "stores/sqlite/test_corrections.py",

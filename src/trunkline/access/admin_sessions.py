@@ -20,6 +20,7 @@ import msgspec
 from trunkline.core.grant import Grant, Permissions
 from trunkline.core.notes import SESSION_KEY
 from trunkline.engine.engine import Engine
+from trunkline.engine.kept_key import kept_key
 from trunkline.errors import RequestError, StoreUnavailable
 
 log = logging.getLogger("trunkline")
@@ -88,9 +89,8 @@ class AdminSessions:
         Raises:
             StoreUnavailable: The key could not be read or kept.
         """
-        if self._key is None and not await self._learn():
-            await self._engine.store.note(SESSION_KEY, secrets.token_bytes(32))
-            await self._learn()
+        if self._key is None:
+            self._key = await kept_key(self._engine.store, SESSION_KEY)
         now = self._engine.clock.wall_ms() / 1000
         ends_at = min(now + SESSION_S, grant.expires_at or now + SESSION_S)
         session = _Session(
@@ -153,15 +153,11 @@ class AdminSessions:
 
     async def _learn_or_log(self) -> None:
         try:
-            await self._learn()
+            self._key = (await self._engine.store.notes()).get(SESSION_KEY)
         except StoreUnavailable as error:
             log.debug("the key of administrators' sessions cannot be read: %s", error)
         finally:
             self._is_asking = False
-
-    async def _learn(self) -> bool:
-        self._key = (await self._engine.store.notes()).get(SESSION_KEY)
-        return self._key is not None
 
 
 def _read(text: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import secrets
 from typing import Literal
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from trunkline.core.notes import AUDIT_KEY
 from trunkline.core.system_rooms import AUDIT
 from trunkline.engine.engine import Engine
+from trunkline.engine.kept_key import kept_key
 
 log = logging.getLogger("trunkline")
 
@@ -77,9 +77,5 @@ class Audit:
         Raises:
             StoreUnavailable: The key could not be read.
         """
-        store = self._engine.store
-        key = (await store.notes()).get(AUDIT_KEY)
-        if key is None:
-            await store.note(AUDIT_KEY, secrets.token_bytes(32))
-            key = (await store.notes())[AUDIT_KEY]
+        key = await kept_key(self._engine.store, AUDIT_KEY)
         return hmac.new(key, user.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]

@@ -109,9 +109,9 @@ class Context:
         """Be of these from now on."""
         self.parts = parts
         self.engine, self.access, self.administration = parts.engine, parts.access, parts.administration
-        self.figures, self.overview, self.lookup, self.follows = parts[3:7]
-        self.moderation, self.erasures, self.directory = parts.moderation, parts.erasures, parts.directory
-        self.backups = parts.backups
+        self.figures, self.overview, self.lookup = parts.figures, parts.overview, parts.lookup
+        self.follows, self.moderation, self.erasures = parts.follows, parts.moderation, parts.erasures
+        self.directory, self.backups = parts.directory, parts.backups
         self.limits = self.engine.limits
         connections = self.engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
