@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.core.cluster_messages import ROOMS_ASKED_MAX, CountReaders
+from trunkline.core.pieces import pieces
 from trunkline.engine.engine import Engine
 
 PAGE_MAX = 500
@@ -91,18 +92,16 @@ class Directory:
         return RoomPage(rooms, shown[-1].room if len(found) > limit else None, missing)
 
     async def _readers(self, rooms: Sequence[str]) -> tuple[list[int], list[str]]:
-        counts, missing = self._count(rooms), set[str]()
-        if self._engine.cluster is None:
-            return counts, []
-        for at in range(0, len(rooms), ROOMS_ASKED_MAX):
-            some = list(rooms[at : at + ROOMS_ASKED_MAX])
-            answers = await self._engine.cluster.ask(CountReaders(some))
-            missing.update(answers.missing_nodes)
-            for answer in answers.values:
-                if isinstance(answer, bytes):
-                    for n, count in enumerate(_decode(answer)):
-                        counts[at + n] += count
-        return counts, sorted(missing)
+        counts, missing = dict(zip(rooms, self._count(rooms), strict=True)), set[str]()
+        if self._engine.cluster is not None:
+            for some in pieces(rooms, ROOMS_ASKED_MAX):
+                answers = await self._engine.cluster.ask(CountReaders([*some]))
+                missing.update(answers.missing_nodes)
+                for answer in answers.values:
+                    if isinstance(answer, bytes):
+                        for room, count in zip(some, _decode(answer), strict=True):
+                            counts[room] += count
+        return [counts[room] for room in rooms], sorted(missing)
 
     def _count(self, rooms: Sequence[str]) -> list[int]:
         found = [self._engine.rooms.get(name) for name in rooms]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from trunkline.core.cluster_messages import ROOMS_ASKED_MAX, Corrected
+from trunkline.core.pieces import pieces
 from trunkline.core.redaction import OFFSETS_MAX, RecentRedactions, Redacted, Redaction
 from trunkline.engine.clock import Clock
 from trunkline.engine.cluster import Cluster
@@ -21,8 +21,6 @@ from trunkline.errors import StoreUnavailable, explain
 from trunkline.stores.base import CorrectionStore, Deleted
 
 log = logging.getLogger("trunkline")
-
-T = TypeVar("T")
 
 RETRY_S = 1.0
 
@@ -86,7 +84,7 @@ class Corrections:
         count, to = 0, 0
         while True:
             sent = await self._store.sent(room, sender, to)
-            for offsets in _pieces(sent.offsets, OFFSETS_MAX):
+            for offsets in pieces(sent.offsets, OFFSETS_MAX):
                 erased = await self._store.redact(Redaction(room, offsets, self._clock.wall_ms(), erases=True))
                 count += len(erased.offsets)
             if sent.to >= sent.head:
@@ -100,7 +98,7 @@ class Corrections:
             StoreUnavailable: This one could not.
         """
         missing: set[str] = set()
-        for some in _pieces(rooms, ROOMS_ASKED_MAX):
+        for some in pieces(rooms, ROOMS_ASKED_MAX):
             await self._corrected_here(some)
             if self._cluster is not None:
                 missing.update((await self._cluster.ask(Corrected(list(some)))).missing_nodes)
@@ -125,8 +123,3 @@ class Corrections:
                 await asyncio.sleep(RETRY_S)
             else:
                 return True
-
-
-def _pieces(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for at in range(0, len(values), size):
-        yield values[at : at + size]

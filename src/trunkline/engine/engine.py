@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from trunkline.core.cluster_messages import ROOMS_ASKED_MAX, RoomsInUse
 from trunkline.core.cursor import Room
 from trunkline.core.limits import Limits, Tuning
+from trunkline.core.pieces import pieces
 from trunkline.core.redaction import RecentRedactions
 from trunkline.core.trace import Trace
 from trunkline.engine.appender import Appender
@@ -260,9 +261,8 @@ class Engine:
         if self.cluster is None:
             return names
         unused: list[str] = []
-        for at in range(0, len(names), ROOMS_ASKED_MAX):
-            some = names[at : at + ROOMS_ASKED_MAX]
-            answers = await self.cluster.ask(RoomsInUse(some))
+        for some in pieces(names, ROOMS_ASKED_MAX):
+            answers = await self.cluster.ask(RoomsInUse([*some]))
             if answers.missing_nodes:
                 break
             used = 0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from trunkline.core.cluster_messages import ReadMarksMoved
+from trunkline.core.pieces import pieces
 from trunkline.core.read_mark import READ_MARKS_MAX, ReadMark, Unread, by_room, unread
 from trunkline.engine.clock import Clock
 from trunkline.engine.cluster import Cluster
@@ -148,8 +149,8 @@ class ReadMarkService:
     def _tell_cluster(self, marks: Sequence[ReadMark]) -> None:
         if self._cluster is not None:
             for room, some in by_room(marks).items():
-                for at in range(0, len(some), PER_MESSAGE_MAX):
-                    self._cluster.send(ReadMarksMoved, among=room, marks=some[at : at + PER_MESSAGE_MAX])
+                for piece in pieces(some, PER_MESSAGE_MAX):
+                    self._cluster.send(ReadMarksMoved, among=room, marks=piece)
 
     def _stored(self, marks: Iterable[ReadMark]) -> None:
         """Tell of marks that are stored, by whichever node."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
+from trunkline.core.pieces import pieces
 from trunkline.core.wall_clock import HOLD_S, WallClock
 from trunkline.engine.clock import Clock
 from trunkline.engine.rooms import Rooms
@@ -108,11 +109,10 @@ class Retention:
             names = [name for name in found if name not in self._in_use]
             if not names:
                 break
-            for at in range(0, len(names), EMPTY_ROOMS_AT_ONCE):
-                some = names[at : at + EMPTY_ROOMS_AT_ONCE]
+            for some in pieces(names, EMPTY_ROOMS_AT_ONCE):
                 self._in_use.update(set(some).difference(await self._forget_unused(some)))
 
-    async def _forget_unused(self, names: list[str]) -> list[str]:
+    async def _forget_unused(self, names: Sequence[str]) -> list[str]:
         unused = await self._unused_elsewhere([name for name in names if self._rooms.is_unused(name)])
         forgotten = await self._store.forget(unused) if unused else []
         for name in forgotten:

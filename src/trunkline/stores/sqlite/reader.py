@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from trunkline.core.message import Message, with_trace
+from trunkline.core.pieces import pieces
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import stored_redaction
@@ -74,8 +75,7 @@ class LogReader:
     def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
         """Return the newest positions of rooms."""
         heads: dict[str, Position] = {}
-        for at in range(0, len(rooms), NAMES_PER_STATEMENT_MAX):
-            some = rooms[at : at + NAMES_PER_STATEMENT_MAX]
+        for some in pieces(rooms, NAMES_PER_STATEMENT_MAX):
             marks = ",".join("?" * len(some))
             found = self._reader.execute(
                 f"SELECT name, head, epoch, life, lineage, origin FROM rooms WHERE name IN ({marks})",  # noqa: S608
