@@ -260,7 +260,7 @@ def _check(config: Config) -> None:
         raise ConfigError(f"echo is a path such as /echo, not {config.echo!r}")
     for name in ("limits", "retention", "tuning"):
         for key, value in msgspec.structs.asdict(getattr(config, name)).items():
-            if value is not None and name != "rooms" and key != "rooms" and not 0 < value < 2**53:
+            if value is not None and key != "rooms" and not 0 < value < 2**53:
                 raise ConfigError(f"{name}.{key} must be more than 0 and less than 2**53, not {value}")
     if (config.tls_cert is None) is not (config.tls_key is None):
         raise ConfigError("tls_cert and tls_key must be set together: one of them is missing")
