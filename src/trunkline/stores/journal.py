@@ -17,9 +17,6 @@ import msgspec
 
 from trunkline.core.position import OFFSET_MAX, Lineage
 
-KEEP_MS = 400 * 86_400_000  # longer than backups are kept
-LINES_CHECKED = 10_000  # with more lines than this, those that are too old are left out at a start
-
 
 class Journalled(msgspec.Struct, omit_defaults=True):
     """A line of the journal.
@@ -102,20 +99,3 @@ class Journal:
                 yield _decode(line)
             except msgspec.DecodeError:
                 continue
-
-    def shorten(self, now_ms: int) -> None:
-        """Leave out lines that are too old, if there are many."""
-        entries = list(self.read())
-        if len(entries) < LINES_CHECKED:
-            return
-        kept = [entry for entry in entries if entry.at > now_ms - KEEP_MS]
-        if len(kept) == len(entries):
-            return
-        shorter = Path(f"{self._path}-new")
-        number = os.open(shorter, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(number, b"".join(msgspec.json.encode(entry) + b"\n" for entry in kept))
-            os.fsync(number)
-        finally:
-            os.close(number)
-        shorter.replace(self._path)
