@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.core.message import Message
+from trunkline.core.message import Message, publisher_id
 from trunkline.core.position import OFFSET_MAX
+from trunkline.core.trace import Trace
 from trunkline.errors import RequestError
 
 OFFSETS_MAX = 1000  # of one redaction
 NO_DATA = b"null"
+REDACTED, REDACTION = 1, 2  # kinds of entries beside messages, as stores keep them
 _NO_DATA = msgspec.Raw(NO_DATA)
 _decode = msgspec.json.Decoder(tuple[tuple[int, ...], bool]).decode
 
@@ -105,6 +107,33 @@ def stored_redaction(room: str, offset: int, name: str, at: int, stored: bytes) 
 def redaction_data(offsets: Sequence[int], *, erases: bool) -> bytes:
     """Return what stores keep of a redaction, as JSON."""
     return msgspec.json.encode((offsets, erases))
+
+
+class StoredForm(NamedTuple):
+    """What stores keep of an entry, beside its offset, sender and time.
+
+    Attributes:
+        id: That a message was published with; None if there was none.
+        epoch: That the entry's id names; None if the entry has an id of its publisher's.
+        kind: REDACTED or REDACTION; None for a message that has its data.
+        trace: As `Trace.text`.
+    """
+
+    id: str | None
+    epoch: str | None
+    data: bytes
+    kind: int | None
+    trace: str | None
+
+
+def stored_form(entry: Message) -> StoredForm:
+    """Return what stores keep of an entry that was read from another store."""
+    message_id, epoch = publisher_id(entry)
+    data, kind = bytes(entry.json), REDACTED if entry.redacted else None
+    if entry.redacts:
+        data, kind = redaction_data(entry.redacts, erases=entry.erased), REDACTION
+    trace = None if entry.traceparent is None else Trace(entry.traceparent, entry.tracestate).text
+    return StoredForm(message_id, epoch, data, kind, trace)
 
 
 def without_data(message: Message, epoch: str, *, erased: bool) -> Message:

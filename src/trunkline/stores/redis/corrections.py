@@ -11,9 +11,8 @@ from typing import Any, Protocol
 from redis.exceptions import ResponseError
 
 from trunkline.core.epochs import format_lineage, lineage_of_copy, parse_lineage
-from trunkline.core.message import Message, publisher_id
-from trunkline.core.redaction import Redacted, Redaction, redaction_data
-from trunkline.core.trace import Trace
+from trunkline.core.message import Message
+from trunkline.core.redaction import Redacted, Redaction, stored_form
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import Deleted, RoomCopy, RoomInfo, Sent
 from trunkline.stores.journal import Journal, Journalled, epochs_of
@@ -195,13 +194,9 @@ class RedisCorrections:
         """Append messages as they are; see `CorrectionStore.put_messages`."""
         arguments: list[Any] = ["", "", ""]
         for message in messages:
-            message_id, epoch = publisher_id(message)
-            data, kind = bytes(message.json), REDACTED if message.redacted else b""
-            if message.redacts:
-                kind, data = REDACTION, redaction_data(message.redacts, erases=message.erased)
-            trace = "" if message.traceparent is None else Trace(message.traceparent, message.tracestate).text
-            arguments += (message.offset, message_id or "", message.sender or "", message.at)
-            arguments += (data, epoch or "", trace, kind)
+            entry = stored_form(message)
+            arguments += (message.offset, entry.id or "", message.sender or "", message.at)
+            arguments += (entry.data, entry.epoch or "", entry.trace or "", entry.kind or "")
         await self._client.call([self._about(room, self._put_script, arguments)], wait=True)
 
     async def purge(self) -> list[str]:

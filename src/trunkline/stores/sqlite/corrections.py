@@ -11,11 +11,10 @@ import secrets
 from collections.abc import Sequence
 
 from trunkline.core.epochs import begin_again, format_lineage, lineage_of_copy, parse_lineage
-from trunkline.core.message import Message, publisher_id
+from trunkline.core.message import Message
 from trunkline.core.position import Lineage
-from trunkline.core.redaction import NO_DATA, Redacted, Redaction, redaction_data
+from trunkline.core.redaction import NO_DATA, REDACTED, REDACTION, Redacted, Redaction, redaction_data, stored_form
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
-from trunkline.core.trace import Trace
 from trunkline.stores.base import Deleted, RoomCopy
 from trunkline.stores.journal import Journal, Journalled, epochs_of, still_there
 from trunkline.stores.sqlite.file import LogFile
@@ -24,8 +23,6 @@ from trunkline.stores.sqlite.rows import (
     DELETED_NAMES_END,
     OFFSET_BITS,
     OFFSET_MASK,
-    REDACTED,
-    REDACTION,
     ROOM_BITS,
     ROOM_MASK,
     table_of,
@@ -115,8 +112,8 @@ class Corrector:
             if room is None or not room.head:
                 return None
             self._writer.forget_room(name)
-            epochs = epochs_of(room.epoch, self._lineage(room))
-            former = begin_again(room.epoch, self._lineage(room))
+            lineage = self._lineage(room)
+            epochs, former = epochs_of(room.epoch, lineage), begin_again(room.epoch, lineage)
             self._connection.execute("UPDATE rooms SET name = char(0) || id WHERE id = ?", (room.id,))
             epoch = secrets.token_hex(4)
             self._connection.execute(
@@ -177,19 +174,14 @@ class Corrector:
         with self._writer.transaction():
             room = self._writer.room(name)
             for message in messages:
-                message_id, epoch = publisher_id(message)
-                data = bytes(message.json)
-                kind = REDACTED if message.redacted else None
-                if message.redacts:
-                    kind, data = REDACTION, redaction_data(message.redacts, erases=message.erased)
-                trace = None if message.traceparent is None else Trace(message.traceparent, message.tracestate).text
+                row = stored_form(message)
                 self._connection.execute(
-                    f"INSERT INTO {room.table} (key, id, sender, at, data, epoch, trace, kind)"  # noqa: S608
+                    f"INSERT INTO {room.table} (key, sender, at, id, epoch, data, kind, trace)"  # noqa: S608
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (room.key(message.offset), message_id, message.sender or "", message.at, data, epoch, trace, kind),
+                    (room.key(message.offset), message.sender or "", message.at, *row),
                 )
                 room.head, room.at = message.offset, message.at
-                room.bytes += len(data) + MESSAGE_OVERHEAD_BYTES
+                room.bytes += len(row.data) + MESSAGE_OVERHEAD_BYTES
             self._file.newest = Newest(room.id, room.head)
             self._writer.save_corrected(room)
         self._writer.merge_ids(name)

@@ -11,7 +11,7 @@ from trunkline.core.message import Message, with_trace
 from trunkline.core.pieces import pieces
 from trunkline.core.position import Position
 from trunkline.core.read_mark import ReadMark
-from trunkline.core.redaction import stored_redaction
+from trunkline.core.redaction import REDACTED, REDACTION, stored_redaction
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.core.trace import trace_from_text
 from trunkline.stores.base import Head, Page, RoomInfo, Sent
@@ -20,8 +20,6 @@ from trunkline.stores.sqlite.rows import (
     DELETED_NAMES_END,
     OFFSET_BITS,
     OFFSET_MASK,
-    REDACTED,
-    REDACTION,
     ROOM_BITS,
     ROOM_MASK,
     standing,

@@ -16,7 +16,6 @@ OFFSET_MASK = (1 << OFFSET_BITS) - 1
 ROOM_BITS = 23
 ROOM_MASK = (1 << ROOM_BITS) - 1
 
-REDACTED, REDACTION = 1, 2  # kinds of rows beside messages
 DELETED_NAMES_END = "!"  # rooms that are being deleted have names before it: a NUL, and their number
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from trunkline.core.epochs import format_lineage
 from trunkline.core.message import Draft, Receipt
 from trunkline.core.read_mark import ReadMark
-from trunkline.core.redaction import stored_redaction
+from trunkline.core.redaction import REDACTION, stored_redaction
 from trunkline.core.retention import Retention
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES
 from trunkline.errors import StoreUnavailable
@@ -26,7 +26,6 @@ from trunkline.stores.sqlite.place import Newest
 from trunkline.stores.sqlite.rows import (
     OFFSET_BITS,
     OFFSET_MASK,
-    REDACTION,
     ROOM_BITS,
     ROOM_MASK,
     by_room,
