@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trunkline.core.finding import Finding, ok
 from trunkline.errors import TrunklineError, explain
@@ -51,9 +51,7 @@ async def _examined(client: RedisClient) -> list[Finding]:
     [(seconds, micros)] = await client.pipeline([["TIME"]])
     ended = time.time()
     found = [_answers(ended - began), _clock(int(seconds) + int(micros) / 1e6, began, ended)]
-    server, memory, persistence, replication = [
-        _fields(text) for text in await client.pipeline([["INFO", part] for part in PARTS])
-    ]
+    server, memory, persistence, replication = await client.info("server", "memory", "persistence", "replication")
     found.append(ok("Redis", f"version {server.get('redis_version')}"))
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy.startswith("allkeys") and int(memory.get("maxmemory", "0")):
@@ -73,9 +71,6 @@ async def _examined(client: RedisClient) -> list[Finding]:
     return found
 
 
-PARTS = ("server", "memory", "persistence", "replication")
-
-
 def _answers(took_s: float) -> Finding:
     if took_s > ANSWER_MAX_S:
         text = f"it answers after {took_s * 1000:.0f} ms: a publish takes at least that"
@@ -89,10 +84,3 @@ def _clock(theirs_s: float, began_s: float, ended_s: float) -> Finding:
         text = f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
         return Finding("warning", "Redis' clock", text, "let both be set by NTP")
     return ok("Redis' clock", "the same as this machine's")
-
-
-def _fields(found: Any) -> dict[str, str]:
-    if isinstance(found, dict):
-        return {str(name): str(value) for name, value in found.items()}
-    lines = (line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
-    return {name: value.strip() for name, value in lines}

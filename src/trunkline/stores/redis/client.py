@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -153,6 +154,25 @@ class RedisClient:
         except (RedisError, OSError, TimeoutError) as error:
             raise unavailable(error) from error
 
+    async def scan(self, key: str, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """Return where to go on, which is 0 at the end, and about *count* members of a sorted set."""
+        [[after, pairs]] = await self.ask([["ZSCAN", key, cursor, "COUNT", count]])
+        return after, [member for member, _ in pairs]
+
+    async def scan_all(self, key: str, count: int) -> AsyncIterator[list[bytes]]:
+        """Iterate over all members of a sorted set, about *count* at once; some may come twice."""
+        cursor = 0
+        while True:
+            cursor, members = await self.scan(key, cursor, count)
+            if members:
+                yield members
+            if not cursor:
+                return
+
+    async def info(self, *sections: str) -> list[dict[str, str]]:
+        """Return what Redis says of itself, as a dict for each section."""
+        return [_fields(found) for found in await self.pipeline([["INFO", section] for section in sections])]
+
     async def pipeline(self, commands: list[list[Any]], *, raises: bool = True) -> list[Any]:
         client = self._client
         if client is None:
@@ -246,3 +266,11 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     unavailable = StoreUnavailable(text)
     unavailable.__cause__ = error
     return unavailable
+
+
+def _fields(found: Any) -> dict[str, str]:
+    """Return an answer to INFO, which the driver may have taken apart already."""
+    if isinstance(found, dict):
+        return {str(name): str(value) for name, value in found.items()}
+    lines = (line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
+    return {name: value.strip() for name, value in lines}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,20 +99,10 @@ class RedisCorrections:
         flag = f"{self._prefix}:names-complete"
         [is_complete] = await self._client.ask([["EXISTS", flag]])
         if not is_complete:
-            async for names in self._scan(list_key):
-                await self._client.ask([self.listing(names)])
+            async for names in self._client.scan_all(list_key, ROOMS_AT_ONCE):
+                await self._client.ask([self.listing(name.decode() for name in names)])
             await self._client.ask([["SET", flag, "1"]])
         self._is_listed = True
-
-    async def _scan(self, key: str) -> AsyncIterator[list[str]]:
-        cursor: Any = 0
-        while True:
-            [[cursor, pairs]] = await self._client.ask([["ZSCAN", key, cursor, "COUNT", ROOMS_AT_ONCE]])
-            names = [pair[0] if isinstance(pair, tuple | list) else pair for pair in pairs]
-            if names:
-                yield [name.decode() for name in names]
-            if not int(cursor):
-                return
 
     async def begun_again(self, rooms: list[str]) -> dict[str, int]:
         """Return which of these rooms hold messages, with their newest stamps: published while they were forgotten."""
@@ -176,8 +166,8 @@ class RedisCorrections:
     async def erase_marks(self, member: str, list_key: str) -> int:
         """Forget all read marks of a member."""
         count = 0
-        async for names in self._scan(list_key):
-            keys = [f"{self._prefix}:{{{name}}}:" for name in names]
+        async for names in self._client.scan_all(list_key, ROOMS_AT_ONCE):
+            keys = [f"{self._prefix}:{{{name.decode()}}}:" for name in names]
             commands = [["HDEL", f"{key}seen", member] for key in keys]
             commands += [["ZREM", f"{key}seen-at", member] for key in keys]
             count += sum((await self._client.ask(commands))[: len(keys)])
@@ -205,20 +195,20 @@ class RedisCorrections:
             return [CLUSTER_LEFT]
         left = []
         try:
-            if (await self._persistence()).get("aof_enabled"):
+            if (await self._persistence()).get("aof_enabled") == "1":
                 await self._client.pipeline([["BGREWRITEAOF"]])
                 left += await self._written("aof_rewrite_in_progress", "aof_rewrite_scheduled", what="append-only file")
             [(_, saves)] = await self._client.pipeline([["CONFIG", "GET", "save"]])
             if saves:
                 await self._client.pipeline([["BGSAVE", "SCHEDULE"]])
                 left += await self._written("rdb_bgsave_in_progress", what="dump")
-            [replicas] = await self._client.pipeline([["INFO", "replication"]])
+            [replication] = await self._client.info("replication")
         except ResponseError as error:
             return [f"the files of Redis, which does not let them be written anew ({error}): do that by its operator"]
         except (OSError, TimeoutError) as error:
             raise StoreUnavailable("the log could not be reached") from error
-        count = _info(replicas).get("connected_slaves", 0)
-        if count:
+        count = replication.get("connected_slaves", "0")
+        if count != "0":
             left.append(f"the files of {count} replicas of Redis: run BGREWRITEAOF and BGSAVE on each of them")
         return left
 
@@ -228,18 +218,17 @@ class RedisCorrections:
         while True:
             await asyncio.sleep(PURGE_LOOK_S)
             found = await self._persistence()
-            if not any(found.get(flag) for flag in flags):
+            if not any(found.get(flag) == "1" for flag in flags):
                 break
             if asyncio.get_running_loop().time() > end:
                 return [f"the {what} of Redis, which is still being written after {PURGE_S:.0f} s"]
-        status = "aof_last_bgrewrite_ok" if "aof" in flags[0] else "rdb_last_bgsave_ok"
-        return [] if found.get(status, 1) else [f"the {what} of Redis, which could not be written: see its log"]
+        status = "aof_last_bgrewrite_status" if "aof" in flags[0] else "rdb_last_bgsave_status"
+        if found.get(status) == "err":
+            return [f"the {what} of Redis, which could not be written: see its log"]
+        return []
 
-    async def _persistence(self) -> dict[str, int]:
-        [text] = await self._client.pipeline([["INFO", "persistence"]])
-        found = _info(text)
-        for kind in ("aof_last_bgrewrite", "rdb_last_bgsave"):
-            found[f"{kind}_ok"] = int(not _has_failed(text, kind))
+    async def _persistence(self) -> dict[str, str]:
+        [found] = await self._client.info("persistence")
         return found
 
     async def notes(self) -> dict[str, bytes]:
@@ -252,17 +241,3 @@ class RedisCorrections:
         """Keep or forget a note."""
         command = ["HDEL", self._notes_key, name] if value is None else ["HSET", self._notes_key, name, value]
         await self._client.ask([command])
-
-
-def _info(found: Any) -> dict[str, int]:
-    """Return the numbers of an answer to INFO, which the client may have taken apart already."""
-    if isinstance(found, dict):
-        return {name: int(value) for name, value in found.items() if str(value).isdigit()}
-    lines = (line.split(":", 1) for line in found.decode().splitlines() if ":" in line)
-    return {name: int(value) for name, value in lines if value.strip().isdigit()}
-
-
-def _has_failed(found: Any, kind: str) -> bool:
-    if isinstance(found, dict):
-        return found.get(f"{kind}_status") == "err"
-    return f"{kind}_status:err" in found.decode()

@@ -39,7 +39,7 @@ from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAp
 from trunkline.stores.redis.address import ANSWER_S, parse_address
 from trunkline.stores.redis.bus import RedisBus
 from trunkline.stores.redis.client import CONNECT_S, Call, RedisClient, Script
-from trunkline.stores.redis.corrections import REDACTED, REDACTION, RedisCorrections
+from trunkline.stores.redis.corrections import REDACTED, REDACTION, ROOMS_AT_ONCE, RedisCorrections
 
 log = logging.getLogger("trunkline")
 
@@ -91,7 +91,7 @@ class RedisStore:
         )
         self._mark_script = Script("mark")
         self._trimmed: dict[str, int] = {}
-        self._looked_at: Any = 0  # how far all rooms were looked at since the start; None at the end
+        self._looked_at: int | None = 0  # how far all rooms were looked at since the start; None at the end
         self._known: set[str] = set()  # rooms that are on the list of those to trim
         self._empty: set[str] = set()  # rooms that were found to hold no message
 
@@ -338,14 +338,10 @@ class RedisStore:
     async def _look_at_some(self, now_ms: int) -> None:
         """Trim a page of rooms, whatever the list says: after a start, the settings may be other ones."""
         if self._looked_at is not None:
-            [[self._looked_at, pairs]] = await self._client.ask(
-                [["ZSCAN", self._list_key, self._looked_at, "COUNT", ROOMS_PER_TRIM]]
-            )
-            names = [pair[0] if isinstance(pair, tuple | list) else pair for pair in pairs]
+            after, names = await self._client.scan(self._list_key, self._looked_at, ROOMS_PER_TRIM)
             if names:
                 await self._trim(names, now_ms, notes=False)
-            if not int(self._looked_at):
-                self._looked_at = None
+            self._looked_at = after or None
 
     async def _trim(self, rooms: list[bytes], now_ms: int, *, notes: bool = True) -> bool:
         """Trim these rooms, and note when they are to be looked at again; False if there is no memory for that."""
@@ -398,13 +394,8 @@ class RedisStore:
         await self._client.ask([["SET", f"{self._prefix}:writable", "1", "EX", 60]])
 
     async def begin_epochs(self) -> None:
-        cursor = 0
-        while True:
-            [[cursor, pairs]] = await self._client.ask([["ZSCAN", self._list_key, cursor, "COUNT", 500]])
-            if pairs:
-                await self._client.ask([["EVAL", _AGE, 1, *self._keys(name.decode(), "room")] for name, _ in pairs])
-            if not cursor:
-                break
+        async for names in self._client.scan_all(self._list_key, ROOMS_AT_ONCE):
+            await self._client.ask([["EVAL", _AGE, 1, *self._keys(name.decode(), "room")] for name in names])
         await self._client.ask([["SET", f"{self._prefix}:epoch", secrets.token_hex(4)]])
 
     # Redis.
