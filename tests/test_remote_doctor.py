@@ -16,7 +16,7 @@ import pytest
 from tests.redis_servers import RedisServer, needs_redis
 from tests.support import WAIT_S, Server
 from trunkline.core.finding import Finding
-from trunkline.remote_doctor import Visit, clock_finding
+from trunkline.remote_doctor import Visit
 
 
 def findings(url: str, idle_s: float = 0.0, token: str | None = None) -> dict[str, Finding]:
@@ -102,13 +102,6 @@ def test_no_server_at_all() -> None:
         pass
     assert findings(url)["the server"].level == "fault"
     assert findings("ftp://nowhere")["the address"].level == "fault"
-
-
-@pytest.mark.parametrize(
-    ("theirs", "level"), [(100.0, "ok"), (101.0, "ok"), (98.0, "ok"), (160.0, "warning"), (40, "warning")]
-)
-def test_clocks(theirs: float, level: str) -> None:
-    assert clock_finding(theirs, 100.2, 100.4).level == level
 
 
 def trunkline(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

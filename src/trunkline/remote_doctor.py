@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 import msgspec
 
 from trunkline.admin.doctor import certificate_finding
-from trunkline.core.finding import Finding, ok
+from trunkline.core.finding import Finding, ahead, clock_finding, ok
 
 ANSWER_S = 10.0
 CLOCK_MAX_S = 2.0
@@ -110,7 +110,8 @@ class Visit:
         date = response.getheader("Date")
         with contextlib.suppress(ValueError):
             if date is not None:
-                yield clock_finding(parsedate_to_datetime(date).timestamp(), began, ended)
+                ahead_s = ahead(parsedate_to_datetime(date).timestamp(), began, ended, resolution_s=1.0)
+                yield clock_finding("the server's clock", ahead_s, allowed_s=CLOCK_MAX_S)
 
     def _node(self) -> Iterator[Finding]:
         """Iterate over what the node that answers finds, if it tells an administrator."""
@@ -195,16 +196,3 @@ class Visit:
                 return
         connection.close()
         yield ok(what, f"one stayed open for {idle_s:.0f} s")
-
-
-def clock_finding(theirs_s: float, began_s: float, ended_s: float) -> Finding:
-    """Return a finding about another machine's clock, which was read at some time between two of ours.
-
-    Args:
-        theirs_s: Whole seconds since 1970 UTC, as in a `Date` header.
-    """
-    ahead = theirs_s - ended_s if theirs_s > ended_s else min(0.0, theirs_s + 1 - began_s)
-    if abs(ahead) <= CLOCK_MAX_S:
-        return ok("the server's clock", "the same as this machine's")
-    text = f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
-    return Finding("warning", "the server's clock", text, "let both be set by NTP: tokens and retention go by them")

@@ -21,7 +21,7 @@ from trunkline.admin.sample import BusyRoom, Sample, Share, SlowReader
 from trunkline.admin.timeline import Node, Timeline
 from trunkline.core.cluster_messages import Sampled
 from trunkline.core.cursor import Cursor
-from trunkline.core.finding import Finding, ok
+from trunkline.core.finding import Finding, clock_finding
 from trunkline.core.grant import Grant
 from trunkline.core.system_rooms import OVERVIEW
 from trunkline.engine.engine import Engine
@@ -129,13 +129,7 @@ class Overview:
                 continue
             ahead_s = (node.sample.at_ms - (now_ms - (steady_ms - node.heard_ms))) / 1000
             what = f"the clock of {node.sample.host} ({name})"
-            if abs(ahead_s) <= CLOCK_MAX_S:
-                findings.append(ok(what, "the same as here"))
-            else:
-                text = f"it is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
-                findings.append(
-                    Finding("warning", what, text, "let both be set by NTP: tokens and retention go by them")
-                )
+            findings.append(clock_finding(what, ahead_s, allowed_s=CLOCK_MAX_S, same="the same as here"))
         return findings
 
     @property

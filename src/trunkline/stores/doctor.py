@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from trunkline.core.finding import Finding, ok
+from trunkline.core.finding import Finding, ahead, clock_finding, ok
 from trunkline.errors import TrunklineError, explain
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ async def _examined(client: RedisClient) -> list[Finding]:
     began = time.time()
     [(seconds, micros)] = await client.pipeline([["TIME"]])
     ended = time.time()
-    found = [_answers(ended - began), _clock(int(seconds) + int(micros) / 1e6, began, ended)]
+    ahead_s = ahead(int(seconds) + int(micros) / 1e6, began, ended)
+    clock = clock_finding("Redis' clock", ahead_s, allowed_s=CLOCK_MAX_S, advice="let both be set by NTP")
+    found = [_answers(ended - began), clock]
     server, memory, persistence, replication = await client.info("server", "memory", "persistence", "replication")
     found.append(ok("Redis", f"version {server.get('redis_version')}"))
     policy = memory.get("maxmemory_policy", "noeviction")
@@ -76,11 +78,3 @@ def _answers(took_s: float) -> Finding:
         text = f"it answers after {took_s * 1000:.0f} ms: a publish takes at least that"
         return Finding("warning", "Redis' answers", text, "keep it near, and see SLOWLOG")
     return ok("Redis' answers", f"after {took_s * 1000:.1f} ms")
-
-
-def _clock(theirs_s: float, began_s: float, ended_s: float) -> Finding:
-    ahead = theirs_s - ended_s if theirs_s > ended_s else min(0.0, theirs_s - began_s)
-    if abs(ahead) > CLOCK_MAX_S:
-        text = f"it is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
-        return Finding("warning", "Redis' clock", text, "let both be set by NTP")
-    return ok("Redis' clock", "the same as this machine's")
