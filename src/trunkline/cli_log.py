@@ -17,7 +17,6 @@ from trunkline.errors import ConfigError
 if TYPE_CHECKING:
     from trunkline.stores import Store
 
-SQLITE = "sqlite:///"
 ROOMS_PER_LINE = 100
 MARKS = {"ok": "ok      ", "warning": "warning ", "fault": "FAULT   "}
 
@@ -29,9 +28,9 @@ T = TypeVar("T")
 
 
 async def _with(settings: Config, use: Callable[[Store], Awaitable[T]]) -> T:
-    from trunkline.stores import with_store  # noqa: PLC0415 - a server needs none of it
+    from trunkline.stores import open_store, with_store  # noqa: PLC0415 - a server needs none of it
 
-    return await with_store(settings.store, settings.retention, use)
+    return await with_store(open_store(settings.store, settings.retention), use)
 
 
 def _settings(store: str | None, config: Path | None) -> Config:
@@ -52,11 +51,13 @@ def backup(file: Path, store: StoreUrl = None, config: ConfigFile = None) -> Non
 
     The file is a SQLite log, whatever store it is of, which only its owner may read.
     """
+    from trunkline.stores import sqlite_file  # noqa: PLC0415
     from trunkline.stores.backup import back_up, back_up_file  # noqa: PLC0415
 
     settings = _settings(store, config)
-    if settings.store.startswith(SQLITE):  # which a server may use alone
-        done = back_up_file(Path(settings.store.removeprefix(SQLITE).partition("?")[0]), file)
+    log = sqlite_file(settings.store)
+    if log is not None:  # which a server may use alone
+        done = back_up_file(log, file)
     else:
         done = asyncio.run(_with(settings, lambda source: back_up(source, file, _progress)))
     typer.echo(f"{done.path}: {done.rooms} rooms, {done.messages} messages, {done.bytes} bytes")
@@ -74,13 +75,14 @@ def restore(
 
     What was redacted, deleted or erased since the backup is so again, by the journal beside the log.
     """
+    from trunkline.stores import SQLITE, sqlite_file  # noqa: PLC0415
     from trunkline.stores.backup import restore as put_back  # noqa: PLC0415
 
     settings = _settings(store, config)
-    if not settings.store.startswith(SQLITE):
+    log = sqlite_file(settings.store)
+    if log is None:
         _copy(f"{SQLITE}{file}", settings, journal)
         return
-    log = Path(settings.store.removeprefix(SQLITE).partition("?")[0])
     done = asyncio.run(put_back(file, log, settings.retention))
     typer.echo(f"{log}: {done.rooms} rooms, {done.messages} messages")
     if done.before is not None:
@@ -101,22 +103,18 @@ def copy(
 
 def _copy(source_url: str, settings: Config, journal: Path | None) -> None:
     from trunkline.core.retention import FOREVER  # noqa: PLC0415
-    from trunkline.stores import open_store  # noqa: PLC0415
+    from trunkline.stores import SQLITE, open_store, sqlite_file, with_store  # noqa: PLC0415
     from trunkline.stores.journal import Journal  # noqa: PLC0415
     from trunkline.stores.transfer import Copied, copy_log, replay  # noqa: PLC0415
 
-    if source_url.startswith(SQLITE) and not Path(source_url.removeprefix(SQLITE).partition("?")[0]).exists():
+    log = sqlite_file(source_url)
+    if log is not None and not log.exists():
         raise ConfigError(f"there is no log at {source_url.removeprefix(SQLITE)}")
     source = open_store(source_url, FOREVER)
 
     async def run(target: Store) -> tuple[Copied, int]:
-        await source.start()
-        try:
-            copied = await copy_log(source, target, _progress)
-            again = 0 if journal is None else await replay(target, Journal(journal).read())
-        finally:
-            await source.close()
-        return copied, again
+        copied = await with_store(source, lambda opened: copy_log(opened, target, _progress))
+        return copied, 0 if journal is None else await replay(target, Journal(journal).read())
 
     copied, again = asyncio.run(_with(settings, run))
     typer.echo(f"{copied.rooms} rooms, {copied.messages} messages and {copied.marks} read marks, the same in both")
@@ -139,10 +137,12 @@ def doctor(
     """
     from trunkline.admin.doctor import certificate_finding, machine_findings  # noqa: PLC0415
     from trunkline.remote_doctor import Visit  # noqa: PLC0415
+    from trunkline.stores import sqlite_file  # noqa: PLC0415
     from trunkline.stores.doctor import store_findings  # noqa: PLC0415
 
     settings, faults = _settings(store, config), 0
-    location = settings.store.removeprefix(SQLITE).partition("?")[0] if settings.store.startswith(SQLITE) else None
+    log = sqlite_file(settings.store)
+    location = None if log is None else str(log)
     findings = [machine_findings(settings.limits.connections_max, location), store_findings(settings.store)]
     if settings.tls_cert is not None:
         findings.append(iter([certificate_finding(Path(settings.tls_cert).read_bytes(), "tls_cert")]))

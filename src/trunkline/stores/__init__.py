@@ -63,25 +63,22 @@ def begin_epochs(url: str, retention: Retention) -> str:
     if isinstance(store, SqliteStore) and not Path(store.location).exists():
         raise ConfigError(f"store: there is no log at {store.location}")
 
-    async def begin() -> None:
-        await store.start()
-        try:
-            await store.begin_epochs()
-        finally:
-            await store.close()
-
-    asyncio.run(begin())
+    asyncio.run(with_store(store, lambda opened: opened.begin_epochs()))
     return store.location
 
 
-async def with_store(url: str, retention: Retention, use: Callable[[Store], Awaitable[T]]) -> T:
-    """Open the store of a URL, use it, and close it.
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that the URL of a SQLite log names; None if it is the URL of another store."""
+    return Path(url.removeprefix(SQLITE).partition("?")[0]) if url.startswith(SQLITE) else None
+
+
+async def with_store(store: Store, use: Callable[[Store], Awaitable[T]]) -> T:
+    """Open a store, use it, and close it.
 
     Raises:
-        ConfigError: There is no such store, or a server uses it.
+        ConfigError: A server uses it.
         StoreUnavailable: It cannot be reached now.
     """
-    store = open_store(url, retention)
     await store.start()
     try:
         return await use(store)
@@ -89,4 +86,4 @@ async def with_store(url: str, retention: Retention, use: Callable[[Store], Awai
         await store.close()
 
 
-__all__ = ["MemoryStore", "SqliteStore", "Store", "begin_epochs", "open_store", "with_store"]
+__all__ = ["MemoryStore", "SqliteStore", "Store", "begin_epochs", "open_store", "sqlite_file", "with_store"]
