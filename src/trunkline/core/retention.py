@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -32,7 +33,7 @@ class RoomRetention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     forever: bool = False
 
 
-class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """How much of a room is kept; whatever is reached first trims it. Bounded by default, so that no disk fills.
 
     Attributes:
@@ -61,38 +62,40 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if any(bound is not None and not 0 < bound < 2**53 for bound in given):
                 raise ValueError(f"retention of {pattern}: bounds are more than 0 and less than 2**53")
 
-    @property
+    @cached_property
     def patterns(self) -> list[str]:
         """The names and patterns of `rooms`, those that count first in front."""
         return sorted(self.rooms, key=lambda pattern: (pattern.endswith("*"), -len(pattern), pattern))
 
     def for_room(self, name: str) -> Retention:
         """Return the bounds of a room, without those of others."""
-        if not self.rooms:
-            return _AUDIT if name == AUDIT else self
-        rule = self.rooms.get(name)
-        if rule is None:
-            pattern = next((p for p in self.patterns if p.endswith("*") and name.startswith(p[:-1])), None)
-            if pattern is None:
-                return _AUDIT if name == AUDIT else self._plain
-            rule = self.rooms[pattern]
-        return self.of(rule)
+        if self.rooms:
+            if name in self.rooms:
+                return self._by_pattern[name]
+            for pattern in self.patterns:
+                if pattern.endswith("*") and name.startswith(pattern[:-1]):
+                    return self._by_pattern[pattern]
+        return _AUDIT if name == AUDIT else self.plain
 
-    def of(self, rule: RoomRetention) -> Retention:
-        """Return the bounds that a rule gives."""
+    @cached_property
+    def _by_pattern(self) -> dict[str, Retention]:
+        return {pattern: self._of(rule) for pattern, rule in self.rooms.items()}
+
+    def _of(self, rule: RoomRetention) -> Retention:
         if rule.forever:
             return FOREVER
         given: dict[str, Any] = {name: value for name, value in _bounds(rule).items() if value is not None}
         return Retention(**(_bounds(self) | given))
 
-    @property
-    def _plain(self) -> Retention:
-        return Retention(**_bounds(self))
+    @cached_property
+    def plain(self) -> Retention:
+        """The bounds of rooms that no rule names."""
+        return Retention(**_bounds(self)) if self.rooms else self
 
-    @property
+    @cached_property
     def shortest_age_s(self) -> float:
         """The shortest age of all rooms."""
-        return min([self.age_s, *(self.of(rule).age_s for rule in self.rooms.values())])
+        return min([self.age_s, *(bounds.age_s for bounds in self._by_pattern.values())])
 
     def oldest_ms(self, now_ms: int, ages: int = 1) -> int:
         """Return how old a message may be, as ms since 1970 UTC; with *ages*, so many times as old."""

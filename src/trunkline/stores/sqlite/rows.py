@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from trunkline.core.epochs import go_on, parse_lineage
 from trunkline.core.position import Lineage
-from trunkline.core.retention import Retention, RoomRetention
+from trunkline.core.retention import Retention
 from trunkline.core.system_rooms import AUDIT
 from trunkline.stores.sqlite.file import LogFile
 
@@ -30,8 +30,7 @@ def by_room(retention: Retention, column: str, bound: Callable[[Retention], floa
     for pattern in dict.fromkeys([*retention.patterns, AUDIT]):
         matches = "GLOB" if pattern.endswith("*") else "="
         cases.append(f"WHEN {column} {matches} '{pattern}' THEN {bound(retention.for_room(pattern))}")
-    plain = retention.of(RoomRetention())
-    return f"(CASE {' '.join(cases)} ELSE {bound(plain)} END)"
+    return f"(CASE {' '.join(cases)} ELSE {bound(retention.plain)} END)"
 
 
 def standing(
