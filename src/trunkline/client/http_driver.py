@@ -220,10 +220,10 @@ class HttpDriver:
         else:
             self._do("event", event=event)
 
-    def _tell(self, gaps: Sequence[Json], page: Json, reading: Mapping[str, Json]) -> None:
+    def _tell(self, gaps: Sequence[Json], entries: Sequence[Json], reading: Mapping[str, Json]) -> None:
         for gap in gaps:
             self._event({"type": "gap", **gap}, reading.get(gap["room"]))
-        for entry in _entries(page):
+        for entry in entries:
             kind = "redacted" if "redacts" in entry else "message"
             self._event({"type": kind, **entry}, reading.get(entry["room"]))
 
@@ -270,7 +270,7 @@ class HttpDriver:
             if is_current():
                 joined = self._rooms[room] = {**join, "position": page["next"]}
                 self._event({"type": "joined", "room": room, "epoch": page["epoch"], "head": page["head"]}, joined)
-                self._tell([page["gap"]] if page["gap"] else [], page, {room: joined})
+                self._tell([page["gap"]] if page["gap"] else [], _entries(page), {room: joined})
             self._join_more()
 
         def refused(down: Json) -> None:
@@ -645,14 +645,15 @@ class PollDriver(HttpDriver):
             self._terms = str(live["expires_at"])
             terms = {name: live.get(name) for name in ("user", "member", "expires_in_ms", "retry_max_ms")}
             self._event({"type": "authenticated", **terms})
-        self._tell(answer["gaps"], answer, reading)
+        entries = _entries(answer)
+        self._tell(answer["gaps"], entries, reading)
         for signal in live["signals"]:
             if signal["member"] != live["member"]:
                 self._event({"type": "signal", **signal}, reading.get(signal["room"]))
         for kind in ("presence", "seen"):
             for one in live[kind]:
                 self._event({"type": kind, **one}, reading.get(one["room"]))
-        if self._wait_s or len(_entries(answer)) >= PAGE:
+        if self._wait_s or len(entries) >= PAGE:
             self._go_on()
         else:
             self._do("resting", rooms=[[joined["room"], joined["position"]] for joined in self._rooms.values()])
