@@ -69,8 +69,8 @@ async function start() {
       show(await ask("admin/overview"));
     } catch (error) {
       if (!(error instanceof Refused)) board.unknown("the server does not answer");
-      else if (error.status === 401) stop(`Not accepted: ${error.message}`);
-      else if (error.status === 403) stop("That token is not an administrator's: make one with --admin.");
+      else if (error.status === 401) void stop(`Not accepted: ${error.message}`);
+      else if (error.status === 403) void stop("That token is not an administrator's: make one with --admin.");
       else board.unknown(error.message);
     }
   };
@@ -78,21 +78,21 @@ async function start() {
     if (Date.now() - heardAt > SILENT_MS && !document.hidden) void askAll();
   }, ASK_MS);
 
-  /** @param {string} why */
+  /** Show the entrance; returns when the cookie is taken away. @param {string} why */
   const stop = (why) => {
     clearInterval(timer);
     clearInterval(timerOfToken);
     isLent = false;
-    void signOut();
+    const signedOut = signOut();
     client.close();
     keepToken("");
     page.state.hidden = true;
     page.answered.textContent = "";
     showEntrance(why);
+    return signedOut;
   };
   page.leave.onclick = async () => {
-    stop("");
-    await signOut();
+    await stop("");
     location.reload(); // what was shown is to be gone
   };
 

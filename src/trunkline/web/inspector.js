@@ -1,8 +1,8 @@
 // What an operator looks at and does: a room, a user's connections, one client for a minute; kick and revoke.
 
 import { ask } from "./ask.js";
-import { Corrections } from "./corrections.js";
 import { button, cells, link, table } from "./board.js";
+import { Corrections } from "./corrections.js";
 import { element, into, part } from "./page.js";
 
 /** @import { Client, Room } from "./client/trunkline.js" */
