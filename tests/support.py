@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import os
 import random
@@ -58,6 +59,18 @@ def until(fact: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {wait_s:.0f} s")
         time.sleep(0.02)
+
+
+async def eventually(fact: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
+    """Return what *fact* returns, awaited if need be, once it holds."""
+    async with asyncio.timeout(wait_s):
+        while True:
+            found = fact()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.01)
 
 
 class Serving(Protocol):

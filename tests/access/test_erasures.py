@@ -1,10 +1,10 @@
 """Erasing a user: a job that outlives the process that has begun it."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
+from tests.support import eventually
 from trunkline import Hub
 from trunkline.access import erasures
 from trunkline.access.erasures import Erasure
@@ -13,10 +13,16 @@ from trunkline.hub import context_of
 
 
 async def done(hub: Hub, job: Erasure) -> Erasure:
-    async with asyncio.timeout(20):
-        while (now := await hub.admin.erasure(job.id)).state != "done":
-            await asyncio.sleep(0.01)
-    return now
+    await eventually(lambda: is_done(hub, job))
+    return await hub.admin.erasure(job.id)
+
+
+async def is_done(hub: Hub, job: Erasure) -> bool:
+    return (await hub.admin.erasure(job.id)).state == "done"
+
+
+async def has_reports(hub: Hub, reports_max: int) -> bool:
+    return len(await hub.admin.erasures()) <= reports_max
 
 
 async def test_everything_of_a_user_goes() -> None:
@@ -67,9 +73,7 @@ async def test_reports_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) ->
     async with Hub("memory:") as hub:
         for n in range(6):
             await done(hub, await hub.admin.erase(f"user-{n}"))
-        async with asyncio.timeout(20):
-            while len(await hub.admin.erasures()) > 3:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: has_reports(hub, 3))
         with pytest.raises(RequestError) as caught:
             await hub.admin.erasure("nothing")
         assert caught.value.code == "not_found"

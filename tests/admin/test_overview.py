@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.engine.support import FaultyStore, Listener, running, virtual
-from tests.nodes.test_nodes import until
-from tests.support import WAIT_S
+from tests.support import WAIT_S, eventually
 from trunkline import Hub
 from trunkline.access.policy import Access
 from trunkline.admin import overview as module
 from trunkline.admin.overview import Overview
+from trunkline.core.finding import Finding
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
 from trunkline.core.system_rooms import OVERVIEW
@@ -113,7 +113,7 @@ class Described(Listener):
 async def hubs(tmp_path: Path) -> AsyncIterator[list[Hub]]:
     async with AsyncExitStack() as stack:
         made = [await stack.enter_async_context(Hub(f"sqlite:///{tmp_path}/log.db?shared=1")) for _ in range(3)]
-        await until(lambda: all(len(seen(hub)["nodes"]) == 3 for hub in made))
+        await eventually(lambda: all(len(seen(hub)["nodes"]) == 3 for hub in made))
         yield made
 
 
@@ -126,24 +126,24 @@ async def test_each_node_shows_all_of_them(hubs: list[Hub]) -> None:
     for hub in hubs:
         assert {node["name"] for node in seen(hub)["nodes"]} == names
     context_of(hubs[0]).overview.watch()
-    await until(lambda: all(hub._engine.counters.activity.is_watched for hub in hubs))
+    await eventually(lambda: all(hub._engine.counters.activity.is_watched for hub in hubs))
     await hubs[2].publish("a", 1, sender="ana")
-    await until(lambda: [room.room for room in seen(hubs[0])["busy_rooms"]] == ["a"])
+    await eventually(lambda: [room.room for room in seen(hubs[0])["busy_rooms"]] == ["a"])
     context_of(hubs[0]).overview.watch()
     reading = [asyncio.ensure_future(anext(aiter(hub.read("b", since="start")))) for hub in hubs]
-    await until(
+    await eventually(
         lambda: all(hub._engine.rooms.get("b") for hub in hubs) and hubs[1]._engine.counters.activity.is_watched
     )
     await hubs[1].publish("b", 1)
     await asyncio.gather(*reading)
-    await until(lambda: ("b", 1) in [(room.room, room.messages) for room in seen(hubs[2])["busy_rooms"]])
-    await until(lambda: sum(step["published"] for step in seen(hubs[1])["steps"]) == 2)
+    await eventually(lambda: ("b", 1) in [(room.room, room.messages) for room in seen(hubs[2])["busy_rooms"]])
+    await eventually(lambda: sum(step["published"] for step in seen(hubs[1])["steps"]) == 2)
 
 
 async def test_a_node_that_stops_has_left_and_one_that_dies_is_silent(hubs: list[Hub]) -> None:
     name = hubs[2]._engine.name
     await hubs[2].close()
-    node = await until(lambda: next(n for n in seen(hubs[0])["nodes"] if n["name"] == name and n["end"]))
+    node = await eventually(lambda: next(n for n in seen(hubs[0])["nodes"] if n["name"] == name and n["end"]))
     assert node["connections"] == {"websocket": 0, "sse": 0, "longpoll": 0}
     silent = hubs[1]._engine
     assert silent.cluster is not None
@@ -161,7 +161,7 @@ async def test_a_sample_of_another_version_is_skipped(hubs: list[Hub]) -> None:
     assert cluster is not None
     cluster.send(Sampled, sample=b"\x91\xc0")
     await hubs[0].publish("a", 1)
-    await until(lambda: sum(step["published"] for step in seen(hubs[2])["steps"]) == 1)
+    await eventually(lambda: sum(step["published"] for step in seen(hubs[2])["steps"]) == 1)
     assert len(seen(hubs[2])["nodes"]) == 3
 
 
@@ -174,14 +174,17 @@ async def test_clocks_of_nodes_that_differ_are_found(tmp_path: Path) -> None:
             engine = context_of(hub).engine
             real = engine.clock.wall_ms
             engine.clock.wall_ms = lambda real=real, ahead_ms=ahead_ms: real() + ahead_ms  # type: ignore[method-assign, misc]
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                found = {one.what: one for one in await hubs[0].admin.doctor() if one.what.startswith("the clock of")}
-                by_node = {what.rpartition("(")[2][:-1]: one for what, one in found.items()}
-                texts = [by_node[context_of(hub).engine.name].text for hub in hubs[1:]] if len(by_node) == 3 else []
-                if texts == [
-                    "it is 60 s ahead of this machine's", "it is 90 s behind this machine's", "the same as here",
-                ]:  # fmt: skip
-                    break
-                await asyncio.sleep(0.1)
-        assert [one.level for one in by_node.values()].count("warning") == 2
+
+        async def findings() -> dict[str, Finding]:
+            """Of the other nodes, by their names."""
+            found = [one for one in await hubs[0].admin.doctor() if one.what.startswith("the clock of")]
+            return {one.what.rpartition("(")[2][:-1]: one for one in found}
+
+        async def are_found() -> bool:
+            by_node = await findings()
+            return len(by_node) == 3 and [by_node[context_of(hub).engine.name].text for hub in hubs[1:]] == [
+                "it is 60 s ahead of this machine's", "it is 90 s behind this machine's", "the same as here",
+            ]  # fmt: skip
+
+        await eventually(are_found)
+        assert [one.level for one in (await findings()).values()].count("warning") == 2

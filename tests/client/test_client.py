@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.access.support import SECRET, token
-from tests.support import WAIT_S, Server, free_port, publish, publish_many
+from tests.support import WAIT_S, Server, eventually, free_port, publish, publish_many
 from trunkline.client import Client, ClientError, RoomError, connect
 from trunkline.client import client as module
 from trunkline.client import publish as publish_blocking
@@ -19,13 +19,8 @@ from trunkline.client import publish as publish_blocking
 TRANSPORTS = ["websocket", "sse", "longpoll", "shortpoll"]
 
 
-async def until(fact: Callable[[], object]) -> None:
-    while not fact():
-        await asyncio.sleep(0.01)
-
-
 async def until_online(client: Client) -> None:
-    await until(lambda: client.state == "online")
+    await eventually(lambda: client.state == "online")
 
 
 @pytest.fixture
@@ -122,14 +117,14 @@ async def test_rooms_in_handlers(server: Server, http: aiohttp.ClientSession, tr
 
         room = client.room("a", since="start")
         stop = room.on("message", again)
-        await until(lambda: got == list(range(1, 21)))
+        await eventually(lambda: got == list(range(1, 21)))
         client._session._link.heard_at = 0.0  # for long nothing was heard
         client.wake()
         client.room("a").close()
         client.room("b").close()
         client.room("a", since="start").on("message", lambda message: woken.append(message.offset))
         await publish_many(http, server.url, "a", [1])
-        await until(lambda: woken == list(range(1, 22)))
+        await eventually(lambda: woken == list(range(1, 22)))
         assert client.state == "online"
 
 
@@ -144,7 +139,7 @@ async def test_presence_of_each_room(server: Server, http: aiohttp.ClientSession
         client.room("watched", presence="watch")
         client.room("bo", presence={"name": "Bo"})
         client.room("ghost", presence={"name": "nobody"}).close()
-        await until(lambda: client.member in ana.members)
+        await eventually(lambda: client.member in ana.members)
         while await shown("bo") != [{"name": "Bo"}]:
             await asyncio.sleep(0.01)
         assert await shown("ana") == [{"name": "Ana"}]
@@ -176,11 +171,11 @@ async def test_sizes_are_counted_as_they_are_sent(server: Server, transport: str
     """40 KB of Cyrillic are 40 KB, and a signal that is too large ends no loop."""
     async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
         room = client.room("a")
-        await until(lambda: client.state == "online")
+        await eventually(lambda: client.state == "online")
         refused: list[Any] = []
         room.on("error", refused.append)
         room.signal("x", "y" * 5000)
-        await until(lambda: refused)
+        await eventually(lambda: refused)
         assert (refused[0]["about"], refused[0]["code"]) == ("signal", "too_large")
         assert await room.publish("ж" * 20_000) == 1
         assert await room.publish([0] * 30_000) == 2
@@ -195,7 +190,7 @@ async def test_a_slow_loop_that_ends(
     await publish_many(http, server.url, "a", list(range(120)))
     async with asyncio.timeout(WAIT_S), connect(server.url) as client:
         room = client.room("a", since="start", presence=True)
-        await until(lambda: len(room._queue) == 50)
+        await eventually(lambda: len(room._queue) == 50)
         room.close()
         again = client.room("a", since="now")
         got: list[int] = []
@@ -205,7 +200,7 @@ async def test_a_slow_loop_that_ends(
         both = client.room("a", since="start")
         both.on("message", lambda message: got.append(message.offset))
         loop = aiter(both)
-        await until(lambda: len(got) == 120)
+        await eventually(lambda: len(got) == 120)
         assert [(await anext(loop)).offset for _ in range(120)] == list(range(1, 121))
         assert got == list(range(1, 121))
 
@@ -229,7 +224,7 @@ async def test_a_mistake_is_no_silence(
 
             monkeypatch.setattr(room, "receive", fail)
             await publish_many(http, server.url, "a", [1])
-            await until(failed.copy)
+            await eventually(failed.copy)
             await until_online(client)
             offset = await room.publish(2)
             while (await anext(room)).offset != offset:
@@ -286,7 +281,7 @@ async def test_listeners_come_after_what_they_are_told_of(server: Server) -> Non
         await asyncio.gather(*tasks)
     async with connect(server.url) as other:
         other.on("state", lambda change: other.step({"type": "close"}) if change["state"] == "connecting" else None)
-        await asyncio.wait_for(until(lambda: other.state == "closed"), WAIT_S)
+        await eventually(lambda: other.state == "closed")
         await asyncio.sleep(0)
         assert other._driver is None
 
@@ -347,13 +342,13 @@ async def test_listening_to_unread_is_being_told(server: Server, http: aiohttp.C
     async with asyncio.timeout(WAIT_S), connect(server.url, transports=[transport], poll_ms=50) as client:
         room = client.room("a")
         room.on("unread", lambda count: counts.append((count["head"], count["unread"])))
-        await until(lambda: len(counts) == 1)
+        await eventually(lambda: len(counts) == 1)
         await publish(http, server.url, "a", 1)
-        await until(lambda: len(counts) == 2)
+        await eventually(lambda: len(counts) == 2)
         room.seen(1)
-        await until(lambda: len(counts) == 3)
+        await eventually(lambda: len(counts) == 3)
         await publish(http, server.url, "a", 2)
-        await until(lambda: len(counts) == 4)
+        await eventually(lambda: len(counts) == 4)
     assert counts == [(0, 0), (1, 1), (1, 0), (2, 1)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.access.support import ADMIN, EVERYWHERE, bearer, token
 from tests.admin.support import guarded
-from tests.support import ROOT, TRANSPORTS, WAIT_S
+from tests.support import ROOT, TRANSPORTS, WAIT_S, eventually
 from trunkline.client import connect
 from trunkline.client.client import Message
 
@@ -37,18 +37,14 @@ async def test_the_python_client(tmp_path: Path, http: aiohttp.ClientSession, tr
             await listening.publish("secret")
             await looping.publish("secret")
             await looping.publish("2")
-            while told != ["secret"]:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: told == ["secret"])
             await redact(http, server.url, 1)
-            while len(told) < 2:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: len(told) >= 2)
             assert told[1] == (2, [1], ["at", "offset", "redacts", "room"])
-            while len(looping._queue) < 2:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: len(looping._queue) >= 2)
             async with http.post(f"{server.url}/rooms/s/redactions", json={"offset": 1}, headers=MODERATOR) as response:
                 assert response.status == 200
-            while looping._queue[0].data is not None:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: looping._queue[0].data is None)
             first: Message = await anext(looping)
             assert (first.data, first.redacted, first.offset, first.sender) == (None, True, 1, "ana")
             assert (await anext(looping)).data == "2"

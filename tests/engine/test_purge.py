@@ -36,8 +36,10 @@ class Store(MemoryStore):
         self.began: list[float] = []
         self.left: list[str] = []
         self.is_away = False
+        self.has_begun = asyncio.Event()
 
     async def purge(self) -> list[str]:
+        self.has_begun.set()
         self.began.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.takes_s)
         if self.is_away:
@@ -50,7 +52,7 @@ async def test_purges_that_are_asked_for_together_are_one() -> None:
     store = Store(takes_s=1.0)
     purge = Purge(store, Tasks(), Clock())
     first = asyncio.ensure_future(purge.run())
-    await asyncio.sleep(0.5)
+    await store.has_begun.wait()
     later = [asyncio.ensure_future(purge.run(wait_s=100)) for _ in range(10)]
     assert await first == []
     assert await asyncio.gather(*later) == [[]] * 10

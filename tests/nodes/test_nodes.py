@@ -1,27 +1,19 @@
 """Hubs of one log: what is not in it, they tell each other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support import WAIT_S
+from tests.support import WAIT_S, eventually
 from trunkline import Hub
 from trunkline.core.grant import EVERYTHING, Grant
 from trunkline.core.presence_options import PresenceOptions
 from trunkline.core.revocation import Revocations
 from trunkline.errors import RequestError
 from trunkline.stores.base import Bus
-
-
-async def until(fact: Callable[[], Any], wait_s: float = WAIT_S) -> Any:
-    async with asyncio.timeout(wait_s):
-        while not (found := fact()):
-            await asyncio.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -31,7 +23,7 @@ async def hubs(tmp_path: Path) -> AsyncIterator[list[Hub]]:
             await stack.enter_async_context(Hub(f"sqlite:///{tmp_path}/log.db?shared=1", presence_grace_s=0.2))
             for _ in range(3)
         ]
-        await until(lambda: all(hub._engine.cluster is not None and len(hub._engine.cluster) == 2 for hub in made))
+        await eventually(lambda: all(hub._engine.cluster is not None and len(hub._engine.cluster) == 2 for hub in made))
         yield made
 
 
@@ -41,7 +33,7 @@ def names(hub: Hub, room: str = "a") -> list[str]:
 
 async def all_know(hubs: list[Hub], *members: str) -> None:
     """Wait until these, and no others, are the members on each node."""
-    await until(lambda: all(names(hub) == list(members) for hub in hubs))
+    await eventually(lambda: all(names(hub) == list(members) for hub in hubs))
 
 
 async def test_presence(hubs: list[Hub]) -> None:
@@ -63,10 +55,10 @@ async def test_a_client_that_moves_says_nothing(hubs: list[Hub]) -> None:
     hubs[2].on_presence(lambda room, member, came: told.append((member, came)))
     hubs[2]._engine.presence.enter("a", "cat", "c", b"{}")
     hubs[0]._engine.presence.enter("a", "ana", "phone-12345", b"{}")
-    await until(lambda: names(hubs[2]) == ["ana", "cat"])
+    await eventually(lambda: names(hubs[2]) == ["ana", "cat"])
     hubs[0]._engine.presence.leave("a", "ana", "phone-12345", grace_s=60)
     hubs[1]._engine.presence.enter("a", "ana", "phone-12345", b"{}")
-    await until(lambda: not hubs[0]._engine.presence.local_of("a"))
+    await eventually(lambda: not hubs[0]._engine.presence.local_of("a"))
     hubs[1]._engine.presence.leave("a", "ana", "phone-12345", at_once=True)
     await all_know(hubs, "cat")
     assert told == [("cat", True)]
@@ -80,7 +72,7 @@ async def test_polls_of_one_client_on_two_nodes(hubs: list[Hub]) -> None:
             hub._engine.presence.enter("a", "ana", "phone-12345", b"{}")
             hub._engine.presence.leave("a", "ana", "phone-12345", grace_s=60)
             await asyncio.sleep(0.002)
-        await until(lambda: not hubs[0]._engine.presence._rooms["a"].presence.is_local("ana"))
+        await eventually(lambda: not hubs[0]._engine.presence._rooms["a"].presence.is_local("ana"))
         await all_know(hubs, "ana", "cat")
 
 
@@ -106,7 +98,7 @@ async def test_streams_of_the_same_moment(hubs: list[Hub], monkeypatch: pytest.M
         streams[cluster.name] = Held()
         hub._engine.connections.replace_others(streams[cluster.name])  # type: ignore[arg-type]
     first, last = sorted(streams)
-    await until(lambda: streams[first].dismissed)
+    await eventually(lambda: streams[first].dismissed)
     assert not streams[last].dismissed
 
 
@@ -117,11 +109,11 @@ async def test_a_node_that_ends_takes_its_members_along(hubs: list[Hub]) -> None
         hub.on_presence(lambda room, member, came: told.append((member, came)))
     for n in range(3):
         hubs[0]._engine.presence.enter("a", f"ana{n}", "", b"{}")
-    await until(lambda: len(names(hubs[1])) == len(names(hubs[2])) == 3)
+    await eventually(lambda: len(names(hubs[1])) == len(names(hubs[2])) == 3)
     hubs[2]._engine.presence.enter("a", "ana1", "", b"{}")
     await hubs[0].close()
     await all_know(hubs[1:], "ana1")
-    await until(lambda: len(told) == 2)
+    await eventually(lambda: len(told) == 2)
     assert sorted(told) == [("ana0", False), ("ana2", False)]
 
 
@@ -129,17 +121,17 @@ async def test_who_comes_late_is_told_everything(hubs: list[Hub], tmp_path: Path
     for n in range(2000):
         hubs[n % 2]._engine.presence.enter(f"room-{n % 50}", f"member {n}", "", b'{"name":"%s"}' % (b"x" * 500))
     async with Hub(f"sqlite:///{tmp_path}/log.db?shared=1") as late:
-        await until(lambda: sum(len(names(late, f"room-{n}")) for n in range(50)) == 2000)
+        await eventually(lambda: sum(len(names(late, f"room-{n}")) for n in range(50)) == 2000)
         cluster = late._engine.cluster
         assert cluster is not None
-        await until(lambda: cluster.incomplete_nodes == [])
+        await eventually(lambda: cluster.incomplete_nodes == [])
 
 
 async def test_more_words_than_a_socket_takes(hubs: list[Hub]) -> None:
     """Ten datagrams wait in a socket on many machines; two hundred tickets that are asked for at once are all good."""
     grants = [Grant(user=f"user {n}") for n in range(200)]
     tickets = [hubs[0]._access.issue_ticket(grant) for grant in grants]
-    await until(lambda: all(hub._engine.cluster is not None and len(hub._engine.cluster) == 2 for hub in hubs))
+    await eventually(lambda: all(hub._engine.cluster is not None and len(hub._engine.cluster) == 2 for hub in hubs))
     addresses = [hubs[1]._access.tickets.address(ticket) for ticket in tickets]
     assert await asyncio.gather(*[hubs[1]._administration._redeem_elsewhere(*one) for one in addresses]) == grants
 
@@ -228,4 +220,4 @@ async def test_nonsense_is_survived(hubs: list[Hub]) -> None:
     for nonsense in (b"", b"x", b"\xff" * 1000, b"\x93\xa4Beat\x01"):
         bus.send(nonsense)
     hubs[0]._engine.presence.enter("a", "ana", "", b"{}")
-    await until(lambda: names(hubs[1]) == ["ana"])
+    await eventually(lambda: names(hubs[1]) == ["ana"])

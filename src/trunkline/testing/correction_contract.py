@@ -99,8 +99,8 @@ class CorrectionContract:
         assert (await store.redact(Redaction("r", [3, 1, 0, 4, 77], 1))).offsets == [1, 3]
         again = await store.redact(Redaction("r", [1, 3, 4], 1))
         assert (again.offset, again.offsets) == (0, [])
-        assert (await store.redact(Redaction("nobody", [1], 1)))[1:] == (0, [])
-        assert (await store.head("nobody"))[1:3] == (1, 0)
+        assert (await store.redact(Redaction("never-begun", [1], 1)))[1:] == (0, [])
+        assert (await store.head("never-begun"))[1:3] == (1, 0)
         assert [message.redacted for message in await messages_of(store, "r")] == [True, False, True, False]
         await store.close()
 
@@ -160,7 +160,7 @@ class CorrectionContract:
     async def test_the_messages_of_a_sender_are_found_in_steps(self) -> None:
         """`to` goes on to the head, and never past it."""
         store = await self.start()
-        assert await store.sent("nobody", "ana", 0) == ([], 0, 0)
+        assert await store.sent("never-begun", "ana", 0) == ([], 0, 0)
         for _ in range(13):
             await stored(store, [draft("r", "x", sender="ana" if n % 100 == 7 else "bob") for n in range(1000)])
         found, to, steps = [], 0, 0

@@ -37,12 +37,12 @@ class StoreContract(CorrectionContract):
     async def test_an_unknown_room_stands_at_zero(self) -> None:
         """Asking for a room does not make one: it has an epoch, no messages, and still has after others came."""
         store = await self.start()
-        before = await store.head("nobody")
+        before = await store.head("never-begun")
         await stored(store, [draft("other", "x")])
-        assert await store.head("nobody") == before
+        assert await store.head("never-begun") == before
         assert before[1:3] == (1, 0)
-        assert (await store.read("nobody", 0, 10, AMPLE)).messages == []
-        [receipt] = await stored(store, [draft("nobody", "x")])
+        assert (await store.read("never-begun", 0, 10, AMPLE)).messages == []
+        [receipt] = await stored(store, [draft("never-begun", "x")])
         assert receipt.epoch == before.epoch
         await store.close()
 
@@ -376,7 +376,7 @@ class StoreContract(CorrectionContract):
         now = round(2_000 + EMPTY_AGES * 10_000)
         await store.trim(now)
         assert await store.empty_rooms(now, 10) == ["r"]
-        assert await store.forget(["r", "s", "nobody"]) == ["r"]
+        assert await store.forget(["r", "s", "never-begun"]) == ["r"]
         assert await store.empty_rooms(now, 10) == []
         [new] = await stored(store, [draft("s", "3", at=90_000)])
         assert new.offset == 2

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from tests.readers import SilentConnection
 from tests.redis_servers import Cluster, RedisServer, SentinelServer, needs_redis
 from tests.stores.support import stored
-from tests.support import WAIT_S
+from tests.support import WAIT_S, eventually
 from trunkline import Hub
 from trunkline.core import membership as peers
 from trunkline.core.grant import Grant
@@ -28,13 +27,6 @@ from trunkline.testing.correction_contract import AMPLE, draft, traced
 from trunkline.testing.store_contract import PARENT
 
 pytestmark = needs_redis
-
-
-async def until(fact: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(WAIT_S):
-        while not (found := await fact()):
-            await asyncio.sleep(0.02)
-    return found
 
 
 async def hears(hub: Hub) -> bool:
@@ -124,7 +116,7 @@ async def test_redis_goes_and_comes_back(fault: str, tmp_path: Path) -> None:
                 assert follower.data == followers[0].data
                 assert follower.gaps == []
             for hub in hubs:  # and all of them still hear
-                await until(partial(hears, hub))
+                await eventually(partial(hears, hub))
             for n in range(3):  # each publisher's in its order
                 mine = [number for number in followers[0].data if number // 1000 == n]
                 assert mine == list(range(1000 * n, 1000 * n + 100))
@@ -140,13 +132,13 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
         async def linked() -> bool:
             return bool(replica.client.info("replication")["master_link_status"] == "up")
 
-        await until(linked)
+        await eventually(linked)
         with SentinelServer(tmp_path, master, 1) as sentinel:
 
             async def knows_the_replica() -> bool:
                 return bool(sentinel.client.execute_command("SENTINEL", "replicas", "house"))
 
-            await until(knows_the_replica)
+            await eventually(knows_the_replica)
             url = f"redis+sentinel://127.0.0.1:{sentinel.port}/house"
             async with Hub(url) as one, Hub(url) as other:
                 followers = [Following(hub) for hub in (one, other)]
@@ -157,7 +149,7 @@ async def test_a_replica_takes_over(tmp_path: Path) -> None:
                 async def has_it() -> bool:
                     return bool(replica.client.info("replication")["slave_repl_offset"] >= written)
 
-                await until(has_it)
+                await eventually(has_it)
                 master.kill()
                 for n in range(100, 200):
                     await publish(one, n)
@@ -272,7 +264,7 @@ async def test_only_those_who_follow_are_told(redis_server: RedisServer) -> None
     url = f"{redis_server.url}?prefix={prefix}"
     async with Hub(url) as one, Hub(url) as other:
         reading = Following(other)
-        await until(lambda: asyncio.sleep(0, other._engine.rooms.get("a") is not None))
+        await eventually(lambda: asyncio.sleep(0, other._engine.rooms.get("a") is not None))
         channels = {name.decode() for name in redis_server.client.pubsub_channels(f"{prefix}:r:*")}
         assert channels == {f"{prefix}:r:a", f"{prefix}:r:$revocations"}
         for n in range(20):
@@ -304,13 +296,13 @@ async def test_who_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 return hub._engine.unready is not None
 
             server.kill()
-            await until(unready)
+            await eventually(unready)
             await asyncio.sleep(2)  # nothing is to happen, for as long as it is looked twice
             assert client.sent_away == 0
             await asyncio.to_thread(server.start)
-            await until(partial(hears, hub))
+            await eventually(partial(hears, hub))
             monkeypatch.setattr(hub._engine.store.bus, "_hear", lambda message: None)
-            await until(lambda: asyncio.sleep(0, client.sent_away))
+            await eventually(lambda: asyncio.sleep(0, client.sent_away))
             hub._engine.connections.remove(client, bucket)
 
 
@@ -328,7 +320,7 @@ async def test_wait_replicas(tmp_path: Path) -> None:
                 except StoreUnavailable:
                     return None
 
-            [receipt] = await until(stored)
+            [receipt] = await eventually(stored)
             assert receipt.offset == 1
         await store.close()
 
@@ -376,7 +368,7 @@ async def test_a_log_that_is_older_than_its_readers(tmp_path: Path) -> None:
             server.kill()
             await asyncio.to_thread(server.start)
             for hub in (one, other):
-                await until(partial(hears, hub))
+                await eventually(partial(hears, hub))
             for n in range(7):
                 await publish(one, 100 + n, "young")
             await follower.come_to(12)
@@ -387,7 +379,7 @@ async def test_a_log_that_is_older_than_its_readers(tmp_path: Path) -> None:
             assert [message.data for message in page.messages] == list(range(100, 107))
             await one.revoke(token_id="stolen")
             grant = Grant(user="ana", token_id="stolen")
-            await until(lambda: asyncio.sleep(0, other._access.revocations.refuses(grant)))
+            await eventually(lambda: asyncio.sleep(0, other._access.revocations.refuses(grant)))
 
 
 async def test_a_master_that_is_one_again(tmp_path: Path) -> None:
@@ -396,7 +388,7 @@ async def test_a_master_that_is_one_again(tmp_path: Path) -> None:
 
         async def follows(replica: RedisServer, master: RedisServer) -> None:
             replica.client.replicaof("127.0.0.1", master.port)
-            await until(lambda: asyncio.sleep(0, replica.client.info("replication")["master_link_status"] == "up"))
+            await eventually(lambda: asyncio.sleep(0, replica.client.info("replication")["master_link_status"] == "up"))
 
         store = RedisStore(first.url, Retention())
         await store.start()
@@ -418,7 +410,7 @@ async def test_what_was_stored_and_not_acked(tmp_path: Path) -> None:
         RedisServer(tmp_path, "--save", "") as master,
         RedisServer(tmp_path, "--save", "", "--replicaof", "127.0.0.1", str(master.port)) as replica,
     ):
-        await until(lambda: asyncio.sleep(0, replica.client.info("replication")["master_link_status"] == "up"))
+        await eventually(lambda: asyncio.sleep(0, replica.client.info("replication")["master_link_status"] == "up"))
         async with Hub(f"{master.url}?wait_replicas=1&wait_ms=300") as hub:
             follower = Following(hub)
             await publish(hub, 1)
@@ -442,7 +434,7 @@ async def test_databases_know_nothing_of_each_other(redis_server: RedisServer) -
         Hub(f"{redis_server.url}/1?prefix={prefix}") as third,
     ):
         other._engine.presence.enter("a", "ana", "", b"{}")
-        await until(lambda: asyncio.sleep(0, third.members("a")))
+        await eventually(lambda: asyncio.sleep(0, third.members("a")))
         assert one.members("a") == []
         assert one._engine.cluster is not None
         assert len(one._engine.cluster) == 0
@@ -454,7 +446,7 @@ async def test_presence_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.
     with RedisServer(tmp_path) as server:
         async with Hub(server.url, presence_grace_s=0.1) as one, Hub(server.url) as other:
             other._engine.presence.enter("a", "ana", "", b"{}")
-            await until(lambda: asyncio.sleep(0, one.members("a")))
+            await eventually(lambda: asyncio.sleep(0, one.members("a")))
             server.kill()
             assert one._engine.cluster is not None
             ended = asyncio.get_running_loop().time() + 7
@@ -464,10 +456,10 @@ async def test_presence_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.
             assert other._engine.cluster is not None
             assert (await one.disconnect("ana")).missing_nodes == [other._engine.name]
             await asyncio.to_thread(server.start)
-            await until(partial(hears, one))
+            await eventually(partial(hears, one))
             assert [member.member for member in one.members("a")] == ["ana"]
             other._engine.presence.leave("a", "ana", "", at_once=True)
-            await until(lambda: asyncio.sleep(0, not one.members("a")))
+            await eventually(lambda: asyncio.sleep(0, not one.members("a")))
 
 
 async def test_a_full_memory_can_be_read_and_emptied(tmp_path: Path) -> None:
@@ -481,7 +473,7 @@ async def test_a_full_memory_can_be_read_and_emptied(tmp_path: Path) -> None:
         server.kill()
         await asyncio.to_thread(server.start)
         server.client.config_set("maxmemory", "1")
-        await until(lambda: hears_store(store))
+        await eventually(lambda: hears_store(store))
         assert (await store.read("large", 0, 10, 1000)).messages
         assert (await store.head("empty")).head == 0
         await store.trim(1_000_000)

@@ -1,18 +1,11 @@
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import WAIT_S
+from tests.support import eventually
 from trunkline.stores.sqlite.unix_bus import DATAGRAM_BYTES_MAX, UNSAID_MAX, UnixBus
-
-
-async def until(fact: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not fact():
-            await asyncio.sleep(0.005)
 
 
 class Process:
@@ -38,7 +31,7 @@ async def test_hints_and_messages(pair: tuple[Process, Process]) -> None:
     one.bus.hint(b"a room")
     assert one.bus.send(b"to all")
     assert one.bus.send(b"to one", to=other.bus.name)
-    await until(lambda: len(other.messages) == 2)
+    await eventually(lambda: len(other.messages) == 2)
     assert (other.hints, other.messages) == ([b"a room"], [b"to all", b"to one"])
     assert one.hints == one.messages == []
 
@@ -46,7 +39,7 @@ async def test_hints_and_messages(pair: tuple[Process, Process]) -> None:
 async def test_a_hint_that_is_too_large_says_that_any_room_may_have_moved(pair: tuple[Process, Process]) -> None:
     one, other = pair
     one.bus.hint(b"x" * DATAGRAM_BYTES_MAX)
-    await until(lambda: other.hints)
+    await eventually(lambda: other.hints)
     assert other.hints == [b""]
 
 
@@ -56,7 +49,7 @@ async def test_messages_wait_for_a_process_that_has_no_time_and_are_bounded(pair
     sent = [one.bus.send(b"%d" % n, to=other.bus.name) for n in range(2 * UNSAID_MAX)]
     assert sent.count(False) > 0
     arrived = [b"%d" % n for n, was_sent in enumerate(sent) if was_sent]
-    await until(lambda: len(other.messages) == len(arrived))
+    await eventually(lambda: len(other.messages) == len(arrived))
     assert other.messages == arrived
 
 
