@@ -447,9 +447,7 @@ class LogWriter:
         """Cut messages that are too old, in one bounded transaction; return whether there may be more."""
         oldest_ms = self._retention.for_room(name).oldest_ms(now_ms)
         with self.transaction():
-            room = self._rooms.get(name)
-            if room is None or room.turn != self._turn:
-                room = self._load(name)
+            room = self.existing_room(name)
             if room is None:  # it was forgotten meanwhile
                 return False
             stamps = self._writer.execute(
