@@ -235,6 +235,7 @@ TESTED_BY = {
     "stores/memory": "stores/test_contract.py",
     "stores/redis/bus": "stores/redis/test_store.py",
     "stores/redis/client": "stores/redis/test_store.py",
+    "stores/sqlite/purger": "stores/sqlite/test_corrections.py",
     "stores/sqlite/reader": "stores/test_contract.py",
     "stores/sqlite/rows": "stores/sqlite/test_store.py",
     "stores/sqlite/writer": "stores/sqlite/test_store.py",

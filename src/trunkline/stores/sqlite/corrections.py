@@ -1,6 +1,6 @@
 """Corrections of a SQLite log: redacting, deleting and erasing, on the writing thread.
 
-What is taken away is overwritten in the file (`secure_delete`), and `LogFile.purge` does so with its copies. A room
+What is taken away is overwritten in the file (`secure_delete`), and `Purger` does so with its copies. A room
 that is deleted is renamed in one short transaction, so that it is gone at once, and its messages go piece by piece; a
 start goes on with that.
 """

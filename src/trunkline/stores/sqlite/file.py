@@ -33,7 +33,6 @@ from trunkline.core.notes import REPLAY_DUE
 from trunkline.errors import ConfigError
 from trunkline.stores.base import WritesUnavailable
 from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Place, Recorded, place_of, went_back
-from trunkline.stores.sqlite.scrub import Pages
 
 log = logging.getLogger("trunkline")
 
@@ -43,8 +42,6 @@ _SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_t
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256
-CHECKPOINT_MS = 50  # how long an append may wait because others read
-SCRUB_S = 0.02  # before appends have their turn
 
 
 class LogFile:
@@ -67,7 +64,8 @@ class LogFile:
         self.shared = shared
         self._siblings = siblings
         self._opened = ExitStack()
-        self._lock = self._turn_file = self._file = self._wal = self._raw = -1
+        self._lock = self._turn_file = self._file = self._wal = -1
+        self.raw = -1  # the file as its bytes
         self._beside: BesideFile | None = None
         self.newest: Newest | None = None  # that is being stored
         self._generation = 0
@@ -141,8 +139,8 @@ class LogFile:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         self._file = self._point_at()
         # Closed after SQLite's connections: closing any handle drops the locks that SQLite has in this process.
-        self._raw = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        self._opened.callback(os.close, self._raw)
+        self.raw = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        self._opened.callback(os.close, self.raw)
         changed_ns = os.fstat(self._file).st_mtime_ns
         if os.fstat(self._file).st_nlink > 1:
             raise ConfigError(
@@ -356,53 +354,10 @@ class LogFile:
         self._beside.write_newest(NONE)
         self._generation_at = 0.0  # a log that goes back to before that is found out by the generation
 
-    def purge(self, first: int) -> int:
-        """Overwrite copies of what was deleted, in a part of the file that takes some milliseconds.
-
-        Everything is written into the file itself, and the WAL, which has former versions of pages, is empty then.
-
-        Args:
-            first: The page to begin with; 1 at first.
-
-        Returns:
-            The page to go on with; 0 at the end of the file; -1 if the WAL could not be emptied, while others read.
-        """
-        with self.turn():
-            return self._scrub(first) if self._empty_wal() else -1
-
-    def empty_wal(self) -> bool:
-        """Write everything into the file itself, and empty the WAL; return whether that was possible."""
-        with self.turn():
-            return self._empty_wal()
-
-    def _empty_wal(self) -> bool:
-        self.writer.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MS}")
-        try:
-            (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            self.writer.execute("PRAGMA busy_timeout = 1000")
-        return not busy
-
-    def _scrub(self, first: int) -> int:
-        began = time.monotonic()
-        self.writer.execute("BEGIN IMMEDIATE")
-        try:
-            if os.fstat(self._wal).st_size:
-                return -1
-            roots = self.writer.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0").fetchall()
-            pages = Pages(self._raw)
-            trees = pages.trees([root for (root,) in roots])
-            now = time.monotonic()
-            end = now + max(SCRUB_S, now - began)  # so all of it takes twice as long at most
-            while first <= pages.count:
-                first = pages.scrub(trees, first)
-                if time.monotonic() > end:
-                    break
-            self.writer.execute("PRAGMA shrink_memory")  # our cache has the former bytes
-            self.writer.execute("UPDATE log SET generation = generation")  # a commit, which empties the others' caches
-            return 0 if first > pages.count else first
-        finally:
-            self.writer.execute("COMMIT")
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the WAL."""
+        return os.fstat(self._wal).st_size
 
     def check_writable(self) -> None:
         """Find out whether anything can be stored.

@@ -55,6 +55,7 @@ from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAp
 from trunkline.stores.journal import Journal
 from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.stores.sqlite.file import LogFile
+from trunkline.stores.sqlite.purger import Purger
 from trunkline.stores.sqlite.reader import LogReader
 from trunkline.stores.sqlite.rows import by_room
 from trunkline.stores.sqlite.serial_thread import SerialThread
@@ -101,6 +102,7 @@ class SqliteStore:
         self._writer: LogWriter
         self._reader: LogReader
         self._corrector: Corrector
+        self._purger: Purger
         self._is_sized = False  # rooms hold no more than they may: after a start, the settings may be other ones
         self._marks_at = 0  # when read marks are looked at again
         self._seen_version = 0  # SQLite's, as it was when `is_current` was asked last
@@ -117,6 +119,7 @@ class SqliteStore:
             await self._write_thread.call(self._file.open)
             self._writer, self._reader = LogWriter(self._file, self._retention), LogReader(self._file)
             self._corrector = Corrector(self._file, self._writer, Journal(Path(f"{self._file.path}-redactions")))
+            self._purger = Purger(self._file)
             await self._write_thread.call(self._prepare_corrections)
             if self._bus is not None:
                 self._bus.start()
@@ -206,10 +209,10 @@ class SqliteStore:
         await self._clear_deleted()
         page = 1
         for _ in range(PURGE_TRIES):
-            while (after := await self._on(self._write_thread, partial(self._file.purge, page))) > 0:
+            while (after := await self._on(self._write_thread, partial(self._purger.purge, page))) > 0:
                 page = after
             # At the end once more, for what the last part has written.
-            if after == 0 and await self._on(self._write_thread, self._file.empty_wal):
+            if after == 0 and await self._on(self._write_thread, self._purger.empty_wal):
                 return []
             await asyncio.sleep(PURGE_AGAIN_S)  # others read
         return [f"{self._file.path.name}-wal, which could not be emptied while another process read it: redact again"]
