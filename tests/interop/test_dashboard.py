@@ -43,6 +43,11 @@ async def page(browser: Browser) -> AsyncIterator[Page]:  # noqa: F811
     assert errors == []
 
 
+async def find_user(page: Page, user: str) -> None:
+    await page.fill("#user", user)
+    await page.click("#find button")
+
+
 async def sign_in(page: Page, url: str, text: str | None = None) -> None:
     await page.goto(f"{url}/admin")
     await page.fill("#token", text or token("ops", rooms=ADMIN))
@@ -102,8 +107,7 @@ async def test_connections_rooms_and_users_of_all_workers(
     await expect(page.locator("#room-found")).to_contain_text('{"text":"hello"}')
     await page.locator("#room-found button", has_text="ana").first.click()
     await expect(page.locator("#user-found tbody tr, #user-found tr")).to_have_count(8)
-    await page.fill("#user", "nobody")
-    await page.click("#find button")
+    await find_user(page, "nobody")
     await expect(page.locator("#user-found")).to_contain_text("has no stream open")
     await page.fill("#room", "no room!")
     await page.click("#look button")
@@ -113,8 +117,7 @@ async def test_connections_rooms_and_users_of_all_workers(
 async def test_a_client_is_followed_and_kicked(page: Page, server: Server, http: aiohttp.ClientSession) -> None:
     await sign_in(page, server.url)
     socket, _ = await joined(http, server.url, "ana")
-    await page.fill("#user", "ana")
-    await page.click("#find button")
+    await find_user(page, "ana")
     await page.locator("#user-found button", has_text="Follow").click()
     await expect(page.locator("#follow-left")).to_contain_text("for ")
     await socket.send_json({"type": "message", "room": "a", "id": "k1", "data": "a secret"})
@@ -141,8 +144,7 @@ async def test_a_client_is_followed_and_kicked(page: Page, server: Server, http:
 async def test_tokens_are_revoked(page: Page, server: Server, http: aiohttp.ClientSession) -> None:
     await sign_in(page, server.url)
     socket, _ = await joined(http, server.url, "ana")
-    await page.fill("#user", "ana")
-    await page.click("#find button")
+    await find_user(page, "ana")
     await page.locator("#user-found .danger", has_text="Revoke").click()
     await expect(page.locator("#sure")).to_contain_text("cannot be undone")
     await page.click("#yes")
@@ -185,8 +187,7 @@ async def test_it_is_there_below_a_mount(
         await sign_in(page, url)
         await expect(page.locator("#problems")).to_contain_text("All is well")
         socket, _ = await joined(http, url, "ana")
-        await page.fill("#user", "ana")
-        await page.click("#find button")
+        await find_user(page, "ana")
         await page.locator("#user-found button", has_text="Follow").click()
         await expect(page.locator("#follow-left")).to_contain_text("for ")
         await socket.send_json({"type": "message", "room": "a", "id": "k1", "data": 1})
@@ -307,8 +308,7 @@ async def test_an_operator_redacts_deletes_and_erases(page: Page, server: Server
     await page.click("#room-found >> text=Delete the room")
     await page.click("#yes")
     await expect(page.locator("#room-found")).to_contain_text("b is deleted, with 1 messages.")
-    await page.fill("#user", "ana")
-    await page.click("#find button")
+    await find_user(page, "ana")
     await page.click("#user-found >> text=Erase")
     await page.click("#yes")
     await expect(page.locator("#user-found")).to_contain_text("Erased: 2 messages in 2 rooms")

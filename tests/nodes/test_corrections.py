@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from tests.redis_servers import RedisServer, needs_redis
+from tests.stores.support import files_with
 from tests.support import TRANSPORTS, WAIT_S, Follower, Server, publish_many, stream, until
 from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import sign
@@ -41,16 +42,6 @@ class Store:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.folder = folder
-
-    def files_with(self, text: str) -> list[str]:
-        found = []
-        for path in self.folder.rglob("*"):
-            try:
-                if path.is_file() and text.encode() in path.read_bytes():
-                    found.append(path.name)
-            except FileNotFoundError:
-                continue
-        return found
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis)])
@@ -108,7 +99,7 @@ async def test_a_redacted_message_is_served_to_nobody(store: Store, http: aiohtt
         urls = [node.url for node in nodes]
         receipts = await publish_many(http, urls[0], "r", ["1", "2", SECRET, "4", "5", "6", "7"])
         epoch = receipts[0]["epoch"]
-        until(lambda: store.files_with(SECRET), "the data is in a file")
+        until(lambda: files_with(store.folder, SECRET), "the data is in a file")
         followers = [
             Follower(TRANSPORTS[n % 4], http, urls[n % 2], "r", since=("start", "now")[n // 4 % 2])
             for n in range(READERS)
@@ -120,7 +111,7 @@ async def test_a_redacted_message_is_served_to_nobody(store: Store, http: aiohtt
         redacted = await ask(http, "POST", f"{urls[0]}/rooms/r/redactions", {"offset": 3, "epoch": epoch})
         assert (redacted["redacted"], redacted["offset"], redacted["unpurged"]) == ([3], 8, [])
         assert len(redacted["missing_nodes"]) <= 1
-        assert store.files_with(SECRET) == []
+        assert files_with(store.folder, SECRET) == []
         # From here on no way of reading has it.
         head = 8
         for url in urls[:2]:
@@ -148,7 +139,7 @@ async def test_a_redacted_message_is_served_to_nobody(store: Store, http: aiohtt
         for node in nodes:
             node.start()
             await nobody_is_served(http, node.url, "r", 9, SECRET)
-        assert store.files_with(SECRET) == []
+        assert files_with(store.folder, SECRET) == []
 
 
 async def test_an_erased_user_is_nowhere_after_a_node_was_killed(store: Store, http: aiohttp.ClientSession) -> None:
@@ -188,7 +179,7 @@ async def test_an_erased_user_is_nowhere_after_a_node_was_killed(store: Store, h
         assert now["unpurged"] == []
         nodes[0].start()
         for text in (SECRET, user):
-            assert store.files_with(text) == []
+            assert files_with(store.folder, text) == []
         for n in (0, 1, ROOMS // 2, ROOMS - 1):
             for node in nodes:
                 async with http.get(f"{node.url}/rooms/{names[n]}?since=start") as response:

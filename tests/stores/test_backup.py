@@ -7,21 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.support import opened
 from trunkline.core.notes import SESSION_KEY
 from trunkline.core.redaction import Redaction
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
-from trunkline.stores import MemoryStore, SqliteStore
+from trunkline.stores import MemoryStore
 from trunkline.stores.backup import back_up, check, restore
 from trunkline.testing.correction_contract import draft, messages_of, stored
 
 SECRET = b"4111111111111111"
-
-
-async def opened(path: Path) -> SqliteStore:
-    store = SqliteStore(path, Retention())
-    await store.start()
-    return store
 
 
 async def test_a_log_is_backed_up_while_it_is_written_to(tmp_path: Path) -> None:

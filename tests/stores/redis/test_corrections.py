@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.redis_servers import RedisServer, needs_redis
+from tests.stores.support import files_with
 from tests.support import until
 from trunkline.core.redaction import Redaction
 from trunkline.core.retention import Retention
@@ -19,10 +20,6 @@ from trunkline.testing.correction_contract import draft, messages_of, stored
 pytestmark = needs_redis
 
 SECRET = "4111111111111111"
-
-
-def files_with(folder: Path, text: str) -> list[str]:
-    return [path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 @pytest.fixture

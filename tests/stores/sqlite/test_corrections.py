@@ -3,30 +3,21 @@
 import asyncio
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.stores.support import files_with, opened
 from trunkline.core.message import Draft
 from trunkline.core.redaction import Redaction
-from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError
 from trunkline.stores.journal import Journal, Journalled
 from trunkline.stores.sqlite import SqliteStore
 from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.testing.correction_contract import draft, messages_of, stored
 
-SECRET = b"4111111111111111"
-
-
-async def opened(path: Path, *, shared: bool = False) -> SqliteStore:
-    store = SqliteStore(path, Retention(), shared=shared)
-    await store.start()
-    return store
-
-
-def files_with(folder: Path, text: bytes) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_file() and text in path.read_bytes()]
+SECRET = "4111111111111111"
 
 
 def copy_of(path: Path) -> Path:
@@ -36,6 +27,15 @@ def copy_of(path: Path) -> Path:
     return Path(shutil.copy(path, backup / "log.db"))
 
 
+async def backed_up(path: Path, drafts: Sequence[Draft]) -> tuple[SqliteStore, Path]:
+    """A log that has these; it is open again, and there is a backup of it."""
+    store = await opened(path)
+    await stored(store, drafts)
+    await store.close()
+    backup = copy_of(path)
+    return await opened(path), backup
+
+
 async def fill(store: SqliteStore, size: int) -> list[int]:
     """Messages of which every tenth holds the secret, in an order that makes pages split; return their offsets."""
     offsets = []
@@ -43,7 +43,7 @@ async def fill(store: SqliteStore, size: int) -> list[int]:
         drafts = []
         for n in range(50):
             number = batch * 50 + n
-            text = (SECRET.decode() if number % 10 == 3 else "x" * 16) * size
+            text = (SECRET if number % 10 == 3 else "x" * 16) * size
             drafts.append(draft("r", text, id=f"id-{number * 7919 % 1000:04d}", sender=f"user-{number % 10}"))
             drafts.append(draft(f"other-{number % 3}", "y" * 300))
         receipts = await stored(store, drafts)
@@ -87,7 +87,7 @@ async def test_an_erased_user_is_in_no_file(tmp_path: Path) -> None:
     for at in range(0, 20_000, 1000):
         drafts = [draft("r", "x", id=f"secret-id-{n:06}", sender="ana-secret") for n in range(at, at + 1000)]
         await stored(store, drafts)
-    assert files_with(tmp_path, b"ana-secret")
+    assert files_with(tmp_path, "ana-secret")
     to = 0
     while True:
         sent = await store.sent("r", "ana-secret", to)
@@ -97,8 +97,8 @@ async def test_an_erased_user_is_in_no_file(tmp_path: Path) -> None:
             break
         to = sent.to
     assert await store.purge() == []
-    assert files_with(tmp_path, b"ana-secret") == []
-    assert files_with(tmp_path, b"secret-id-") == []
+    assert files_with(tmp_path, "ana-secret") == []
+    assert files_with(tmp_path, "secret-id-") == []
     await store.close()
 
 
@@ -107,7 +107,7 @@ async def test_a_deleted_room_is_in_no_file(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = await opened(path)
     for _ in range(12):
-        await stored(store, [draft("r", f"{SECRET.decode()}-{n}", id=f"i{n}-{_}") for n in range(1000)])
+        await stored(store, [draft("r", f"{SECRET}-{n}", id=f"i{n}-{_}") for n in range(1000)])
     await stored(store, [draft("stays", "x")])
     deleted = await store.delete("r", 5)
     assert deleted is not None
@@ -125,7 +125,7 @@ async def test_a_deleted_room_is_in_no_file(tmp_path: Path) -> None:
 async def test_what_a_killed_server_has_left_of_a_deleted_room_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = await opened(path)
-    await stored(store, [draft("r", SECRET.decode(), id=str(n)) for n in range(100)])
+    await stored(store, [draft("r", SECRET, id=str(n)) for n in range(100)])
     await store._on(store._write_thread, lambda: store._corrector.delete("r", 5))
     assert await messages_of(store, "r") == []
     await store.close()
@@ -141,13 +141,8 @@ async def test_what_a_killed_server_has_left_of_a_deleted_room_is_removed(tmp_pa
 async def test_a_backup_that_is_put_back_is_redacted_again(tmp_path: Path) -> None:
     """By the journal beside it: what it has that was redacted, deleted or erased since, and nothing else."""
     path = tmp_path / "log.db"
-    store = await opened(path)
-    await stored(store, [Draft("r", f"k{n}", "ana", n, b'"%b"' % SECRET) for n in range(5)])
-    await stored(store, [draft("gone", SECRET.decode()), draft("other", "x")])
-    await store.close()
-    backup = copy_of(path)
-
-    store = await opened(path)
+    theirs = [Draft("r", f"k{n}", "ana", n, f'"{SECRET}"'.encode()) for n in range(5)]
+    store, backup = await backed_up(path, [*theirs, draft("gone", SECRET), draft("other", "x")])
     await store.redact(Redaction("r", [2], 10))
     await store.redact(Redaction("r", [4], 11, erases=True))
     await store.delete("gone", 12)
@@ -190,11 +185,7 @@ async def test_nothing_is_redacted_that_cannot_be_journalled(tmp_path: Path) -> 
 async def test_a_line_that_reaches_past_a_backup_counts_for_what_the_backup_has(tmp_path: Path) -> None:
     """Also one whose messages are of two epochs."""
     path = tmp_path / "log.db"
-    store = await opened(path)
-    await stored(store, [draft("r", SECRET.decode(), at=1) for _ in range(5)])
-    await store.close()
-    backup = copy_of(path)
-    store = await opened(path)
+    store, backup = await backed_up(path, [draft("r", SECRET, at=1) for _ in range(5)])
     await stored(store, [draft("r", "later", at=2) for _ in range(3)])
     await store.begin_epochs()
     await stored(store, [draft("r", "of another epoch", at=2) for _ in range(3)])
@@ -208,11 +199,7 @@ async def test_a_line_that_reaches_past_a_backup_counts_for_what_the_backup_has(
 
 async def test_a_replay_that_was_interrupted_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.db"
-    store = await opened(path)
-    await stored(store, [draft("r", SECRET.decode(), at=1)])
-    await store.close()
-    backup = copy_of(path)
-    store = await opened(path)
+    store, backup = await backed_up(path, [draft("r", SECRET, at=1)])
     await store.redact(Redaction("r", [1], 3))
     await store.close()
     shutil.copy(backup, path)
@@ -231,12 +218,8 @@ async def test_a_replay_that_was_interrupted_is_taken_up_again(tmp_path: Path, m
 
 async def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    store = await opened(path)
-    await stored(store, [draft("r", SECRET.decode(), at=1) for _ in range(3)])
-    await store.close()
-    backup = copy_of(path)
+    store, backup = await backed_up(path, [draft("r", SECRET, at=1) for _ in range(3)])
     journal = Path(f"{path}-redactions")
-    store = await opened(path)
     await store.redact(Redaction("r", [1], 3))
     with journal.open("r+b") as file:
         file.truncate(journal.stat().st_size - 10)
@@ -277,7 +260,7 @@ async def test_an_id_that_another_process_has_erased_is_not_known_any_more(tmp_p
 async def test_a_reader_that_reads_for_long_holds_no_append_up(tmp_path: Path) -> None:
     """A purge cannot empty the WAL meanwhile; it waits, and publishing does not."""
     store = await opened(tmp_path / "log.db")
-    await stored(store, [draft("r", SECRET.decode())])
+    await stored(store, [draft("r", SECRET)])
     reading = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
     reading.execute("BEGIN")
     reading.execute("SELECT count(*) FROM messages").fetchone()

@@ -9,10 +9,10 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.stores.support import opened
 from trunkline.core.position import Gap, Start, resolve
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
@@ -23,12 +23,6 @@ from trunkline.stores.sqlite import place as sqlite_place
 from trunkline.stores.sqlite.place import Beside, Place, Recorded, went_back
 from trunkline.testing.correction_contract import AMPLE, draft, traced
 from trunkline.testing.store_contract import PARENT
-
-
-async def opened(path: Path, **options: Any) -> SqliteStore:
-    store = SqliteStore(path, Retention(), **options)
-    await store.start()
-    return store
 
 
 async def publish(store: SqliteStore, count: int) -> str:

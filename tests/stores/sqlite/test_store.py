@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.support import stored
+from tests.stores.support import opened, stored
 from trunkline.core.message import Draft
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores import SqliteStore
 from trunkline.stores.sqlite import writer as sqlite
 from trunkline.testing.correction_contract import AMPLE, draft
-
-
-async def opened(path: Path, retention: Retention | None = None) -> SqliteStore:
-    store = SqliteStore(path, retention or Retention())
-    await store.start()
-    return store
 
 
 async def test_second_server_is_refused_in_one_line(tmp_path: Path) -> None:
