@@ -1,4 +1,5 @@
-"""The ports of a store: the logs, their corrections, the read marks, the change feed, and the bus between processes.
+"""The ports of a store: the logs, their corrections, read marks, records, the change feed, and the bus between
+processes.
 
 The smallest store that can work keeps a dict of lists: see `memory.py`. Every store promises:
 
@@ -106,6 +107,35 @@ class Deleted(NamedTuple):
     messages: int
 
 
+class Guard(NamedTuple):
+    """Another record of the same space that must have this value."""
+
+    kind: str
+    key: str
+    value: bytes
+
+
+class Swap(NamedTuple):
+    """A record that gets another value, if it has the one that the caller knows.
+
+    Attributes:
+        space: What belongs together. Records of one space can guard each other.
+        kind, key: Which record of the space.
+        before: The value that it must have; None if there must be no such record.
+        after: The value that it gets; None if it is forgotten.
+        guard: What must be so, too.
+        until: When it may be forgotten, in ms since 1970 UTC, if it is the only one of its space; 0 for never.
+    """
+
+    space: str
+    kind: str
+    key: str
+    before: bytes | None
+    after: bytes | None
+    guard: Guard | None = None
+    until: int = 0
+
+
 OnAppend = Callable[[Mapping[str, int] | None], None]
 
 
@@ -158,6 +188,12 @@ class ChangeFeed(Protocol):
     def unsubscribe(self, room: str) -> None:
         """Stop calling `on_append` for this room. Harmless if it was not subscribed to."""
 
+    async def subscribe_matching(self, pattern: str) -> None:
+        """Call `on_append` for all rooms that a pattern matches (`core.grant.matches`), too, from when this returns."""
+
+    def unsubscribe_matching(self, pattern: str) -> None:
+        """Stop calling `on_append` for the rooms of a pattern. Harmless if it was not subscribed to."""
+
     async def is_current(self) -> bool:
         """Return whether `on_append` was called for everything that others had appended when this was called.
 
@@ -179,6 +215,9 @@ class LogStore(Protocol):
         Raises:
             StoreUnavailable: There are no receipts at all.
         """
+
+    async def find_id(self, room: str, sender: str | None, message_id: str) -> Receipt | None:
+        """Return the receipt of a message that is retained, as a repeat of it would get it; None if there is none."""
 
     async def check_writable(self) -> None:
         """Find out whether messages can be stored, after one could not.
@@ -296,7 +335,26 @@ class CorrectionStore(Protocol):
         """Keep a note; with None, forget it, so that its value is nowhere in the store."""
 
 
-class Store(LogStore, CorrectionStore, ReadMarkStore, ChangeFeed, Protocol):
+class RecordStore(Protocol):
+    """Small values beside the logs, that several processes change, each by one step that succeeds or changes nothing.
+
+    Every method may raise StoreUnavailable; a swap may then be made or not.
+    """
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        """Change records, one after the other; return for each whether it was as expected, and has been changed."""
+
+    async def record(self, space: str, kind: str, key: str) -> bytes | None:
+        """Return the value of a record, as the last swap that has returned made it; None if there is none."""
+
+    async def records(self, space: str, kind: str) -> dict[str, bytes]:
+        """Return all records of a kind, by their keys."""
+
+    async def forget_records(self, space: str, kinds: Sequence[str]) -> None:
+        """Forget all records of these kinds."""
+
+
+class Store(LogStore, CorrectionStore, ReadMarkStore, RecordStore, ChangeFeed, Protocol):
     """Everything that a store does: what a store of your own implements.
 
     The beginning of this module says what it promises, and `trunkline.testing.store_contract` tests that. A part of the

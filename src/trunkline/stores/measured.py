@@ -11,7 +11,7 @@ from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
 from trunkline.errors import StoreUnavailable
 from trunkline.observe.counters import Counters
-from trunkline.stores.base import Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent, Store
+from trunkline.stores.base import Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent, Store, Swap
 
 T = TypeVar("T")
 
@@ -63,6 +63,9 @@ class MeasuredStore:
         finally:
             del self._waiting[call]
             self._counters.store_s["append"].observe(self._monotonic() - began)
+
+    async def find_id(self, room: str, sender: str | None, message_id: str) -> Receipt | None:
+        return await self._timed("read", self.inner.find_id(room, sender, message_id))
 
     async def check_writable(self) -> None:
         await self._timed("check", self.inner.check_writable())
@@ -131,6 +134,20 @@ class MeasuredStore:
     async def marks_of(self, member: str, rooms: Sequence[str]) -> dict[str, int]:
         return await self._timed("marks", self.inner.marks_of(member, rooms))
 
+    # RecordStore.
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        return await self._timed("swap", self.inner.swap(swaps))
+
+    async def record(self, space: str, kind: str, key: str) -> bytes | None:
+        return await self._timed("records", self.inner.record(space, kind, key))
+
+    async def records(self, space: str, kind: str) -> dict[str, bytes]:
+        return await self._timed("records", self.inner.records(space, kind))
+
+    async def forget_records(self, space: str, kinds: Sequence[str]) -> None:
+        await self._timed("swap", self.inner.forget_records(space, kinds))
+
     # ChangeFeed.
 
     @property
@@ -162,6 +179,12 @@ class MeasuredStore:
 
     def unsubscribe(self, room: str) -> None:
         self.inner.unsubscribe(room)
+
+    async def subscribe_matching(self, pattern: str) -> None:
+        await self._timed("subscribe", self.inner.subscribe_matching(pattern))
+
+    def unsubscribe_matching(self, pattern: str) -> None:
+        self.inner.unsubscribe_matching(pattern)
 
     async def is_current(self) -> bool:
         return await self._timed("check", self.inner.is_current())

@@ -20,7 +20,20 @@ from trunkline.core.redaction import Redacted, Redaction, redaction_entry, witho
 from trunkline.core.retention import Retention
 from trunkline.core.tail import MESSAGE_OVERHEAD_BYTES, clip
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
+from trunkline.stores.base import (
+    AHEAD_MS,
+    EMPTY_AGES,
+    Bus,
+    Deleted,
+    Head,
+    OnAppend,
+    Page,
+    RoomCopy,
+    RoomInfo,
+    Sent,
+    Swap,
+)
+from trunkline.stores.memory_records import MemoryRecords
 
 TRIM_AT_ONCE = 5000
 SENT_AT_ONCE = 5000
@@ -91,6 +104,7 @@ class MemoryStore:
         self._epoch = self._first_epoch or secrets.token_hex(4)
         self._logs: dict[str, _Log] = {}
         self._notes: dict[str, bytes] = {}
+        self._records = MemoryRecords()
         self._marks: dict[str, dict[str, ReadMark]] = {}  # by room and member, in the order in which they moved
 
     async def start(self) -> None:
@@ -103,6 +117,12 @@ class MemoryStore:
         """Do nothing: no other process can use a log in memory."""
 
     def unsubscribe(self, room: str) -> None:
+        """Do nothing: no other process can use a log in memory."""
+
+    async def subscribe_matching(self, pattern: str) -> None:
+        """Do nothing: no other process can use a log in memory."""
+
+    def unsubscribe_matching(self, pattern: str) -> None:
         """Do nothing: no other process can use a log in memory."""
 
     async def is_current(self) -> bool:
@@ -127,7 +147,7 @@ class MemoryStore:
         if draft.id is not None:
             first = log.ids.get((draft.sender, draft.id))
             if first is not None:
-                return msgspec.structs.replace(first, epoch=log.epoch, duplicate=True)
+                return _repeat(first, log.epoch)
         log.at = at = max(draft.at, log.at)
         log.head += 1
         message_id = draft.id or f"{log.epoch}.{log.head}"
@@ -146,6 +166,11 @@ class MemoryStore:
         bounds = self._retention.for_room(entry.message.room)
         while len(log.messages) > bounds.messages_max or log.bytes > bounds.bytes_max:
             log.drop_first()
+
+    async def find_id(self, room: str, sender: str | None, message_id: str) -> Receipt | None:
+        log = self._logs.get(room)
+        first = None if log is None else log.ids.get((sender, message_id))
+        return None if log is None or first is None else _repeat(first, log.epoch)
 
     async def find_rooms(self, prefix: str, after: str, rooms_max: int) -> list[RoomInfo]:
         names = sorted(name for name, log in self._logs.items() if name.startswith(prefix) and log.head)
@@ -227,6 +252,18 @@ class MemoryStore:
         else:
             self._notes[name] = value
 
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        return self._records.swap(swaps)
+
+    async def record(self, space: str, kind: str, key: str) -> bytes | None:
+        return self._records.get(space, kind, key)
+
+    async def records(self, space: str, kind: str) -> dict[str, bytes]:
+        return self._records.all(space, kind)
+
+    async def forget_records(self, space: str, kinds: Sequence[str]) -> None:
+        self._records.forget(space, kinds)
+
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
         log = self._logs.get(room)
         if log is None:
@@ -260,6 +297,7 @@ class MemoryStore:
 
     async def trim(self, now_ms: int) -> dict[str, int]:
         trimmed = {}
+        self._records.expire(now_ms)
         for room, of_room in list(self._marks.items()):
             oldest = self._retention.for_room(room).oldest_ms(now_ms)
             self._marks[room] = {member: mark for member, mark in of_room.items() if mark.at >= oldest}
@@ -292,3 +330,7 @@ class MemoryStore:
         if forgotten:
             self._epoch = secrets.token_hex(4)
         return forgotten
+
+
+def _repeat(first: Receipt, epoch: str) -> Receipt:
+    return msgspec.structs.replace(first, epoch=epoch, duplicate=True)

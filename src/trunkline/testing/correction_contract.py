@@ -46,8 +46,8 @@ async def messages_of(store: Store, room: str) -> list[Message]:
     return (await store.read(room, 0, 10_000, AMPLE)).messages
 
 
-class CorrectionContract:
-    """The contract of `CorrectionStore`."""
+class ContractBase:
+    """How the store under test is made."""
 
     persistent = True
     """Whether a log outlives its store object."""
@@ -64,6 +64,10 @@ class CorrectionContract:
         store = await self.make(retention or Retention())
         await store.start()
         return store
+
+
+class CorrectionContract(ContractBase):
+    """The contract of `CorrectionStore`."""
 
     async def test_a_redacted_message_keeps_its_place_and_loses_its_data(self) -> None:
         """It reads null, whatever way it is read; everything else of it stays, and so do its neighbours."""

@@ -11,7 +11,7 @@ from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
 from trunkline.core.retention import Retention
 from trunkline.errors import StoreUnavailable
-from trunkline.stores.base import Deleted, Head, Page, RoomInfo, Sent
+from trunkline.stores.base import Deleted, Head, Page, RoomInfo, Sent, Swap
 from trunkline.stores.memory import MemoryStore
 from trunkline.testing.fault import Fault
 
@@ -101,6 +101,26 @@ class VirtualStore(MemoryStore):
         if "answers" in self._away:
             raise StoreUnavailable("the answer of the test's log is lost")
         return outcomes
+
+    async def find_id(self, room: str, sender: str | None, message_id: str) -> Receipt | None:
+        self._check()
+        return await super().find_id(room, sender, message_id)
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        self._check(writes=True)
+        return await super().swap(swaps)
+
+    async def record(self, space: str, kind: str, key: str) -> bytes | None:
+        self._check()
+        return await super().record(space, kind, key)
+
+    async def records(self, space: str, kind: str) -> dict[str, bytes]:
+        self._check()
+        return await super().records(space, kind)
+
+    async def forget_records(self, space: str, kinds: Sequence[str]) -> None:
+        self._check(writes=True)
+        await super().forget_records(space, kinds)
 
     async def read(self, room: str, after: int, messages_max: int, bytes_max: int) -> Page:
         self._check()

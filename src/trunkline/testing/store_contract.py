@@ -16,12 +16,13 @@ from trunkline.core.read_mark import ReadMark
 from trunkline.core.retention import Retention, RoomRetention
 from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Store
 from trunkline.testing.correction_contract import AMPLE, CorrectionContract, draft, stored, texts, traced
+from trunkline.testing.record_contract import RecordContract
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
 
-class StoreContract(CorrectionContract):
+class StoreContract(CorrectionContract, RecordContract):
     """The contract. Tests are independent of each other; each opens a store of its own."""
 
     async def test_offsets_are_dense_per_room(self) -> None:

@@ -528,3 +528,31 @@ async def test_nodes_of_before_there_were_traces_share_the_log(redis_server: Red
         ("a", 9, PARENT), ("b", 10, PARENT), ("c", 10, PARENT), ("d", 11, None),
     ]  # fmt: skip
     await store.close()
+
+
+async def test_rooms_that_match_a_pattern_are_told_of(redis_server: RedisServer) -> None:
+    """Each room that begins so, also a new one; a pattern and a room of the same name do not end each other."""
+    url = f"{redis_server.url}?prefix={secrets.token_hex(4)}"
+    here, there = RedisStore(url, Retention()), RedisStore(url, Retention())
+    heard: list[dict[str, int] | None] = []
+    here.on_append = lambda heads: heard.append(None if heads is None else dict(heads))
+    await here.start()
+    await there.start()
+    try:
+        await here.subscribe_matching("orders:*")
+        await here.subscribe_matching("one")
+        await here.subscribe("one")
+        heard.clear()
+        stored(await there.append([draft("orders:7", "x"), draft("other:7", "x")]))
+        await eventually(lambda: {"orders:7": 1} in heard)
+        here.unsubscribe("one")
+        stored(await there.append([draft("one", "x")]))
+        await eventually(lambda: {"one": 1} in heard)
+        here.unsubscribe_matching("orders:*")
+        await here.is_current()
+        stored(await there.append([draft("orders:8", "x"), draft("one", "y")]))
+        await eventually(lambda: {"one": 2} in heard)
+        assert all(heads is not None and not {"orders:8", "other:7"} & heads.keys() for heads in heard)
+    finally:
+        await here.close()
+        await there.close()

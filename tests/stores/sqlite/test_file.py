@@ -370,7 +370,7 @@ async def test_a_log_of_a_later_version_is_refused(tmp_path: Path) -> None:
     later = sqlite3.connect(path)
     later.execute("PRAGMA user_version = 99")
     later.close()
-    with pytest.raises(ConfigError, match="version 5 \\(it says 99\\)"):
+    with pytest.raises(ConfigError, match="version 6 \\(it says 99\\)"):
         await opened(path)
 
 

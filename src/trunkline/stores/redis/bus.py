@@ -60,8 +60,9 @@ class RedisBus:
         self._publish = publish
         self._woken = woken
         self._rooms: set[str] = set()
-        self._confirming: Counter[str] = Counter()  # subscriptions on their way, by channel
-        self._confirmed: dict[str, asyncio.Future[None]] = {}
+        self._patterns: set[str] = set()
+        self._confirming: Counter[tuple[str, str]] = Counter()  # subscriptions on their way, as they were asked for
+        self._confirmed: dict[tuple[str, str], asyncio.Future[None]] = {}
         self._commands: deque[tuple[str, str]] = deque()
         self._echoes: dict[int, asyncio.Future[None]] = {}
         self._echo_numbers = count(1)
@@ -106,16 +107,27 @@ class RedisBus:
         Raises:
             StoreUnavailable: Redis does not confirm it.
         """
-        channel = self.channel(room)
-        if channel in self._rooms and channel not in self._confirming:
+        await self._subscribe(self._rooms, "SUBSCRIBE", self.channel(room))
+
+    async def subscribe_matching(self, pattern: str) -> None:
+        """Subscribe to all rooms that a pattern matches, from when this returns.
+
+        Raises:
+            StoreUnavailable: Redis does not confirm it.
+        """
+        await self._subscribe(self._patterns, "PSUBSCRIBE", self.channel(pattern))
+
+    async def _subscribe(self, subscribed: set[str], verb: str, channel: str) -> None:
+        asked = (verb, channel)
+        if channel in subscribed and asked not in self._confirming:
             return
-        if channel not in self._rooms:
-            self._rooms.add(channel)
+        if channel not in subscribed:
+            subscribed.add(channel)
             if self._connection is not None:
-                self._command("SUBSCRIBE", channel)
-        confirmed = self._confirmed.get(channel)
+                self._command(verb, channel)
+        confirmed = self._confirmed.get(asked)
         if confirmed is None:
-            confirmed = self._confirmed[channel] = asyncio.get_running_loop().create_future()
+            confirmed = self._confirmed[asked] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(2 * ECHO_S):
                 await asyncio.shield(confirmed)
@@ -124,11 +136,17 @@ class RedisBus:
 
     def unsubscribe(self, room: str) -> None:
         """End a subscription."""
-        channel = self.channel(room)
-        if channel in self._rooms:
-            self._rooms.discard(channel)
+        self._unsubscribe(self._rooms, "UNSUBSCRIBE", self.channel(room))
+
+    def unsubscribe_matching(self, pattern: str) -> None:
+        """End a subscription to a pattern."""
+        self._unsubscribe(self._patterns, "PUNSUBSCRIBE", self.channel(pattern))
+
+    def _unsubscribe(self, subscribed: set[str], verb: str, channel: str) -> None:
+        if channel in subscribed:
+            subscribed.discard(channel)
             if self._connection is not None:
-                self._command("UNSUBSCRIBE", channel)
+                self._command(verb, channel)
 
     async def echo(self) -> None:
         """Wait until everything that was published before is here.
@@ -140,7 +158,7 @@ class RedisBus:
         number = next(self._echo_numbers)
         heard = self._echoes[number] = asyncio.get_running_loop().create_future()
         connection = self._connection
-        subscribed = connection is not None and self._own not in self._confirming
+        subscribed = connection is not None and ("SUBSCRIBE", self._own) not in self._confirming
         published = False
         try:
             async with asyncio.timeout(ECHO_S):
@@ -201,6 +219,8 @@ class RedisBus:
                 self._connection = connection
                 for channel in (self._own, f"{self._prefix}:all", *self._rooms):
                     self._command("SUBSCRIBE", channel)
+                for channel in self._patterns:
+                    self._command("PSUBSCRIBE", channel)
                 if failing:
                     log.warning("Redis is back")
                 failing = False
@@ -236,8 +256,8 @@ class RedisBus:
                         await self._drop()
 
     def _command(self, verb: str, channel: str) -> None:
-        if verb == "SUBSCRIBE":
-            self._confirming[channel] += 1
+        if verb in ("SUBSCRIBE", "PSUBSCRIBE"):
+            self._confirming[verb, channel] += 1
         self._commands.append((verb, channel))
         self._wanted.set()
 
@@ -250,18 +270,19 @@ class RedisBus:
                 log.debug("a connection to Redis did not close: %s", error)
 
     def _hear(self, message: Any) -> None:
-        kind, channel, data = message[0], message[1].decode(), message[-1]
-        if kind == b"subscribe":
-            self._confirming[channel] -= 1
-            if self._confirming[channel] <= 0:
-                del self._confirming[channel]
-                confirmed = self._confirmed.pop(channel, None)
+        kind, channel, data = message[0], message[-2 if message[0] == b"pmessage" else 1].decode(), message[-1]
+        if kind in (b"subscribe", b"psubscribe"):
+            asked = (kind.decode().upper(), channel)
+            self._confirming[asked] -= 1
+            if self._confirming[asked] <= 0:
+                del self._confirming[asked]
+                confirmed = self._confirmed.pop(asked, None)
                 if confirmed is not None and not confirmed.done():
                     confirmed.set_result(None)
             if self._anew and not self._confirming:
                 self._anew = False
                 self._woken(None, 0)  # what was published before that did not reach us
-        elif kind == b"message" and data[:1] == HINT:
+        elif kind in (b"message", b"pmessage") and data[:1] == HINT:
             node, _, head = data[1:].decode().partition(" ")
             if node != self.name:
                 self._woken(channel.removeprefix(f"{self._prefix}:r:"), int(head))

@@ -35,11 +35,24 @@ from trunkline.core.redaction import Redacted, Redaction, stored_redaction
 from trunkline.core.retention import Retention
 from trunkline.core.trace import trace_from_text
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
+from trunkline.stores.base import (
+    AHEAD_MS,
+    EMPTY_AGES,
+    Bus,
+    Deleted,
+    Head,
+    OnAppend,
+    Page,
+    RoomCopy,
+    RoomInfo,
+    Sent,
+    Swap,
+)
 from trunkline.stores.redis.address import ANSWER_S, parse_address
 from trunkline.stores.redis.bus import RedisBus
 from trunkline.stores.redis.client import CONNECT_S, Call, RedisClient, Script
 from trunkline.stores.redis.corrections import REDACTED, REDACTION, ROOMS_AT_ONCE, RedisCorrections
+from trunkline.stores.redis.records import RedisRecords
 
 log = logging.getLogger("trunkline")
 
@@ -79,6 +92,7 @@ class RedisStore:
         self._append_script = Script("room", "append")
         self._read_script = Script("room", "read")
         self._head_script = Script("room", "head")
+        self._find_script = Script("room", "find")
         self._trim_script = Script("room", "trim")
         self._forget_script = Script("room", "forget")
         self._corrections = RedisCorrections(
@@ -90,6 +104,7 @@ class RedisStore:
             journal=self._address.journal,
         )
         self._mark_script = Script("mark")
+        self._records = RedisRecords(self._client, self._prefix)
         self._trimmed: dict[str, int] = {}
         self._looked_at: int | None = 0  # how far all rooms were looked at since the start; None at the end
         self._known: set[str] = set()  # rooms that are on the list of those to trim
@@ -138,6 +153,12 @@ class RedisStore:
 
     def unsubscribe(self, room: str) -> None:
         self._bus.unsubscribe(room)
+
+    async def subscribe_matching(self, pattern: str) -> None:
+        await self._bus.subscribe_matching(pattern)
+
+    def unsubscribe_matching(self, pattern: str) -> None:
+        self._bus.unsubscribe_matching(pattern)
 
     async def is_current(self) -> bool:
         await self._bus.echo()
@@ -245,6 +266,25 @@ class RedisStore:
     async def heads(self, rooms: Sequence[str]) -> dict[str, Position]:
         answers = await self._client.call([self._about(room, self._head_script, []) for room in rooms])
         return {room: Position(answer[0].decode(), answer[2]) for room, answer in zip(rooms, answers, strict=True)}
+
+    async def find_id(self, room: str, sender: str | None, message_id: str) -> Receipt | None:
+        [found] = await self._client.call([self._about(room, self._find_script, [sender or "", message_id])])
+        epoch, offset, at = found
+        return Receipt(room, epoch.decode(), offset, message_id, at, True) if offset else None
+
+    # Records.
+
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        return await self._records.swap(swaps)
+
+    async def record(self, space: str, kind: str, key: str) -> bytes | None:
+        return await self._records.get(space, kind, key)
+
+    async def records(self, space: str, kind: str) -> dict[str, bytes]:
+        return await self._records.all(space, kind)
+
+    async def forget_records(self, space: str, kinds: Sequence[str]) -> None:
+        await self._records.forget(space, kinds)
 
     # Corrections.
 

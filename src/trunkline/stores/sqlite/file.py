@@ -36,9 +36,12 @@ from trunkline.stores.sqlite.place import NONE, Beside, BesideFile, Newest, Plac
 
 log = logging.getLogger("trunkline")
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # A new log is made by all of them, so that there is one description of each table.
-_SCRIPTS = ["schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_traces.sql", "schema_5_corrections.sql"]
+_SCRIPTS = [
+    "schema.sql", "schema_2_seen.sql", "schema_3_lives.sql", "schema_4_traces.sql", "schema_5_corrections.sql",
+    "schema_6_records.sql",
+]  # fmt: skip
 GENERATION_S = 1.0  # how often the generation grows while messages are stored
 STUCK_S = 5.0  # a turn to write takes milliseconds; a process that holds it for so long does not go on by itself
 STATEMENTS_CACHED = 256

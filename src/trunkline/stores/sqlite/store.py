@@ -51,12 +51,25 @@ from trunkline.core.read_mark import ReadMark
 from trunkline.core.redaction import Redacted, Redaction
 from trunkline.core.retention import Retention
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import AHEAD_MS, EMPTY_AGES, Bus, Deleted, Head, OnAppend, Page, RoomCopy, RoomInfo, Sent
+from trunkline.stores.base import (
+    AHEAD_MS,
+    EMPTY_AGES,
+    Bus,
+    Deleted,
+    Head,
+    OnAppend,
+    Page,
+    RoomCopy,
+    RoomInfo,
+    Sent,
+    Swap,
+)
 from trunkline.stores.journal import Journal
 from trunkline.stores.sqlite.corrections import Corrector
 from trunkline.stores.sqlite.file import LogFile
 from trunkline.stores.sqlite.purger import Purger
 from trunkline.stores.sqlite.reader import LogReader
+from trunkline.stores.sqlite.records import Records
 from trunkline.stores.sqlite.rows import by_room
 from trunkline.stores.sqlite.serial_thread import SerialThread
 from trunkline.stores.sqlite.unix_bus import UnixBus
@@ -103,6 +116,7 @@ class SqliteStore:
         self._reader: LogReader
         self._corrector: Corrector
         self._purger: Purger
+        self._records: Records
         self._is_sized = False  # rooms hold no more than they may: after a start, the settings may be other ones
         self._marks_at = 0  # when read marks are looked at again
         self._seen_version = 0  # SQLite's, as it was when `is_current` was asked last
@@ -120,6 +134,7 @@ class SqliteStore:
             self._writer, self._reader = LogWriter(self._file, self._retention), LogReader(self._file)
             self._corrector = Corrector(self._file, self._writer, Journal(Path(f"{self._file.path}-redactions")))
             self._purger = Purger(self._file)
+            self._records = Records(self._file, self._writer)
             await self._write_thread.call(self._prepare_corrections)
             if self._bus is not None:
                 self._bus.start()
@@ -150,6 +165,12 @@ class SqliteStore:
     def unsubscribe(self, room: str) -> None:
         """Do nothing: all processes are told of all rooms."""
 
+    async def subscribe_matching(self, pattern: str) -> None:
+        """Do nothing: all processes are told of all rooms."""
+
+    def unsubscribe_matching(self, pattern: str) -> None:
+        """Do nothing: all processes are told of all rooms."""
+
     async def is_current(self) -> bool:
         seen = self._seen_version
         self._seen_version = await self._on(self._read_thread, self._reader.version)
@@ -170,6 +191,9 @@ class SqliteStore:
             if heads:
                 self._bus.hint(hint)
         return outcomes
+
+    async def find_id(self, room: str, sender: str | None, message_id: str) -> Receipt | None:
+        return await self._on(self._write_thread, lambda: self._writer.find_id(room, sender, message_id))
 
     def _on_hint(self, hint: bytes) -> None:
         if self.on_append is not None:
@@ -229,6 +253,18 @@ class SqliteStore:
     async def note(self, name: str, value: bytes | None) -> None:
         await self._on(self._write_thread, lambda: self._corrector.note(name, value))
 
+    async def swap(self, swaps: Sequence[Swap]) -> list[bool]:
+        return await self._on(self._write_thread, lambda: self._records.swap(swaps))
+
+    async def record(self, space: str, kind: str, key: str) -> bytes | None:
+        return await self._on(self._read_thread, lambda: self._records.get(space, kind, key))
+
+    async def records(self, space: str, kind: str) -> dict[str, bytes]:
+        return await self._on(self._read_thread, lambda: self._records.all(space, kind))
+
+    async def forget_records(self, space: str, kinds: Sequence[str]) -> None:
+        await self._on(self._write_thread, lambda: self._records.forget(space, kinds))
+
     async def _clear_deleted(self) -> None:
         while await self._on(self._write_thread, self._corrector.clear_deleted):
             pass
@@ -267,6 +303,8 @@ class SqliteStore:
         for name in await self._on(self._write_thread, lambda: self._writer.expired(now_ms)):
             while await self._on(self._write_thread, partial(self._writer.expire, name, now_ms)):
                 pass
+        while await self._on(self._write_thread, partial(self._records.expire, now_ms)):
+            pass
         if now_ms >= self._marks_at:
             self._marks_at = now_ms + MARKS_MS
             while await self._on(self._write_thread, partial(self._writer.forget_marks, now_ms)):

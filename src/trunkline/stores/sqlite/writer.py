@@ -334,6 +334,17 @@ class LogWriter:
                     found[n] = (offset, at)
         return found
 
+    def find_id(self, name: str, sender: str | None, message_id: str) -> Receipt | None:
+        """Return the receipt of a message that is retained; see `LogStore.find_id`."""
+        with self.transaction():
+            if self.existing_room(name) is None:
+                return None
+            room, named = self.room(name), (sender or "", message_id)
+            known = room.recent.get(named) or self._find_ids(
+                [Draft(name, message_id, sender, 0, b"")], {name: room}
+            ).get(0)
+            return None if known is None else Receipt(name, room.epoch, known[0], message_id, known[1], True)
+
     def merge_ids(self, name: str) -> None:
         """Put the ids of a room that are in memory into the tree."""
         with self.transaction():
