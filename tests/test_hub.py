@@ -119,7 +119,7 @@ async def test_a_gap_is_never_silent() -> None:
         ("r", float("inf"), {}, None),
     ],
 )
-async def test_what_cannot_be_published(room: str, data: object, options: dict[str, str], code: str | None) -> None:
+async def test_what_cannot_be_published(room: str, data: object, options: dict[str, Any], code: str | None) -> None:
     async with Hub("memory:") as hub:
         if code is None:
             receipt = await hub.publish(room, data, **options)  # msgspec writes null for it, as JavaScript does

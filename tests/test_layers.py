@@ -19,10 +19,22 @@ LAYERS: dict[str, set[str]] = {
     "stores": {"errors", "observe", "core"},
     "engine": {"errors", "observe", "core", "wire", "stores"},
     "access": {"errors", "observe", "core", "wire", "engine"},
+    "handlers": {"errors", "observe", "core", "wire", "stores", "engine", "access"},
     "admin": {"errors", "observe", "core", "wire", "engine", "access"},
-    "transports": {"errors", "core", "wire", "engine", "access", "admin"},
+    "transports": {"errors", "core", "wire", "engine", "access", "admin", "handlers"},
     "hub_admin": {"errors", "core", "stores", "access", "admin", "transports"},
-    "hub": {"errors", "observe", "core", "stores", "engine", "access", "admin", "transports", "hub_admin"},
+    "hub": {
+        "errors",
+        "observe",
+        "core",
+        "stores",
+        "engine",
+        "access",
+        "admin",
+        "handlers",
+        "transports",
+        "hub_admin",
+    },
     "config": {"errors", "core", "wire", "access"},
     "server": {
         "errors",
@@ -57,7 +69,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "cli_admin": {"config", "remote_admin"},
     "cli_log": {"errors", "core", "stores", "admin", "config", "remote_doctor"},
-    "__init__": {"errors", "core", "wire", "stores", "engine", "access", "hub"},
+    "__init__": {"errors", "core", "wire", "stores", "engine", "access", "handlers", "hub"},
     "__main__": {"cli"},
 }
 IMPURE = {

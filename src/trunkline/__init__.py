@@ -7,7 +7,10 @@ from trunkline.access.administration import Reached
 from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import JwtAuth
 from trunkline.access.policy import AuthenticateHook, AuthorizeHook
+from trunkline.core.call import Call
+from trunkline.core.connection_event import ConnectionEvent
 from trunkline.core.grant import Grant, Permissions
+from trunkline.core.incoming import IncomingMessage
 from trunkline.core.limits import Limits, Tuning
 from trunkline.core.message import Message, Receipt
 from trunkline.core.page import Page
@@ -20,12 +23,14 @@ from trunkline.errors import (
     ConfigError,
     HookFailed,
     Overloaded,
+    Refused,
     RequestError,
     ShuttingDown,
     StoreUnavailable,
     TrunklineError,
     WrongLoop,
 )
+from trunkline.handlers.registry import ConnectionHook, PublishHook
 from trunkline.hub import Hub
 from trunkline.stores import Store, open_store
 from trunkline.wire.credentials import Credentials
@@ -33,13 +38,17 @@ from trunkline.wire.credentials import Credentials
 __all__ = [
     "AuthenticateHook",
     "AuthorizeHook",
+    "Call",
     "ConfigError",
+    "ConnectionEvent",
+    "ConnectionHook",
     "Credentials",
     "Gap",
     "GapError",
     "Grant",
     "HookFailed",
     "Hub",
+    "IncomingMessage",
     "Issuer",
     "JwtAuth",
     "Limits",
@@ -49,8 +58,10 @@ __all__ = [
     "Page",
     "Permissions",
     "PresenceHook",
+    "PublishHook",
     "Reached",
     "Receipt",
+    "Refused",
     "RequestError",
     "Retention",
     "RoomRetention",

@@ -214,9 +214,12 @@ def publish(
     room: str,
     data: Annotated[str, typer.Argument(help="JSON; anything else is sent as a text.")],
     id: Annotated[str | None, typer.Option(help="Idempotency key: stored once under this id.")] = None,  # noqa: A002
+    check: Annotated[bool, typer.Option(help="Have the application look at it first, as at any client's.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Publish one message and print its position once it is stored.
+
+    With an administrator's token the application does not look at it (before_publish), unless --check says so.
 
     The token is read from TRUNKLINE_TOKEN; the trace that the message is part of from TRACEPARENT and TRACESTATE.
     """
@@ -225,7 +228,7 @@ def publish(
     if data.lstrip()[:1] in ("{", "[") and not _is_json(data):
         _warn("trunkline: the data is not JSON; it is sent as text")
     trace = parse_trace(os.environ.get("TRACEPARENT"), os.environ.get("TRACESTATE"))
-    receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE), trace)
+    receipt = send(url, room, data, id, os.environ.get(TOKEN_VARIABLE), trace, check=check)
     repeated = " (it was there already)" if receipt["duplicate"] else ""
     typer.echo(f"{receipt['room']} {receipt['epoch']}.{receipt['offset']}{repeated}")
 

@@ -4,7 +4,8 @@
     ├── RequestError        the client erred: the answer names the code and what to do next
     ├── StoreUnavailable    we erred: the log cannot be reached now; the same call may be tried again
     ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
-    ├── HookFailed          the application erred: its authenticate or authorize raised
+    ├── Refused             the application has refused it: its handler has raised this, with a code of its own
+    ├── HookFailed          the application erred: one of its hooks or handlers has raised, or took too long
     ├── WrongLoop           the application erred: it used a hub from where the hub does not run
     ├── ConfigError         the operator erred: one line, exit code 2
     └── GapError            a reader's messages are gone: carries the gap (core/position.py)
@@ -13,6 +14,9 @@ A code is part of the protocol (PROTOCOL.md lists them all); a message is for pe
 """
 
 from __future__ import annotations
+
+import re
+from http import HTTPStatus
 
 
 class TrunklineError(Exception):
@@ -48,6 +52,11 @@ REQUEST_ERRORS = {
     "too_deep": 400,
     "too_many_rooms": 400,
     "too_many_members": 429,
+    "too_many_calls": 429,
+    "unknown_call": 404,
+    "bad_arguments": 422,
+    "outcome_unknown": 504,
+    "fenced": 409,
     "unauthorized": 401,
     "token_expired": 401,
     "revoked": 401,
@@ -60,6 +69,10 @@ REQUEST_ERRORS = {
     "too_many_connections": 429,
     "server_full": 503,
 }
+
+
+OTHER_ERRORS = ("internal", "store_unavailable", "overloaded", "shutting_down", "config")
+"""Codes of errors that are not the client's."""
 
 
 class RequestError(TrunklineError):
@@ -103,7 +116,44 @@ class ShuttingDown(TrunklineError):
 
 
 class HookFailed(TrunklineError):
-    """A hook of the application (`authenticate` or `authorize`) failed; the client is refused."""
+    """A hook or a handler of the application has raised, or took too long; the client is refused."""
+
+
+class HookTimedOut(HookFailed):
+    """A hook or a handler of the application has taken too long, and was given up: what it did is not known."""
+
+
+_CLIENT_ERRORS = frozenset(status.value for status in HTTPStatus if 400 <= status <= 499)
+REFUSAL_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+REFUSALS_OF_OURS = ("forbidden", "rate_limited")
+"""Codes of ours that an application may refuse with: clients do with them what they say."""
+
+
+class Refused(TrunklineError):
+    """The application does not want that: raised by its own hooks and handlers, and told to the client as it is.
+
+    Args:
+        code: A code of the application's, `[a-z][a-z0-9_]*` of up to 64 characters, for the client's program; or
+            `forbidden` or `rate_limited`.
+        message: For a person.
+        status: The HTTP status of the answer: one of HTTP's from 400 to 499.
+        retry_after_ms: If the same may be accepted after so long: then clients of ours send it again.
+
+    Raises:
+        ValueError: The code or the status is none, or the code is one of ours.
+    """
+
+    def __init__(self, code: str, message: str = "", *, status: int = 422, retry_after_ms: int | None = None) -> None:
+        if REFUSAL_CODE.match(code) is None:
+            raise ValueError(f"a code is [a-z][a-z0-9_]*, up to 64 characters, not {code!r}")
+        if code not in REFUSALS_OF_OURS and (code in REQUEST_ERRORS or code in OTHER_ERRORS):
+            raise ValueError(f"{code!r} is a code of the protocol, which clients act upon: choose another one")
+        if status not in _CLIENT_ERRORS:
+            raise ValueError(f"a refusal has a status of HTTP's from 400 to 499, not {status}")
+        super().__init__(message or code)
+        self.code = code
+        self.status = REQUEST_ERRORS.get(code, status)
+        self.retry_after_ms = retry_after_ms
 
 
 class WrongLoop(TrunklineError, RuntimeError):

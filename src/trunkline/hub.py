@@ -35,7 +35,7 @@ from trunkline.admin.overview import Overview
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits, Tuning
-from trunkline.core.message import Message, Receipt, check_id, check_room, check_sender
+from trunkline.core.message import Draft, Message, Receipt, check_id, check_room, check_sender
 from trunkline.core.page import DEFAULT_START, Page
 from trunkline.core.position import NOW, Gap, parse_start
 from trunkline.core.presence import Member
@@ -49,6 +49,11 @@ from trunkline.engine.engine import Engine
 from trunkline.engine.ownership import Ownership
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import ConfigError, RequestError, ShuttingDown, TrunklineError
+from trunkline.handlers.calls import Calls
+from trunkline.handlers.connection_hooks import ConnectionHooks
+from trunkline.handlers.publishing import Publishing, Trusted
+from trunkline.handlers.registry import ConnectionHook, Handlers, PublishHook
+from trunkline.handlers.runner import Runner
 from trunkline.hub_admin import HubAdmin
 from trunkline.observe.counters import Counters
 from trunkline.stores import Store, open_store
@@ -60,6 +65,8 @@ from trunkline.transports.shutdown import called_on_signals
 log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+PublishHookT = TypeVar("PublishHookT", bound=PublishHook)
 
 
 class Hub:
@@ -133,6 +140,7 @@ class Hub:
             "loopback_only": loopback_only,
             "trusted": trusted,
         }
+        self._handlers = Handlers()
         self._context = Context(self._build(store, clock, Access), self._ensure_started_by_request)
         self._ownership = Ownership(self._forked, self.close)
         self._pages = pages
@@ -159,6 +167,7 @@ class Hub:
         seen = Figures(engine, rules), Overview(engine, rules), Lookup(engine, rules), Follows(engine)
         audit = Audit(engine)
         corrected = Moderation(engine, rules, audit), Erasures(engine, self._administration, audit)
+        handlers, runner = self._handlers, Runner(engine.tuning.hook_threads_max)
         return Parts(
             engine,
             rules,
@@ -167,6 +176,10 @@ class Hub:
             *corrected,
             Directory(engine),
             Backups(engine.store, self._backup_folder),
+            runner,
+            Publishing(engine, rules, handlers, runner),
+            Calls(engine, rules, handlers, runner),
+            ConnectionHooks(engine.tasks, handlers, runner),
         )
 
     # Life.
@@ -190,6 +203,7 @@ class Hub:
             except BaseException:
                 self._ownership.release()
                 raise
+            self._context.start_handlers()
             self._engine.tasks.every(1.0, self._access.expire)
             self._context.overview.start()
             self._context.erasures.start()
@@ -198,13 +212,13 @@ class Hub:
             self._is_closed, self._drained = False, None
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
-        """Take no more messages, finish the acks, send every streaming client away and wait until they are gone.
+        """Take no more messages, finish calls and acks, send every streaming client away and wait until they are gone.
 
         Idempotent: every call waits for the end of the first one.
 
         Args:
             retry_after_ms: Clients are told to come back at different times of up to this one.
-            timeout_s: How long to wait for the acks, and then for the clients, in seconds.
+            timeout_s: How long to wait for calls, then for the acks, and then for the clients, in seconds each.
 
         Raises:
             WrongLoop: The hub runs on another event loop.
@@ -213,9 +227,16 @@ class Hub:
             return
         self._ownership.check()
         if self._drained is None:
-            self._engine.stop_taking()  # before the task has its turn
-            self._drained = asyncio.ensure_future(self._engine.drain(retry_after_ms, timeout_s))
+            calls = self._context.calls
+            calls.stop()
+            if not calls.in_flight:
+                self._engine.stop_taking()  # before the task has its turn
+            self._drained = asyncio.ensure_future(self._drain(retry_after_ms, timeout_s))
         await asyncio.shield(self._drained)
+
+    async def _drain(self, retry_after_ms: int, timeout_s: float) -> None:
+        await self._context.calls.drain(timeout_s)  # which may still publish
+        await self._engine.drain(retry_after_ms, timeout_s)
 
     async def close(self) -> None:
         """Drain, stop and close the store. Idempotent.
@@ -310,13 +331,80 @@ class Hub:
     def authorize(self, hook: AuthorizeHook) -> AuthorizeHook:
         """Decorator: decide by your own code what a client may do, instead of by the grant's patterns.
 
-        The hook gets the grant, the action (`read`, `write`, `signal`, `presence`, `redact`, `redact_own`) and the
-        room, and returns a bool; it may be `async`. It is called whenever a client joins, polls, publishes, redacts,
-        signals, asks for presence, moves its read mark or counts what it has not seen; call `recheck` when an answer
-        has changed. If it raises, or takes longer than `limits.auth_s`, the client is refused.
+        The hook gets the grant, the action (`read`, `write`, `signal`, `presence`, `redact`, `redact_own`, `call`,
+        `consume`) and the room (for `call` and `consume`: the name of the call or the consumer), and returns a bool; it
+        may be `async`. It is called whenever a client joins, polls, publishes, redacts, signals, asks for presence,
+        moves its read mark, counts what it has not seen, calls or consumes; call `recheck` when an answer has changed.
+        If it raises, or takes longer than `limits.auth_s`, the client is refused.
         """
         self._access.authorize_hook = hook
         return hook
+
+    # Code of the application that hears clients.
+
+    def before_publish(self, *patterns: str) -> Callable[[PublishHookT], PublishHookT]:
+        """Decorator: look at each message that a client publishes, before it is stored; change or refuse it.
+
+        The hook gets the grant of the client and the message (`room`, `id`, `data`). It lets the message through by
+        returning, as it then is: what it has changed in `message.data`, or assigned to it, is stored. It refuses by
+        raising `Refused`. It may be `async`; if it is not, it runs on a thread. Messages of one client in one room come
+        one after the other. If it raises anything else, or takes longer than `limits.hook_s`, the message is refused
+        with `internal`. docs/handlers.md says what happens when.
+
+        Args:
+            patterns: Names of rooms, or beginnings of them and `*`; without any, all rooms. Several hooks for one room
+                are called in the order in which they are registered.
+
+        Raises:
+            ConfigError: One of them is no pattern.
+        """
+
+        def register(hook: PublishHookT) -> PublishHookT:
+            self._handlers.add_publish_hook(patterns, hook)
+            return hook
+
+        return register
+
+    def call(self, name: str) -> Callable[[FunctionT], FunctionT]:
+        """Decorator: answer the calls of clients that have this name; return what they are answered with.
+
+        The handler gets the `Call`, and the data of it if it has a second parameter, whose annotation says what the
+        data must be: anything that msgspec can decode, or a model of Pydantic. It may be `async`; if it is not, it runs
+        on a thread. It refuses by raising `Refused`. A call that the client gives an id is carried out at most once, on
+        all nodes together; if its node dies, or it takes longer than `limits.call_s`, the client is told
+        `outcome_unknown`. docs/handlers.md says what happens when.
+
+        Args:
+            name: 1 to 64 of `A-Z a-z 0-9 _ . : ~ -`; or the beginning of names and `*`.
+
+        Raises:
+            ConfigError: It is no name, there is a handler for it, or the function's parameters are not right.
+        """
+
+        def register(function: FunctionT) -> FunctionT:
+            self._handlers.add_call(name, function)
+            return function
+
+        return register
+
+    def on_connect(self, hook: ConnectionHook) -> ConnectionHook:
+        """Decorator: called with a `ConnectionEvent` when a client has been let in, by WebSocket or event stream.
+
+        It is called once, on the node that the client is connected to. It may be `async`; if it is not, it runs on a
+        thread. What it raises is logged. Polls are no connections: see `on_presence`.
+        """
+        self._handlers.on_connect = hook
+        return hook
+
+    def on_disconnect(self, hook: ConnectionHook) -> ConnectionHook:
+        """Decorator: called with a `ConnectionEvent` when a connection has ended: why, and how long it was.
+
+        As `on_connect`, and after it. A node that is killed tells of no ends; `on_presence` is told of its members.
+        """
+        self._handlers.on_disconnect = hook
+        return hook
+
+    # More of access.
 
     async def recheck(self, user: str) -> Reached:
         """Check again what a user may do on open connections, on all nodes: call it when permissions have changed.
@@ -387,6 +475,7 @@ class Hub:
         sender: str | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
+        check: bool = False,
     ) -> Receipt:
         """Append a message to a room; return its receipt once the log has it.
 
@@ -398,8 +487,10 @@ class Hub:
                 with `duplicate` set. Without one, a publish that is repeated is another message.
             sender: The user in whose name it is published, up to 1,024 characters.
             traceparent, tracestate: The trace that it is part of (W3C Trace Context). One that is not valid is ignored.
+            check: Have `before_publish` look at it, as if *sender* had published it by a client.
 
         Raises:
+            Refused, HookFailed: With *check*: as `before_publish` has it.
             RequestError: The room, the id, the sender or the data are not allowed; the message says why.
             TypeError: msgspec cannot encode the data.
             StoreUnavailable: It may be stored or not; publish it again with the same id.
@@ -418,7 +509,8 @@ class Hub:
             self._engine.publish_refused(room, id, trace, error)
             raise
         self._ownership.check()
-        return await self._engine.appender.append(room, id, sender, text, trace)
+        draft = Draft(room, id, sender, self._engine.clock.wall_ms(), text, trace)
+        return await self._context.publishing.publish(Trusted(sender), draft, is_checked=check)
 
     def publish_sync(
         self,
@@ -429,6 +521,7 @@ class Hub:
         sender: str | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
+        check: bool = False,
         timeout_s: float = 10.0,
     ) -> Receipt:
         """`publish` for code that cannot await: call it from any thread but the hub's own; returns once the log has it.
@@ -438,18 +531,18 @@ class Hub:
         a server that uses the same SQLite file must then share it (`sqlite:///PATH?shared=1`).
 
         Args:
-            room, data, id, sender, traceparent, tracestate: As for `publish`.
+            room, data, id, sender, traceparent, tracestate, check: As for `publish`.
             timeout_s: Seconds to wait for the log.
 
         Raises:
-            RequestError, StoreUnavailable, Overloaded, ShuttingDown: As from `publish`.
+            RequestError, Refused, HookFailed, StoreUnavailable, Overloaded, ShuttingDown: As from `publish`.
             ConfigError: The hub had to be started, and the store cannot be used.
             TimeoutError: It is not known whether it was stored; publish it again with the same *id*.
             WrongLoop: This is the thread of the hub's own event loop, which would block it: `await hub.publish(…)`. Or
                 this process was forked from the one that the hub runs in.
         """
-        trace = {"traceparent": traceparent, "tracestate": tracestate}
-        return self._ownership.run_sync(lambda: self.publish(room, data, id=id, sender=sender, **trace), timeout_s)
+        more: dict[str, Any] = {"traceparent": traceparent, "tracestate": tracestate, "check": check}
+        return self._ownership.run_sync(lambda: self.publish(room, data, id=id, sender=sender, **more), timeout_s)
 
     async def signal(self, room: str, name: str, data: Any = None, *, sender: str | None = None) -> None:
         """Send a signal to a room's readers: it is not logged, and the next one of the same name replaces it.

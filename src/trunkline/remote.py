@@ -34,9 +34,19 @@ class RemoteError(Exception):
 
 
 def publish(
-    url: str, room: str, data: str, message_id: str | None, token: str | None = None, trace: Trace | None = None
+    url: str,
+    room: str,
+    data: str,
+    message_id: str | None,
+    token: str | None = None,
+    trace: Trace | None = None,
+    *,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Publish JSON, or a text if it is none; return the receipt.
+
+    Args:
+        check: Have the application's `before_publish` look at it, also if the token is an administrator's.
 
     Raises:
         RemoteError: The server refused it or is not there.
@@ -51,7 +61,8 @@ def publish(
     except UnicodeEncodeError:
         raise RemoteError("the data is not UTF-8", 2) from None
     headers = {"Accept": "application/json"}
-    with request(_address(url, room, {}), body=body, headers=headers, token=token, timeout_s=CONNECT_S) as response:
+    query = {} if check else {"check": "false"}
+    with request(_address(url, room, query), body=body, headers=headers, token=token, timeout_s=CONNECT_S) as response:
         try:
             receipt: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
         except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:

@@ -11,8 +11,12 @@ from typing import Any
 
 import aiohttp
 import jwt
+import uvicorn
 
-from tests.support import WAIT_S, events
+from tests.support import WAIT_S, events, free_port
+from trunkline import Hub
+from trunkline.config import Config
+from trunkline.server import RoomsServer
 
 SECRET = "a secret for tests, of 32 bytes or more"
 COOKIE = "tl_token"
@@ -79,3 +83,24 @@ async def closed(socket: aiohttp.ClientWebSocketResponse) -> tuple[list[dict[str
     """What a WebSocket says until it is closed, and with which code it is."""
     async with asyncio.timeout(WAIT_S):
         return [json.loads(frame.data) async for frame in socket], socket.close_code
+
+
+@asynccontextmanager
+async def serving(hub: Hub) -> AsyncIterator[list[str]]:
+    """The hub under our server and under plain uvicorn, at once, in this event loop."""
+    port = free_port()
+    server = RoomsServer(Config(port=port), hub, lambda *_: None)
+    plain = uvicorn.Server(uvicorn.Config(hub.app, port=free_port(), log_level="error", lifespan="off"))
+    await hub.start()
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    tasks = [
+        asyncio.ensure_future(server._serve([server._listener])),
+        asyncio.ensure_future(plain._serve()),
+    ]
+    while not (server.started and plain.started):
+        await asyncio.sleep(0.01)
+    try:
+        yield [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{plain.config.port}"]
+    finally:
+        plain.should_exit = server.should_exit = True
+        await asyncio.gather(*tasks)

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-import uvicorn
 
-from tests.access.support import SECRET, bearer, closed, knock, stream_of, token
-from tests.support import TRANSPORTS, free_port
+from tests.access.support import SECRET, bearer, closed, knock, serving, stream_of, token
+from tests.support import TRANSPORTS
 from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth, Permissions
-from trunkline.config import Config
-from trunkline.server import RoomsServer
 
 Urls = dict[str, str]
-
-
-@asynccontextmanager
-async def serving(hub: Hub) -> AsyncIterator[list[str]]:
-    """The hub under our server and under plain uvicorn, at once, in this event loop."""
-    port = free_port()
-    server = RoomsServer(Config(port=port), hub, lambda *_: None)
-    plain = uvicorn.Server(uvicorn.Config(hub.app, port=free_port(), log_level="error", lifespan="off"))
-    await hub.start()
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    tasks = [
-        asyncio.ensure_future(server._serve([server._listener])),
-        asyncio.ensure_future(plain._serve()),
-    ]
-    while not (server.started and plain.started):
-        await asyncio.sleep(0.01)
-    try:
-        yield [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{plain.config.port}"]
-    finally:
-        plain.should_exit = server.should_exit = True
-        await asyncio.gather(*tasks)
 
 
 def session_hub() -> Hub:

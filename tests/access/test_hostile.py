@@ -16,8 +16,7 @@ import jwt
 import pytest
 
 from tests.access.conftest import ours
-from tests.access.support import ADMIN, SECRET, bearer, closed, knock, stream_of, token
-from tests.access.test_hooks import serving
+from tests.access.support import ADMIN, SECRET, bearer, closed, knock, serving, stream_of, token
 from tests.server.test_tls import certify
 from tests.support import WAIT_S, Server
 from trunkline import Credentials, Grant, Hub, Issuer, JwtAuth

@@ -9,8 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.access.support import ADMIN, SECRET, bearer, closed, knock, stream_of, token
-from tests.access.test_hooks import serving
+from tests.access.support import ADMIN, SECRET, bearer, closed, knock, serving, stream_of, token
 from tests.support import WAIT_S, Server
 from trunkline import Grant, Hub, Issuer, JwtAuth
 

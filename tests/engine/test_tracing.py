@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.access.test_hooks import serving
+from tests.access.support import serving
 from tests.engine.support import FaultyStore, publish, running, virtual
 from trunkline import Hub, Permissions
 from trunkline.client import ClientError

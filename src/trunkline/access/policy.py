@@ -27,7 +27,7 @@ from trunkline.core.rate import Rate, too_fast
 from trunkline.core.revocation import Revocations
 from trunkline.core.tickets import Tickets, ticket_refused
 from trunkline.engine.clock import Clock
-from trunkline.errors import ConfigError, HookFailed, RequestError, TrunklineError
+from trunkline.errors import ConfigError, HookFailed, Refused, RequestError, TrunklineError
 from trunkline.observe.counters import Counters
 from trunkline.wire.credentials import Credentials, credentials
 from trunkline.wire.origin import Origins, check_origin_setting
@@ -182,7 +182,7 @@ class Access:
         Args:
             who: The client: a user or, if none is known, an address; empty if neither is.
         """
-        self._counters.refusals[error.code] += 1
+        self._counters.refusals["refused" if isinstance(error, Refused) else error.code] += 1
         what_to_do = WHAT_TO_DO.get(error.code)
         if what_to_do is not None:
             fields = {"code": error.code, "client": who, "reason": str(error), "what_to_do": what_to_do}
@@ -438,6 +438,8 @@ _VERBS = {
     "presence": "be told who is in",
     "redact": "redact messages of",
     "redact_own": "redact messages of",
+    "call": "call",
+    "consume": "consume as",
 }
 
 

@@ -55,6 +55,21 @@ def code_of(error: TrunklineError) -> CloseCode:
     return DISMISSALS.get(error.code, CloseCode.INTERNAL_ERROR)
 
 
+_REASONS: dict[int, str] = {
+    **{int(code): error for error, code in DISMISSALS.items()},
+    CloseCode.NORMAL: "closed",
+    CloseCode.GOING_AWAY: "closed",
+    NO_CODE: "closed",
+    ABNORMAL: "lost",
+}
+
+
+def reason_of(code: int) -> str:
+    """Return why a connection has ended, in a word."""
+    known = _REASONS.get(code)
+    return known or (CloseCode(code).name.lower() if code in _KNOWN else "other")
+
+
 def label(code: int) -> str:
     """Return the name under which a close code is counted: peers may send any, and there are to be few names."""
     return str(int(code)) if code in _KNOWN else "other"

@@ -13,7 +13,7 @@ import msgspec
 
 from trunkline.core.message import SYSTEM_PREFIX
 
-Action = Literal["read", "write", "signal", "presence", "redact", "redact_own", "admin"]
+Action = Literal["read", "write", "signal", "presence", "redact", "redact_own", "call", "consume", "admin"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 # A room's name, or the beginning of one; `*` alone is every room.
@@ -34,6 +34,8 @@ class Permissions(
         presence: See the members of a room, and be shown to them.
         redact: Take the data of all messages away.
         redact_own: The same of one's own, for `limits.redact_own_s`; `redact:own` in a token.
+        call: Call handlers of the application; the patterns are of their names.
+        consume: Read with a durable consumer; the patterns are of the consumers' names. Its rooms take `read`.
         admin: Everything that there is to do, in all rooms, to disconnect users and revoke tokens; only `*` means
             anything.
     """
@@ -44,6 +46,8 @@ class Permissions(
     presence: Patterns = ()
     redact: Patterns = ()
     redact_own: Patterns = ()
+    call: Patterns = ()
+    consume: Patterns = ()
     admin: Patterns = ()
 
     def allows(self, action: Action, room: str) -> bool:
@@ -69,6 +73,22 @@ def matches(pattern: str, room: str) -> bool:
     return pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1]))
 
 
+def covers(pattern: str, other: str) -> bool:
+    """Return whether a pattern matches every room that another one does."""
+    return pattern in ("*", other) or (pattern.endswith("*") and other.startswith(pattern[:-1]))
+
+
+def check_pattern(pattern: str) -> str:
+    """Check a pattern; return it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if PATTERN.match(pattern) is None:
+        raise ValueError(f"{pattern[:300]!r} is neither a room's name nor the beginning of one and *")
+    return pattern
+
+
 def check_permissions(permissions: Permissions, *, template: bool = False) -> Permissions:
     """Check that all patterns of the permissions are valid; return the permissions.
 
@@ -91,7 +111,9 @@ def _filled(patterns: Patterns, user: str) -> Patterns:
     return tuple(pattern for pattern in filled if PATTERN.match(pattern))
 
 
-EVERYTHING = Permissions(read=("*",), write=("*",), signal=("*",), presence=("*",))  # administration is none of it
+EVERYTHING = Permissions(  # administration is none of it
+    read=("*",), write=("*",), signal=("*",), presence=("*",), call=("*",), consume=("*",)
+)
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

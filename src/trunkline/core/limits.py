@@ -44,6 +44,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Publishes of all connections that wait for the log; beyond it the answer is `overloaded`.
     in_flight_max: int = 20_000
     in_flight_bytes_max: int = 64 * 1024 * 1024
+    # A hook of the application that looks at each message: longer than that, and its senders think that it is lost.
+    hook_s: float = 5.0
+    # A call of a handler: as long as proxies let a request wait.
+    call_s: float = 30.0
+    # A page has a few calls on their way; a client that has more wants something else.
+    calls_in_flight_per_user_max: int = 16
+    calls_in_flight_max: int = 1000
+    calls_per_user_per_s: float = 20.0
+    calls_per_user_burst: int = 100
     # A WebSocket that brought no token says who it is within this time. A page fetches a token in well under it.
     auth_s: float = 10.0
     # How long an author may redact a message of their own. A day is what most chats allow; moderators have no limit.
@@ -94,5 +103,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cohort_max: int = 64
     # How long steps may run before the event loop gets its turn.
     slice_s: float = 0.0005
+    # Hooks and handlers of the application that are no coroutines, and run on threads, at the same time.
+    hook_threads_max: int = 16
     # Rooms without readers that are kept open for the next one.
     idle_rooms_max: int = 1000

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
+from trunkline.core.call import check_call_name
 from trunkline.core.grant import Action, Grant
 from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_readable_room, check_room, check_rooms
@@ -126,6 +127,14 @@ class CountUnread(msgspec.Struct):
     rooms: tuple[str, ...]
 
 
+class MakeCall(msgspec.Struct, gc=False):
+    """Have a handler of the application carry a call out."""
+
+    call: str
+    id: str
+    json: bytes
+
+
 class Pong(msgspec.Struct, gc=False):
     """Answer an application-level ping."""
 
@@ -138,7 +147,9 @@ class Refuse(msgspec.Struct):
     room: str | None = None
 
 
-Decision = Authenticate | Join | Rejoin | Leave | Publish | SendSignal | MarkSeen | CountUnread | Pong | Refuse
+Decision = (
+    Authenticate | Join | Rejoin | Leave | Publish | SendSignal | MarkSeen | CountUnread | MakeCall | Pong | Refuse
+)  # fmt: skip
 
 
 class Session:
@@ -241,6 +252,14 @@ class Session:
             return CountUnread(self.rooms)
         return CountUnread(check_rooms(command.rooms, self._limits.rooms_per_connection_max))
 
+    def call(self, command: Command) -> Decision:
+        """Decide `call {id, name, data?}`."""
+        name = check_call_name(command.name)
+        if command.id is None:
+            raise RequestError("bad_id", "a call has an id, by which its result is told, and a repeat recognised")
+        data = b"null" if command.data is msgspec.UNSET else bytes(command.data)
+        return MakeCall(name, check_id(command.id, self._limits.id_bytes_max), data)
+
     def ping(self, command: Command) -> Decision:
         """Decide `ping`: for clients that cannot see WebSocket's own."""
         return Pong()
@@ -259,6 +278,7 @@ class Session:
 
 COMMANDS: dict[str, Callable[[Session, Command], Decision]] = {
     "auth": Session.auth,
+    "call": Session.call,
     "join": Session.join,
     "leave": Session.leave,
     "message": Session.message,

@@ -89,6 +89,19 @@ class Appender:
             StoreUnavailable: It may be stored or not; try again with the same id.
             Overloaded, ShuttingDown: It is not stored; try again with the same id.
         """
+        draft = Draft(room, message_id, sender, self._clock.wall_ms(), json, trace)
+        return await self.answered(lambda answer: self.submit(draft, answer))
+
+    @staticmethod
+    async def answered(begin: Callable[[Answer], None]) -> Receipt:
+        """Return the receipt that an answer is given.
+
+        Args:
+            begin: Called with the answer, which it sees to it that is called.
+
+        Raises:
+            TrunklineError: That which the answer is given.
+        """
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
         def answer(_: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
@@ -99,7 +112,7 @@ class Appender:
             elif error is not None:
                 done.set_exception(error)
 
-        self.submit(Draft(room, message_id, sender, self._clock.wall_ms(), json, trace), answer)
+        begin(answer)
         return await done
 
     def submit(self, draft: Draft, answer: Answer) -> None:
@@ -172,7 +185,8 @@ class Appender:
                 self._on_failure()
                 self._refuse_waiting(StoreUnavailable("an earlier message was not stored; publish both again"), failed)
 
-    def _end_answers(self) -> None:
+    def end_answers(self) -> None:
+        """Call what waits for the end of the answers (`when_answered`)."""
         answered, self._answered = self._answered, []
         for call in answered:
             try:
@@ -188,7 +202,7 @@ class Appender:
     def _refuse(self, batch: list[_Waiting], error: TrunklineError) -> None:
         for draft, answer, _ in batch:
             answer(draft, None, error)
-        self._end_answers()
+        self.end_answers()
 
     def _refuse_waiting(self, error: TrunklineError, rooms: Container[str] | None = None) -> None:
         """Refuse what waits, in all rooms or in these: what was published later must not be stored first."""
@@ -223,7 +237,7 @@ class Appender:
                     message = with_trace(message, draft.trace)
                 new.setdefault((draft.room, outcome.epoch), []).append(message)
             _call(answer, draft, outcome, None)
-        self._end_answers()
+        self.end_answers()
         self._counters.committed(receipts, duplicates)
         for (name, epoch), messages in new.items():
             rooms.append(name, epoch, messages)

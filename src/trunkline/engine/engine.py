@@ -32,6 +32,7 @@ from trunkline.engine.pages import Pages
 from trunkline.engine.presence import PresenceService
 from trunkline.engine.purge import Purge
 from trunkline.engine.read_marks import ReadMarkService
+from trunkline.engine.records import Records
 from trunkline.engine.retention import Retention
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.signals import SignalService
@@ -113,6 +114,7 @@ class Engine:
         self.pages = Pages(store, self.follower, limits, self.availability, self.redactions)
         self.retention = Retention(store, self.rooms, self.tasks, self.clock, self._unused_elsewhere)
         self.cluster = self._make_cluster(presence_grace_s)
+        self.records = Records(store, self.tasks)
         self.purge = Purge(store, self.tasks, self.clock)
         self.corrections = Corrections(store, self.follower, self.redactions, self.cluster, self.clock, self.purge)
         self.connections = Connections(name, ping_interval_s, ping_timeout_s, counters, self.clock, self.cluster)
@@ -156,6 +158,7 @@ class Engine:
         self.pages.start()
         await self.follower.start()
         self.appender.start()
+        self.records.start()
         self.retention.start()
         self.purge.start()
         self.connections.start()

@@ -16,13 +16,18 @@ from trunkline.admin.doctor import machine_findings
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
-from trunkline.core.close_codes import label
+from trunkline.core.close_codes import label, reason_of
 from trunkline.core.cluster_messages import Follow
+from trunkline.core.connection_event import ConnectionEvent
 from trunkline.core.finding import Finding
 from trunkline.core.grant import Grant
 from trunkline.engine.backups import Backups
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
+from trunkline.handlers.calls import Calls
+from trunkline.handlers.connection_hooks import ConnectionHooks
+from trunkline.handlers.publishing import Publishing
+from trunkline.handlers.runner import Runner
 from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.wire import envelope
 
@@ -79,6 +84,10 @@ class Parts(NamedTuple):
     erasures: Erasures
     directory: Directory
     backups: Backups
+    runner: Runner
+    publishing: Publishing
+    calls: Calls
+    connection_hooks: ConnectionHooks
 
 
 class Context:
@@ -97,6 +106,8 @@ class Context:
         erasures: Erases users.
         directory: Lists rooms.
         backups: Writes backups.
+        publishing: The way of clients' messages to the log.
+        calls: Carries out calls.
     """
 
     def __init__(self, parts: Parts, ensure_started: Callable[[], Awaitable[None]]) -> None:
@@ -112,13 +123,35 @@ class Context:
         self.figures, self.overview, self.lookup = parts.figures, parts.overview, parts.lookup
         self.follows, self.moderation, self.erasures = parts.follows, parts.moderation, parts.erasures
         self.directory, self.backups = parts.directory, parts.backups
+        self.publishing, self.calls, self._connection_hooks = parts.publishing, parts.calls, parts.connection_hooks
         self.limits = self.engine.limits
         connections = self.engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
 
+    def start_handlers(self) -> None:
+        """Begin to call the application, on the running event loop."""
+        self.parts.runner.start()
+        self.calls.start()
+        self._connection_hooks.start()
+
+    def connected(self, stream: Ended) -> None:
+        """Tell the application of a client that has been let in."""
+        if self._connection_hooks.are_wanted:
+            now_ms = self.engine.clock.wall_ms()
+            told = ConnectionEvent(stream.session, stream.grant, stream.address, stream.transport, now_ms)
+            self._connection_hooks.connected(told)
+
     def ended(self, stream: Ended) -> None:
-        """Count a streaming connection that has ended, and write a line about it."""
+        """Count a streaming connection that has ended, tell the application, and write a line about it."""
         code = label(stream.end_code)
+        if self._connection_hooks.are_wanted:
+            self._connection_hooks.ended(
+                stream.session,
+                self.engine.clock.wall_ms(),
+                reason_of(stream.end_code),
+                int(stream.end_code),
+                stream.age_s,
+            )
         counters = self.engine.counters
         counters.open[stream.transport] -= 1
         counters.closes[stream.transport, code] += 1

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from trunkline.access.policy import forbidden
+from trunkline.core.call import Call
 from trunkline.core.close_codes import CloseCode, code_of
 from trunkline.core.cursor import Cursor, Room
 from trunkline.core.grant import UNAUTHENTICATED, Grant
@@ -29,6 +30,7 @@ from trunkline.core.session import (
     CountUnread,
     Join,
     Leave,
+    MakeCall,
     MarkSeen,
     Pong,
     Publish,
@@ -38,7 +40,7 @@ from trunkline.core.session import (
     Session,
 )
 from trunkline.core.trace import parse_trace
-from trunkline.errors import Overloaded, RequestError, StoreUnavailable, TrunklineError
+from trunkline.errors import HookFailed, Overloaded, RequestError, StoreUnavailable, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.context import Context
 from trunkline.transports.publish_order import PublishOrder
@@ -202,6 +204,7 @@ class Duplex(Stream):
         self._session.grant = grant
         if not self.context.engine.connections.replace_others(self):
             return
+        self.context.connected(self)
         self.send(envelope.welcome(self.welcome_body()))
         self._session.rooms = tuple(room for room, _ in joins)
         rooms = [self.context.engine.rooms.get_current(name) for name, _ in joins]
@@ -361,7 +364,7 @@ class Duplex(Stream):
             self._is_starved = True
             self.hold()
         draft = Draft(publish.room, publish.id, self.grant.user, engine.clock.wall_ms(), json, publish.trace)
-        engine.appender.submit(draft, self._published)
+        self.context.publishing.submit(self, draft, self._published)
 
     def _published(self, draft: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
         self._in_flight -= 1
@@ -384,11 +387,33 @@ class Duplex(Stream):
             self.send(*acks)
 
     def _refuse_publish(self, error: TrunklineError, room: str, message_id: str | None) -> None:
-        if message_id is not None and isinstance(error, StoreUnavailable | Overloaded):
+        if message_id is not None and isinstance(error, StoreUnavailable | Overloaded | HookFailed):
             if self._order is None:
                 self._order = PublishOrder(self.context.limits.rooms_per_connection_max)
             self._order.refused(room, message_id, self.context.engine.clock.monotonic())
         self._refuse(error, "message", room, message_id)
+
+    # Calls.
+
+    def _call(self, decision: MakeCall, _: Command) -> None:
+        self.context.engine.tasks.spawn(self._answer_call(decision))
+
+    async def _answer_call(self, decision: MakeCall) -> None:
+        call = Call(
+            name=decision.call,
+            id=decision.id,
+            grant=self.grant,
+            member=self.member,
+            session=self.session,
+            address=self.address,
+        )
+        try:
+            result = await self.context.calls.call(call, decision.json, self.key)
+        except TrunklineError as error:
+            self._refuse(error, "call", None, decision.id)
+        else:
+            if not self._has_ended:
+                self.send(envelope.result_event(decision.id, result))
 
     # Rooms.
 
@@ -527,6 +552,7 @@ class Duplex(Stream):
         SendSignal: _if_permitted,
         MarkSeen: _if_permitted,
         CountUnread: _count_unread,
+        MakeCall: _call,
         Join: _join,
         Rejoin: _rejoin,
         Leave: _leave_room,

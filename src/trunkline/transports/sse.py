@@ -66,6 +66,7 @@ class EventStream(Stream):
     def begin(self, query: ReadQuery, rooms: list[Room]) -> None:
         """Say where the stream begins, and read on from there. The rooms are open."""
         self.opened()
+        self.context.connected(self)
         engine = self.context.engine
         begun = []
         at = {}

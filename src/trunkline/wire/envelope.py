@@ -211,6 +211,26 @@ def ack(receipt: Receipt) -> bytes:
     return b'{"type":"ack",' + _encode(receipt)[1:]
 
 
+class _Result(msgspec.Struct, tag_field="type", tag="result"):
+    id: str
+    data: msgspec.Raw
+
+
+class _ResultBody(msgspec.Struct):
+    id: str | None
+    data: msgspec.Raw
+
+
+def result_event(call_id: str, json: bytes) -> bytes:
+    """Return the event: a call was carried out, and this is its result."""
+    return _encode(_Result(call_id, msgspec.Raw(json)))
+
+
+def result_body(call_id: str | None, json: bytes) -> bytes:
+    """Return the result of a call as HTTP carries it."""
+    return _encode(_ResultBody(call_id, msgspec.Raw(json)))
+
+
 def gap_body(gap: Gap) -> bytes:
     """Return a gap as JSON, as polls and SSE carry it."""
     return _encode(gap)

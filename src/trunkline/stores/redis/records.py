@@ -5,6 +5,7 @@ All hashes of a space have one slot, so one script sees a record and its guard.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from trunkline.stores.base import Swap
@@ -28,7 +29,9 @@ class RedisRecords:
         guard = swap.guard
         kinds = [swap.kind, swap.kind if guard is None else guard.kind]
         keys = [self._key(swap.space, kind) for kind in kinds]
-        arguments = [swap.key, _optional(swap.before), _optional(swap.after), swap.until]
+        # How long, and not until when: the clock of Redis may be another one.
+        kept_ms = max(1, swap.until - round(time.time() * 1000)) if swap.until else 0
+        arguments = [swap.key, _optional(swap.before), _optional(swap.after), kept_ms]
         return Call(self._swap_script, keys, arguments if guard is None else [*arguments, guard.key, guard.value])
 
     async def get(self, space: str, kind: str, key: str) -> bytes | None:

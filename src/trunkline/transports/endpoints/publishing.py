@@ -107,7 +107,13 @@ def _publish(
     except TrunklineError as error:
         context.engine.publish_refused(room, message_id, trace, error)
         raise
-    return _Storing(context, Draft(room, message_id, caller.grant.user, context.engine.clock.wall_ms(), text, trace))
+    draft = Draft(room, message_id, caller.grant.user, context.engine.clock.wall_ms(), text, trace)
+    return _Storing(context, caller, draft, is_checked=_is_checked(request, caller))
+
+
+def _is_checked(request: Exchange, caller: Caller) -> bool:
+    """Return whether the application looks at the messages first: unless an administrator says `?check=false`."""
+    return request.head.one("check") != "false" or not caller.grant.permissions.allows("admin", "*")
 
 
 class _Storing:
@@ -115,14 +121,16 @@ class _Storing:
 
     waits_for_news = False
 
-    def __init__(self, context: Context, draft: Draft) -> None:
+    def __init__(self, context: Context, caller: Caller, draft: Draft, *, is_checked: bool) -> None:
         self._context = context
+        self._caller = caller
         self._draft = draft
+        self._is_checked = is_checked
         self._answered: Callable[[Answer | Exception], None] | None = None
 
     def begin(self, answered: Callable[[Answer | Exception], None]) -> None:
         self._answered = answered
-        self._context.engine.appender.submit(self._draft, self._stored)
+        self._context.publishing.submit(self._caller, self._draft, self._stored, is_checked=self._is_checked)
 
     def _stored(self, _: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
         answered, self._answered = self._answered, None
@@ -142,7 +150,7 @@ class _Storing:
 
 async def publish_list(context: Context, request: Exchange) -> Answer:
     """Serve `POST /publish`: a list of messages, for back ends; one receipt or error each, in order."""
-    limits, appender = context.limits, context.engine.appender
+    limits = context.limits
     caller = await admit(context, request, [])
     body = await request.body(limits.publish_list_max * 1024 + limits.message_bytes_max)
     posts = decoded(_decode_posts, body, "a list of {room, data, id?}")
@@ -153,17 +161,19 @@ async def publish_list(context: Context, request: Exchange) -> Answer:
     context.access.check_publish_rate(caller.grant, caller.key, len(posts) + work(len(body)) - 1)
     # Checked as a whole before the first is stored, so that a typing error stores nothing; and in bites, because
     # others wait meanwhile.
-    checked, size, trace = [], 0, _trace_of(request.head)
+    checked, size, trace, now_ms = [], 0, _trace_of(request.head), context.engine.clock.wall_ms()
     for post in posts:
         text = _checked(context, post)
-        checked.append((post.room or "", post.id, caller.grant.user, text, _trace_of_post(post, trace)))
+        draft = Draft(post.room or "", post.id, caller.grant.user, now_ms, text, _trace_of_post(post, trace))
+        checked.append(draft)
         size += len(text)
         if size > BITE_BYTES:
             size = 0
             await asyncio.sleep(0)
     await context.access.check_all(caller.grant, [("write", room) for room in rooms])
+    is_checked = _is_checked(request, caller)
     results = await asyncio.gather(
-        *[appender.append(*one) for one in checked],
+        *[context.publishing.publish(caller, draft, is_checked=is_checked) for draft in checked],
         return_exceptions=True,
     )
     failed = [result for result in results if isinstance(result, BaseException)]

@@ -7,7 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trunkline.transports.context import Context
-from trunkline.transports.endpoints import admin, corrections, dashboard, health, metrics, presence, publishing, reading
+from trunkline.transports.endpoints import (
+    admin,
+    calling,
+    corrections,
+    dashboard,
+    health,
+    metrics,
+    presence,
+    publishing,
+    reading,
+)
 from trunkline.transports.endpoints.reading import Outcoming
 from trunkline.transports.exchange import Exchange
 
@@ -22,6 +32,7 @@ ENDPOINTS: list[tuple[str, str, Endpoint]] = [
     ("GET", "/rooms/{room}/seen", presence.list_read_marks),
     ("POST", "/rooms/{room}/seen", presence.mark_seen),
     ("POST", "/rooms/{room}/redactions", corrections.redact),
+    ("POST", "/calls/{name}", calling.call),
     ("GET", "/unread", presence.count_unread),
     ("GET", "/connect", reading.connect),
     ("POST", "/publish", publishing.publish_list),

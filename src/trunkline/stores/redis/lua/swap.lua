@@ -1,6 +1,6 @@
 -- Change a record, if it has the value that is expected. KEYS: 1 the records of its kind (a hash), 2 those of its guard.
 -- ARGV: 1 its key, 2 the value that it must have, 3 the value that it gets (each behind a "+"; nothing for no record),
--- 4 until when it is kept, in ms since 1970 UTC, or 0; then, if it has a guard, 5 the guard's key and 6 its value.
+-- 4 for how many ms it is kept, or 0; then, if it has a guard, 5 the guard's key and 6 its value.
 -- Returns 1 if it was changed.
 local function is(hash, key, value)
   local found = redis.call('HGET', hash, key)
@@ -15,6 +15,6 @@ else
   redis.call('HSET', KEYS[1], ARGV[1], string.sub(ARGV[3], 2))
 end
 if ARGV[4] ~= '0' then
-  redis.call('PEXPIREAT', KEYS[1], ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 return 1

@@ -1,0 +1,81 @@
+"""What an application has registered: its hooks and handlers, by what they are called for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from trunkline.core.connection_event import ConnectionEvent
+from trunkline.core.grant import Grant, check_pattern, matches
+from trunkline.core.incoming import IncomingMessage
+from trunkline.errors import ConfigError
+from trunkline.handlers.arguments import CallHandler
+
+H = TypeVar("H")
+
+PublishHook = Callable[[Grant, IncomingMessage], Awaitable[None] | None]
+"""`(grant, message)`: called before a client's message is stored. May change `message.data`, or raise `Refused`."""
+ConnectionHook = Callable[[ConnectionEvent], Awaitable[None] | None]
+"""`(event)`: called when a client has connected, or is gone."""
+
+
+class _ByPattern(NamedTuple, Generic[H]):
+    pattern: str
+    hook: H
+
+
+class Handlers:
+    """The hooks and handlers of one hub. They stay when the hub is given another log, as in tests."""
+
+    def __init__(self) -> None:
+        self.on_connect: ConnectionHook | None = None
+        self.on_disconnect: ConnectionHook | None = None
+        self._publish_hooks: list[_ByPattern[PublishHook]] = []
+        self._calls: list[_ByPattern[CallHandler]] = []
+
+    @property
+    def looks_at_messages(self) -> bool:
+        """Whether there is a hook for any room's messages."""
+        return bool(self._publish_hooks)
+
+    @property
+    def hears_connections(self) -> bool:
+        """Whether anything wants to know of connections."""
+        return self.on_connect is not None or self.on_disconnect is not None
+
+    def add_publish_hook(self, patterns: Sequence[str], hook: PublishHook) -> None:
+        """Call a hook for the messages of rooms that one of these patterns matches.
+
+        Raises:
+            ConfigError: One of them is no pattern.
+        """
+        for pattern in patterns or ("*",):
+            self._publish_hooks.append(_ByPattern(_checked(pattern, "before_publish"), hook))
+
+    def publish_hooks(self, room: str) -> list[PublishHook]:
+        """Return the hooks for a room's messages, in the order in which they were registered, each once."""
+        return list(dict.fromkeys(entry.hook for entry in self._publish_hooks if matches(entry.pattern, room)))
+
+    def add_call(self, pattern: str, function: Callable[..., Any]) -> None:
+        """Let a function answer the calls of this name, or of all names that the pattern matches.
+
+        Raises:
+            ConfigError: It is no pattern, there is a handler for it, or the function's parameters are not right.
+        """
+        _checked(pattern, "call")
+        if any(entry.pattern == pattern for entry in self._calls):
+            raise ConfigError(f"call: there is a handler for {pattern!r} already")
+        self._calls.append(_ByPattern(pattern, CallHandler(function)))
+
+    def call(self, name: str) -> CallHandler | None:
+        """Return the handler of a call: that of its very name, or of the longest pattern; None if there is none."""
+        found = [entry for entry in self._calls if matches(entry.pattern, name)]
+        found.sort(key=lambda entry: (entry.pattern == name, len(entry.pattern)))
+        return found[-1].hook if found else None
+
+
+def _checked(pattern: str, what: str) -> str:
+    try:
+        return check_pattern(pattern)
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}") from None
