@@ -70,7 +70,7 @@ def deeper_than(text: bytes, levels: int) -> bool:
         brackets = brackets.replace(b"[]", b"")  # takes off the innermost level of each branch
         if not brackets:
             return False
-    return True
+    return bool(brackets)
 
 
 def _has_too_large_number(text: bytes) -> bool:
