@@ -20,8 +20,9 @@ LAYERS: dict[str, set[str]] = {
     "engine": {"errors", "observe", "core", "wire", "stores"},
     "access": {"errors", "observe", "core", "wire", "engine"},
     "handlers": {"errors", "observe", "core", "wire", "stores", "engine", "access"},
+    "consumers": {"errors", "observe", "core", "stores", "engine"},
     "admin": {"errors", "observe", "core", "wire", "engine", "access"},
-    "transports": {"errors", "core", "wire", "engine", "access", "admin", "handlers"},
+    "transports": {"errors", "core", "wire", "engine", "access", "admin", "handlers", "consumers"},
     "hub_admin": {"errors", "core", "stores", "access", "admin", "transports"},
     "hub": {
         "errors",
@@ -31,6 +32,7 @@ LAYERS: dict[str, set[str]] = {
         "engine",
         "access",
         "admin",
+        "consumers",
         "handlers",
         "transports",
         "hub_admin",
@@ -69,7 +71,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "cli_admin": {"config", "remote_admin"},
     "cli_log": {"errors", "core", "stores", "admin", "config", "remote_doctor"},
-    "__init__": {"errors", "core", "wire", "stores", "engine", "access", "handlers", "hub"},
+    "__init__": {"errors", "core", "wire", "stores", "engine", "access", "handlers", "consumers", "hub"},
     "__main__": {"cli"},
 }
 IMPURE = {

@@ -7,6 +7,7 @@ from trunkline.access.administration import Reached
 from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import JwtAuth
 from trunkline.access.policy import AuthenticateHook, AuthorizeHook
+from trunkline.consumers.message import ConsumedMessage
 from trunkline.core.call import Call
 from trunkline.core.connection_event import ConnectionEvent
 from trunkline.core.grant import Grant, Permissions
@@ -21,6 +22,7 @@ from trunkline.core.retention import Retention, RoomRetention
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import (
     ConfigError,
+    Fenced,
     HookFailed,
     Overloaded,
     Refused,
@@ -42,7 +44,9 @@ __all__ = [
     "ConfigError",
     "ConnectionEvent",
     "ConnectionHook",
+    "ConsumedMessage",
     "Credentials",
+    "Fenced",
     "Gap",
     "GapError",
     "Grant",

@@ -2,6 +2,7 @@
 
     TrunklineError
     ├── RequestError        the client erred: the answer names the code and what to do next
+    │   └── Fenced          another instance of a durable consumer has taken over
     ├── StoreUnavailable    we erred: the log cannot be reached now; the same call may be tried again
     ├── ShuttingDown        we are about to stop: try again, on another worker or in a moment
     ├── Refused             the application has refused it: its handler has raised this, with a code of its own
@@ -89,6 +90,13 @@ class RequestError(TrunklineError):
         self.code = code
         self.status = REQUEST_ERRORS[code]
         self.retry_after_ms = retry_after_ms
+
+
+class Fenced(RequestError):
+    """Another instance of the consumer has the room by now: this one's acknowledgement was not counted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("fenced", message)
 
 
 class StoreUnavailable(TrunklineError):

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -32,6 +32,9 @@ from trunkline.admin.directory import Directory
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
+from trunkline.consumers.consumer import OnGap, OnRedacted, Settings
+from trunkline.consumers.message import ConsumedMessage
+from trunkline.consumers.registry import Consumers
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits, Tuning
@@ -180,6 +183,7 @@ class Hub:
             Publishing(engine, rules, handlers, runner),
             Calls(engine, rules, handlers, runner),
             ConnectionHooks(engine.tasks, handlers, runner),
+            Consumers(engine),
         )
 
     # Life.
@@ -235,6 +239,7 @@ class Hub:
         await asyncio.shield(self._drained)
 
     async def _drain(self, retry_after_ms: int, timeout_s: float) -> None:
+        await self._context.consumers.drain(timeout_s)
         await self._context.calls.drain(timeout_s)  # which may still publish
         await self._engine.drain(retry_after_ms, timeout_s)
 
@@ -621,6 +626,51 @@ class Hub:
         await self._ensure_started()
         start = parse_start(since, last, DEFAULT_START)
         return await self._engine.pages.read(room, start, limit=limit, wait_s=wait_s)
+
+    async def consume(
+        self,
+        name: str,
+        rooms: str | Sequence[str],
+        *,
+        since: Literal["start", "now"] = "start",
+        on_gap: OnGap | None = None,
+        on_redacted: OnRedacted | None = None,
+        in_flight: int = 100,
+        ack_wait_s: float = 30.0,
+        tries_max: int = 5,
+    ) -> AsyncIterator[ConsumedMessage]:
+        """Handle each message of many rooms at least once, in the order of each room, as one of several processes.
+
+        `async for message in hub.consume("billing", "orders:*"): …; await message.ack()`. How far the consumer is in
+        each room is kept in the log. All that consume under one name share the rooms; each room is one's at a time, and
+        goes to another one within seconds when its process dies. The next message of a room comes when the one before
+        is acknowledged; those of other rooms come meanwhile. docs/handlers.md says what happens when.
+
+        Args:
+            name: Of the consumer: 1 to 64 of `A-Z a-z 0-9 _ . ~ -`.
+            rooms: Names of rooms, or beginnings of them and `*`; up to 20. New rooms that match are found.
+            since: Where a new consumer begins in the rooms that there are: `start`, or `now`.
+            on_gap: Called with messages that are gone, before its room goes on behind them; may be `async`.
+            on_redacted: Called with redactions, in their place among the messages; may be `async`.
+            in_flight: How many messages, of as many rooms, may wait for their acknowledgement.
+            ack_wait_s: Seconds after which a message that was not acknowledged counts as failed.
+            tries_max: After so many failures a message is set aside: it is logged, counted, and reported in the room
+                `$aside.NAME`.
+
+        Raises:
+            GapError: Messages are gone and there is no *on_gap*.
+            RequestError: The name, the rooms or *since* are not valid.
+            StoreUnavailable: The log did not answer when the consumer began; later, it is waited for.
+            ShuttingDown, WrongLoop: The hub was drained, or runs on another event loop.
+        """
+        await self._ensure_started()
+        settings = Settings(in_flight, ack_wait_s, tries_max, on_gap, on_redacted)
+        messages = self._context.consumers.consume(name, rooms, since, settings)
+        try:
+            async for message in messages:
+                yield message
+        finally:
+            await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     # What is true now.
 

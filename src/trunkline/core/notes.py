@@ -11,6 +11,9 @@ SESSION_KEY = "admin-session-key"
 ERASURE = "erasure:"
 """The beginning of the name of a job; behind it stands its id."""
 
+CONSUMER = "consumer:"
+"""The beginning of the name of a durable consumer's note; behind it stands its own name."""
+
 PURGE_DUE = "purge-due"
 """There may be copies of what was redacted."""
 

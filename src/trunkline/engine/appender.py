@@ -16,6 +16,7 @@ from trunkline.core.trace import Trace
 from trunkline.engine.availability import STALLED_S, Availability
 from trunkline.engine.clock import Clock
 from trunkline.engine.delivery import Delivery
+from trunkline.engine.news import News
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import Overloaded, ShuttingDown, StoreUnavailable, TrunklineError, explain
@@ -50,6 +51,7 @@ class Appender:
         tasks: Tasks,
         clock: Clock,
         availability: Availability,
+        news: News,
         on_failure: Callable[[], None],
     ) -> None:
         self._store = store
@@ -60,6 +62,7 @@ class Appender:
         self._tasks = tasks
         self._clock = clock
         self._availability = availability
+        self._news = news
         self._on_failure = on_failure
         self._begin_span: BeginSpan | None = None
         self._waiting: list[_Waiting] = []
@@ -239,6 +242,8 @@ class Appender:
             _call(answer, draft, outcome, None)
         self.end_answers()
         self._counters.committed(receipts, duplicates)
+        if self._news.listeners:
+            self._news.moved({done.room for done in outcomes if isinstance(done, Receipt) and not done.duplicate})
         for (name, epoch), messages in new.items():
             rooms.append(name, epoch, messages)
         self._delivery.run()

@@ -16,6 +16,7 @@ from trunkline.core.redaction import OFFSETS_MAX, RecentRedactions, Redacted, Re
 from trunkline.engine.clock import Clock
 from trunkline.engine.cluster import Cluster
 from trunkline.engine.follower import Follower
+from trunkline.engine.news import News
 from trunkline.engine.purge import Purge
 from trunkline.errors import StoreUnavailable, explain
 from trunkline.stores.base import CorrectionStore, Deleted
@@ -40,6 +41,7 @@ class Corrections:
         cluster: Cluster | None,
         clock: Clock,
         purge: Purge,
+        news: News,
     ) -> None:
         self._store = store
         self._follower = follower
@@ -47,6 +49,7 @@ class Corrections:
         self._cluster = cluster
         self._clock = clock
         self._purge = purge
+        self._news = news
         if cluster is not None:
             cluster.on_request(Corrected, self._corrected_elsewhere)
 
@@ -113,6 +116,7 @@ class Corrections:
             self._redactions.add(room)
         for room in rooms:
             await self._follower.refresh(room)
+        self._news.moved(rooms)
 
     async def _corrected_elsewhere(self, corrected: Corrected) -> bool:
         while True:  # the node that asks counts this one as missing, until then

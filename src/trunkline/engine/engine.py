@@ -27,6 +27,7 @@ from trunkline.engine.delivery import Delivery
 from trunkline.engine.follower import Follower
 from trunkline.engine.live import LiveState
 from trunkline.engine.loop_delay import LoopDelay
+from trunkline.engine.news import News
 from trunkline.engine.notifier import Notifier
 from trunkline.engine.pages import Pages
 from trunkline.engine.presence import PresenceService
@@ -86,6 +87,7 @@ class Engine:
         self.loop_delay = LoopDelay(counters.loop_delay_s)
         self.availability = Availability(self.clock)
         self.redactions = RecentRedactions()
+        self.news = News()
         self.delivery = Delivery(store, tuning, counters, self.tasks, self.clock, self.redactions, self._catch_up)
         self.rooms = Rooms(store, self.delivery, tuning, self.tasks, self._catch_up)
         self.follower = Follower(
@@ -98,6 +100,7 @@ class Engine:
             counters,
             self.clock,
             self.redactions,
+            self.news,
         )
         self._spans = _publish_spans()
         self.appender = Appender(
@@ -109,6 +112,7 @@ class Engine:
             self.tasks,
             self.clock,
             self.availability,
+            self.news,
             self.follower.append_failed,
         )
         self.pages = Pages(store, self.follower, limits, self.availability, self.redactions)
@@ -116,7 +120,9 @@ class Engine:
         self.cluster = self._make_cluster(presence_grace_s)
         self.records = Records(store, self.tasks)
         self.purge = Purge(store, self.tasks, self.clock)
-        self.corrections = Corrections(store, self.follower, self.redactions, self.cluster, self.clock, self.purge)
+        self.corrections = Corrections(
+            store, self.follower, self.redactions, self.cluster, self.clock, self.purge, self.news
+        )
         self.connections = Connections(name, ping_interval_s, ping_timeout_s, counters, self.clock, self.cluster)
         self.notifier = Notifier(name, self.rooms.get, tuning, counters, self.clock)
         self.signals = SignalService(self.notifier, self.cluster, self.clock, self.connections.find)

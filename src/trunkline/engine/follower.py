@@ -19,6 +19,7 @@ from trunkline.core.system_rooms import is_volatile
 from trunkline.engine.availability import STALLED_S, Availability
 from trunkline.engine.clock import Clock
 from trunkline.engine.delivery import Delivery
+from trunkline.engine.news import News
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, explain
@@ -48,6 +49,7 @@ class Follower:
         counters: Counters,
         clock: Clock,
         redactions: RecentRedactions,
+        news: News,
     ) -> None:
         self._store = store
         self._rooms = rooms
@@ -58,6 +60,7 @@ class Follower:
         self._counters = counters
         self._clock = clock
         self._redactions = redactions
+        self._news = news
         self._must_look = False  # rooms may have moved without a hint
         self._reading: dict[Room, asyncio.Task[None]] = {}
         self._next_read: dict[Room, asyncio.Task[None]] = {}
@@ -201,6 +204,7 @@ class Follower:
 
     def on_append(self, heads: Mapping[str, int] | None) -> None:
         """Take a hint of the store (`ChangeFeed.on_append`)."""
+        self._news.moved(heads)
         if heads is None:
             self._tasks.spawn(self._look_now())
             return

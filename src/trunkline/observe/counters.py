@@ -29,6 +29,8 @@ class Counters:
         wakeup_s: Seconds from when another process stored messages until this one read them, by what told of them.
         store_s: Seconds that the store took, by operation.
         store_errors: Calls of the store that failed, by operation.
+        consumer_failures: Tries of messages that failed, by durable consumer.
+        consumer_set_aside: Messages that were set aside, by durable consumer.
         loop_delay_s: Seconds that the event loop was late.
         activity: Who does how much.
     """
@@ -51,6 +53,8 @@ class Counters:
         self.wakeup_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.store_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.store_errors: Counter[str] = Counter()
+        self.consumer_failures: Counter[str] = Counter()
+        self.consumer_set_aside: Counter[str] = Counter()
         self.loop_delay_s = Histogram()
         self.activity = Activity()
 

@@ -16,6 +16,7 @@ from trunkline.admin.doctor import machine_findings
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
+from trunkline.consumers.registry import Consumers
 from trunkline.core.close_codes import label, reason_of
 from trunkline.core.cluster_messages import Follow
 from trunkline.core.connection_event import ConnectionEvent
@@ -88,6 +89,7 @@ class Parts(NamedTuple):
     publishing: Publishing
     calls: Calls
     connection_hooks: ConnectionHooks
+    consumers: Consumers
 
 
 class Context:
@@ -108,6 +110,7 @@ class Context:
         backups: Writes backups.
         publishing: The way of clients' messages to the log.
         calls: Carries out calls.
+        consumers: Runs durable consumers.
     """
 
     def __init__(self, parts: Parts, ensure_started: Callable[[], Awaitable[None]]) -> None:
@@ -124,6 +127,7 @@ class Context:
         self.follows, self.moderation, self.erasures = parts.follows, parts.moderation, parts.erasures
         self.directory, self.backups = parts.directory, parts.backups
         self.publishing, self.calls, self._connection_hooks = parts.publishing, parts.calls, parts.connection_hooks
+        self.consumers = parts.consumers
         self.limits = self.engine.limits
         connections = self.engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)
@@ -133,6 +137,7 @@ class Context:
         self.parts.runner.start()
         self.calls.start()
         self._connection_hooks.start()
+        self.consumers.start()
 
     def connected(self, stream: Ended) -> None:
         """Tell the application of a client that has been let in."""

@@ -1,0 +1,605 @@
+"""One instance of a durable consumer: it gives out the messages of the rooms that it has, and moves their cursors.
+
+What it does not do: poll rooms. It hears of rooms that move by the store's change feed and by this process's own
+appends (`engine/news.py`); and since hints can be lost, it looks at the list of rooms now and then, a page at a time. A
+room is read when it has news, and only as long as it has.
+
+One file, although it is long: giving out, acknowledging and failing change the same states of the same rooms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import NamedTuple
+
+import msgspec
+
+from trunkline.consumers.leases import BEAT_S, Leases, Left
+from trunkline.consumers.message import ConsumedMessage
+from trunkline.consumers.room import ConsumedRoom
+from trunkline.core.consumer import (
+    LEASE,
+    REASON_MAX,
+    ConsumerNote,
+    Progress,
+    SetAside,
+    cursor_kind,
+    decode_progress,
+    encoded,
+    is_consumed,
+    slot_of,
+    space_of,
+)
+from trunkline.core.message import SYSTEM_PREFIX, Message
+from trunkline.core.position import BEGINNING, Gap, GapError, parse_since
+from trunkline.core.system_rooms import aside_room
+from trunkline.engine.engine import Engine
+from trunkline.engine.tasks import cancelled
+from trunkline.errors import Fenced, ShuttingDown, StoreUnavailable, explain
+from trunkline.observe.counters import Counters
+from trunkline.stores.base import RoomInfo, Swap
+
+log = logging.getLogger("trunkline")
+
+SWEEP_S = 15.0  # how long a room may have moved without a hint
+SWEEP_AGAIN_S = 1.0
+ROOMS_AT_ONCE = 500
+READ_MESSAGES = 100
+READ_BYTES = 256 * 1024
+RETRY_S = 1.0  # after the first failure; doubled after each further one
+RETRY_S_MAX = 60.0
+AGAIN_S = 0.5
+
+OnGap = Callable[[Gap], Awaitable[None] | None]
+OnRedacted = Callable[[Message], Awaitable[None] | None]
+
+
+class Settings(NamedTuple):
+    """How a consumer handles its messages.
+
+    Attributes:
+        in_flight: How many messages, of as many rooms, may be given out and not acknowledged yet.
+        ack_wait_s: After how many seconds without an acknowledgement a message counts as failed.
+        tries_max: After how many failures a message is set aside.
+        on_gap: Called with messages that are gone.
+        on_redacted: Called with redactions, in their place among the messages.
+    """
+
+    in_flight: int = 100
+    ack_wait_s: float = 30.0
+    tries_max: int = 5
+    on_gap: OnGap | None = None
+    on_redacted: OnRedacted | None = None
+
+
+class Consumer:
+    """An instance.
+
+    Args:
+        name: Of the consumer, whose instances share its rooms.
+        me: Of the instance, which no other one ever has.
+
+    Attributes:
+        is_stopping: It gives nothing out any more.
+    """
+
+    def __init__(
+        self, engine: Engine, counters: Counters, name: str, me: str, note: ConsumerNote, settings: Settings
+    ) -> None:
+        self.name = name
+        self.note = note
+        self.settings = settings
+        self.is_stopping = False
+        self._engine = engine
+        self._counters = counters
+        self._space = space_of(name)
+        self._leases = Leases(
+            name,
+            me,
+            engine.records,
+            engine.clock,
+            alone=not engine.store.shared,
+            is_busy=self._is_busy,
+            taken=self._taken,
+            lost=self._lost,
+        )
+        self._rooms: dict[str, ConsumedRoom] = {}
+        self._of_slot: dict[int, set[str]] = {}  # names, of the slots whose cursors are known
+        self._careful: set[int] = set()
+        self._ready: dict[str, ConsumedRoom] = {}
+        self._busy: dict[str, ConsumedRoom] = {}
+        self._wake = asyncio.Event()
+        self._sweep_due = asyncio.Event()
+        self._is_asked = False
+        self._is_resting = False  # nobody takes its messages: others may have its slots
+        self._tasks: list[asyncio.Future[None]] = []
+        self._away = False
+
+    # Life.
+
+    async def messages(self) -> AsyncIterator[ConsumedMessage]:
+        """Iterate over the messages of the rooms that this instance has, for ever.
+
+        Raises:
+            GapError: Messages are gone, and nothing was set to be called with gaps.
+            ShuttingDown: The server stops.
+        """
+        self._engine.news.listeners.append(self._news)
+        self._tasks = [
+            asyncio.ensure_future(self._repeat(self._tick, BEAT_S)),
+            asyncio.ensure_future(self._sweep_for_ever()),
+        ]
+        try:
+            while True:
+                yield await self._next()
+        finally:
+            await self._close()
+
+    def stop(self) -> None:
+        """Give nothing out any more; who waits for a message is told that the server stops."""
+        self.is_stopping = True
+        self._wake.set()
+
+    async def _close(self) -> None:
+        self.is_stopping = True
+        self._engine.news.listeners.remove(self._news)
+        await cancelled(*self._tasks)
+        if not self._engine.is_draining:
+            for room in list(self._busy.values()):
+                try:
+                    if room.busy is not None:
+                        await self._failed(room, room.busy[0], "the consumer ended while it was handled")
+                except (StoreUnavailable, Fenced) as error:
+                    log.warning("consumer %s: %s", self.name, error)
+        if not self._is_resting:
+            await self._leases.close()
+        for room in self._rooms.values():
+            room.go("lost")
+        self._rooms.clear()
+
+    # Giving out.
+
+    async def _next(self) -> ConsumedMessage:
+        self._is_asked = True
+        try:
+            while True:
+                if self.is_stopping:
+                    raise ShuttingDown("the hub is stopping")
+                room = self._next_room()
+                if room is None:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                try:
+                    message = await self._begin(room)
+                except StoreUnavailable as error:
+                    self._log_away(error)
+                    room.forget_read()
+                    await asyncio.sleep(AGAIN_S)
+                    self._queue(room)
+                except Fenced as error:
+                    log.info("consumer %s: %s", self.name, error)
+                else:
+                    self._away = False
+                    if message is not None:
+                        return message
+        finally:
+            self._is_asked = False
+
+    def _log_away(self, error: StoreUnavailable) -> None:
+        if not self._away:
+            log.warning("consumer %s waits for the log: %s", self.name, explain(error))
+        self._away = True
+
+    def _next_room(self) -> ConsumedRoom | None:
+        if not self._leases.is_sure or len(self._busy) >= self.settings.in_flight:
+            return None
+        while self._ready:
+            name = next(iter(self._ready))
+            room = self._ready.pop(name)
+            if room.state != "ready":
+                continue
+            if self._leases.is_leaving(room.slot):
+                room.go("nothing")  # who takes it over finds what is new by itself; or it stays, and is looked at
+                continue
+            return room
+        return None
+
+    def _queue(self, room: ConsumedRoom) -> None:
+        if room.state == "ready":
+            self._ready[room.name] = room
+            self._wake.set()
+
+    async def _begin(self, room: ConsumedRoom) -> ConsumedMessage | None:
+        """Begin the next message of a room; None if there is none.
+
+        Raises:
+            StoreUnavailable, Fenced, GapError
+        """
+        message = await self._next_message(room)
+        lease = self._leases.get(room.slot)
+        if message is None or lease is None or room.state != "ready":
+            return None
+        tries = 0 if room.progress is None else room.progress.tries
+        if room.is_careful:
+            if tries >= self.settings.tries_max:
+                await self._set_aside(room, message, tries, "its consumer died whenever it was handled")
+                self._queue(room)
+                return None
+            await self._move(room, Progress(room.epoch, message.offset - 1, tries + 1))
+            if room.state != "ready":
+                return None
+        room.go("begin")
+        room.busy = (message, self._engine.clock.monotonic())
+        self._busy[room.name] = room
+        return ConsumedMessage(self, message, room.epoch, lease.fence, tries)
+
+    async def _next_message(self, room: ConsumedRoom) -> Message | None:
+        """Return the next message that was read or is there to be read; None if the room has nothing new."""
+        passed: Message | None = None
+        while True:
+            if self._engine.redactions.is_stale(room.redactions_seen, room.name):
+                room.forget_read()
+            if not room.read:
+                room.has_news = False
+                await self._read(room)
+            if not room.read:
+                if passed is not None:
+                    await self._move(room, Progress(room.epoch, passed.offset))
+                if room.state == "ready" and not room.has_news:
+                    room.go("nothing")
+                    return None
+                if room.state != "ready":
+                    return None
+                continue
+            entry = room.read.popleft()
+            if entry.redacts:
+                passed = entry
+                if self.settings.on_redacted is not None:
+                    await _maybe(self.settings.on_redacted(entry))
+            elif self._is_before_begin(room, entry):
+                passed = entry
+            else:
+                return entry
+
+    def _is_before_begin(self, room: ConsumedRoom, entry: Message) -> bool:
+        """Return whether a message is of before a consumer that begins with what is new."""
+        return self.note.since == "now" and room.record is None and entry.at < self.note.created_at
+
+    async def _read(self, room: ConsumedRoom) -> None:
+        """Read a page behind what was read."""
+        since = room.reads_from or (None if room.progress is None else room.progress.position)
+        room.redactions_seen = self._engine.redactions.count
+        start = BEGINNING if since is None else parse_since(since)
+        page = await self._engine.pages.read(room.name, start, limit=READ_MESSAGES, bytes_max=READ_BYTES)
+        room.head = page.head
+        if page.gap is not None:
+            await self._gap(room, page.gap, page.epoch)
+        room.epoch, room.reads_from = page.epoch, page.next
+        room.read.extend(sorted([*page.messages, *page.redactions], key=lambda entry: entry.offset))
+
+    async def _gap(self, room: ConsumedRoom, gap: Gap, epoch: str) -> None:
+        if self.settings.on_gap is None:
+            self._queue(room)
+            raise GapError(gap)
+        await _maybe(self.settings.on_gap(gap))
+        await self._move(room, Progress(epoch, int(gap.next.rpartition(".")[2])))
+
+    # Acknowledging.
+
+    async def ack(self, message: ConsumedMessage) -> None:
+        """Move the cursor of a room behind a message; see `ConsumedMessage.ack`."""
+        room = self._room_of(message)
+        progress = room.progress
+        if progress is not None and progress.epoch == message.epoch and progress.offset >= message.offset:
+            return  # it was acknowledged already
+        await self._move(room, Progress(message.epoch, message.offset))
+        if room.busy is not None and room.busy[0].offset <= message.offset:
+            self._no_longer_busy(room)
+        if room.state in ("busy", "paused"):
+            room.is_careful = False
+            room.go("ack")
+            if not room.read and not room.has_news and message.offset >= room.head:
+                room.go("nothing")
+            self._queue(room)
+
+    async def fail(self, message: ConsumedMessage, reason: str) -> None:
+        """Count a try of a message; see `ConsumedMessage.fail`."""
+        room = self._room_of(message)
+        if room.busy is not None and room.busy[0].offset == message.offset:
+            await self._failed(room, message.message, reason)
+
+    def _room_of(self, message: ConsumedMessage) -> ConsumedRoom:
+        """Return the room of a message, if it is this tenure's.
+
+        Raises:
+            Fenced: It is not.
+        """
+        room, lease = self._rooms.get(message.room), self._leases.get(slot_of(message.room))
+        if room is None or lease is None or lease.fence != message.fence:
+            raise _fenced(message.room)
+        return room
+
+    def _no_longer_busy(self, room: ConsumedRoom) -> None:
+        room.busy = None
+        self._busy.pop(room.name, None)
+        self._wake.set()
+
+    async def _failed(self, room: ConsumedRoom, message: Message, reason: str) -> None:
+        tries = 0 if room.progress is None else room.progress.tries
+        if not room.is_careful:  # else this try was counted when it began
+            tries += 1
+        self._counters.consumer_failures[self.name] += 1
+        room.forget_read()
+        try:
+            if tries >= self.settings.tries_max:
+                await self._set_aside(room, message, tries, reason)
+                delay_s = 0.0
+            else:
+                await self._move(room, Progress(room.epoch, message.offset - 1, tries))
+                delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** (tries - 1))
+        finally:
+            self._no_longer_busy(room)
+            if room.state == "busy":
+                room.go("fail")
+        if room.state == "paused":
+            asyncio.get_running_loop().call_later(delay_s, self._resume, room)
+
+    def _resume(self, room: ConsumedRoom) -> None:
+        if room.state == "paused":
+            room.go("time")
+            self._queue(room)
+
+    async def _set_aside(self, room: ConsumedRoom, message: Message, tries: int, reason: str) -> None:
+        """Report a message that cannot be handled, and go on behind it."""
+        lease = self._leases.get(room.slot)
+        if lease is None:
+            raise _fenced(room.name)
+        entry = SetAside(
+            consumer=self.name,
+            room=room.name,
+            epoch=room.epoch,
+            offset=message.offset,
+            tries=tries,
+            reason=reason[:REASON_MAX],
+            fence=lease.fence,
+        )
+        key = hashlib.sha256(f"{room.name} {room.epoch}.{message.offset}".encode()).hexdigest()[:32]
+        await self._engine.appender.append(aside_room(self.name), key, None, msgspec.json.encode(entry))
+        await self._move(room, Progress(room.epoch, message.offset))
+        room.is_careful = False
+        self._counters.consumer_set_aside[self.name] += 1
+        log.error(
+            "a message was set aside by a consumer",
+            extra={
+                "consumer": self.name,
+                "room": room.name,
+                "position": f"{room.epoch}.{message.offset}",
+                "tries": tries,
+            },
+        )
+
+    async def _move(self, room: ConsumedRoom, progress: Progress) -> None:
+        """Move a cursor, as long as the room is this instance's.
+
+        Raises:
+            Fenced: It is not.
+            StoreUnavailable: It is not known whether it was moved.
+        """
+        async with room.turn:
+            guard = self._leases.guard(room.slot)
+            if guard is None or room.state == "lost":
+                raise _fenced(room.name)
+            kind, after = cursor_kind(room.slot), encoded(progress)
+            while not await self._engine.records.swap(Swap(self._space, kind, room.name, room.record, after, guard)):
+                lease = await self._engine.records.get(self._space, LEASE, guard.key)
+                if lease != guard.value:
+                    self._leases.drop(room.slot)
+                    raise _fenced(room.name)
+                known = await self._engine.records.get(self._space, kind, room.name)
+                if known == room.record:
+                    raise StoreUnavailable("the log does not say why a cursor was not moved")
+                room.record = known  # an earlier swap was made, although its answer was lost
+            room.record, room.progress = after, progress
+
+    # Slots.
+
+    async def _tick(self) -> None:
+        if self._is_resting:
+            if not self._is_asked:
+                return
+            self._is_resting = False
+        now = self._engine.clock.monotonic()
+        late = [room for room in self._busy.values() if room.busy and now - room.busy[1] > self.settings.ack_wait_s]
+        try:
+            for room in late:
+                if room.busy is not None:
+                    reason = f"it was not acknowledged within {self.settings.ack_wait_s:g} s"
+                    await self._failed(room, room.busy[0], reason)
+            if late and not self._is_asked:
+                log.warning("consumer %s: its messages are not taken any more, so its rooms are free", self.name)
+                self._is_resting = True
+                await self._leases.close()
+                return
+            await self._leases.tick()
+        except Fenced as error:
+            log.info("consumer %s: %s", self.name, error)
+        except StoreUnavailable as error:
+            self._log_away(error)
+        self._wake.set()
+
+    def _is_busy(self, slot: int) -> bool:
+        return any(room.slot == slot for room in self._busy.values())
+
+    def _taken(self, slot: int, left: Left) -> None:
+        if left == "died":
+            self._careful.add(slot)
+        else:
+            self._careful.discard(slot)
+        self._tasks.append(asyncio.ensure_future(self._load(slot)))
+        self._tasks = [task for task in self._tasks if not task.done()]
+
+    def _lost(self, slot: int) -> None:
+        for name in self._of_slot.pop(slot, set()):
+            room = self._rooms.pop(name)
+            room.go("lost")
+            self._ready.pop(name, None)
+            self._no_longer_busy(room)
+
+    async def _load(self, slot: int) -> None:
+        """Learn how far the consumer is in the rooms of a slot, and let them be looked at."""
+        lease = self._leases.get(slot)
+        while lease is not None and self._leases.get(slot) == lease:
+            try:
+                cursors = await self._engine.records.all(self._space, cursor_kind(slot))
+            except StoreUnavailable as error:
+                self._log_away(error)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if self._leases.get(slot) != lease:
+                return
+            self._of_slot[slot] = set()
+            for name, record in cursors.items():
+                room = self._room(name)
+                if room is not None:
+                    room.record, room.progress = record, decode_progress(record)
+            self._sweep_due.set()
+            return
+
+    def _room(self, name: str) -> ConsumedRoom | None:
+        """Return a room of a slot whose cursors are known; None if it is of another one."""
+        room = self._rooms.get(name)
+        if room is None:
+            slot = slot_of(name)
+            names = self._of_slot.get(slot)
+            if names is None:
+                return None
+            names.add(name)
+            room = self._rooms[name] = ConsumedRoom(name, slot)
+            room.is_careful = slot in self._careful
+        return room
+
+    # Rooms that move.
+
+    def _news(self, rooms: Collection[str] | None) -> None:
+        if rooms is None:
+            self._sweep_due.set()
+            return
+        for name in rooms:
+            if is_consumed(self.note.rooms, name) and (room := self._room(name)) is not None:
+                self._moved(room)
+
+    def _moved(self, room: ConsumedRoom) -> None:
+        room.has_news = True
+        before = room.state
+        if room.go("news") == "ready" and before == "idle":
+            self._queue(room)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    await self._sweep_due.wait()
+            except TimeoutError:
+                pass
+            self._sweep_due.clear()
+            if len(self._of_slot):
+                try:
+                    await self._sweep()
+                except StoreUnavailable as error:
+                    self._log_away(error)
+                    self._sweep_due.set()
+            await asyncio.sleep(SWEEP_AGAIN_S)
+
+    async def _sweep(self) -> None:
+        """Look at the list of rooms: which are new, which have moved, and which are gone.
+
+        Raises:
+            StoreUnavailable: The log did not answer.
+        """
+        slots = set(self._of_slot)
+        listed: set[str] = set()
+        for pattern in self.note.rooms:
+            after, prefix = "", pattern.removesuffix("*")
+            while page := await self._engine.store.find_rooms(prefix, after, ROOMS_AT_ONCE):
+                after = page[-1].room
+                for info in page:
+                    if info.room[:1] == SYSTEM_PREFIX != pattern[:1]:
+                        continue
+                    if is_consumed((pattern,), info.room):
+                        listed.add(info.room)
+                        self._seen(info)
+                if len(page) < ROOMS_AT_ONCE or not pattern.endswith("*"):
+                    break
+        for room in list(self._rooms.values()):
+            if room.name in listed or room.slot not in slots:
+                continue
+            if room.progress is not None and room.progress.offset:
+                self._moved(room)  # it was deleted, or forgotten
+            elif room.state == "idle":
+                await self._forget(room)
+
+    def _seen(self, info: RoomInfo) -> None:
+        room = self._room(info.room)
+        if room is None:
+            return
+        room.first, room.head = info.first, info.head
+        progress = room.progress
+        if progress is None and self.note.since == "now" and info.at < self.note.created_at:
+            room.progress = Progress(info.epoch, info.head)  # which is not stored: it is found out again
+        elif progress is None or progress.epoch != info.epoch or progress.offset < info.head:
+            self._moved(room)
+
+    async def _forget(self, room: ConsumedRoom) -> None:
+        """Forget a room that is gone, and whose end the consumer was told."""
+        guard = self._leases.guard(room.slot)
+        if guard is None:
+            return
+        async with room.turn:
+            if room.record is not None:
+                swap = Swap(self._space, cursor_kind(room.slot), room.name, room.record, None, guard)
+                if not await self._engine.records.swap(swap):
+                    return
+        if room.state == "idle" and self._rooms.pop(room.name, None) is not None:
+            self._of_slot.get(room.slot, set()).discard(room.name)
+            room.go("lost")
+
+    # Figures.
+
+    @property
+    def lag(self) -> int:
+        """How many messages of this instance's rooms are not handled yet, as far as is known."""
+        return sum([room.lag for room in self._rooms.values()])
+
+    @property
+    def rooms(self) -> int:
+        """How many rooms this instance has."""
+        return len(self._rooms)
+
+    @property
+    def slots(self) -> int:
+        """How many slots this instance has."""
+        return len(self._leases)
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], interval_s: float) -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("consumer %s: what it does again and again has failed", self.name)
+            await asyncio.sleep(interval_s)
+
+
+async def _maybe(waiting: Awaitable[None] | None) -> None:
+    if inspect.isawaitable(waiting):
+        await waiting
+
+
+def _fenced(room: str) -> Fenced:
+    return Fenced(
+        f"another instance of the consumer has {room} by now: this was not counted, and the message comes again"
+    )
