@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,7 @@ from trunkline.handlers.runner import Runner
 from trunkline.hub_admin import HubAdmin
 from trunkline.observe.counters import Counters
 from trunkline.stores import Store, open_store
+from trunkline.transports.acknowledgements import Acknowledgements
 from trunkline.transports.app import build_app, on_error, serve_room, serve_websocket
 from trunkline.transports.context import Context, Parts
 from trunkline.transports.follow import Follows
@@ -184,6 +185,7 @@ class Hub:
             Calls(engine, rules, handlers, runner),
             ConnectionHooks(engine.tasks, handlers, runner),
             Consumers(engine),
+            Acknowledgements(engine),
         )
 
     # Life.
@@ -638,7 +640,7 @@ class Hub:
         in_flight: int = 100,
         ack_wait_s: float = 30.0,
         tries_max: int = 5,
-    ) -> AsyncIterator[ConsumedMessage]:
+    ) -> AsyncGenerator[ConsumedMessage, None]:
         """Handle each message of many rooms at least once, in the order of each room, as one of several processes.
 
         `async for message in hub.consume("billing", "orders:*"): …; await message.ack()`. How far the consumer is in
@@ -670,7 +672,7 @@ class Hub:
             async for message in messages:
                 yield message
         finally:
-            await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await messages.aclose()
 
     # What is true now.
 

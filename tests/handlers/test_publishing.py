@@ -127,6 +127,7 @@ def test_there_is_no_other_way() -> None:
         ("handlers/publishing.py", "submit"),  # all clients; Hub.publish
         ("access/administration.py", "append"),  # revocations
         ("access/audit.py", "append"),  # the audit log
+        ("consumers/consumer.py", "append"),  # messages that were set aside
     }
     assert stores == {"engine/appender.py"}
 

@@ -13,7 +13,8 @@ import asyncio
 import hashlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -67,6 +68,7 @@ class Settings(NamedTuple):
         tries_max: After how many failures a message is set aside.
         on_gap: Called with messages that are gone.
         on_redacted: Called with redactions, in their place among the messages.
+        batch_messages, batch_bytes: How many messages, of how many bytes, `batches` gives out at once; at least one.
     """
 
     in_flight: int = 100
@@ -74,6 +76,8 @@ class Settings(NamedTuple):
     tries_max: int = 5
     on_gap: OnGap | None = None
     on_redacted: OnRedacted | None = None
+    batch_messages: int = 1
+    batch_bytes: int = 256 * 1024
 
 
 class Consumer:
@@ -121,8 +125,20 @@ class Consumer:
 
     # Life.
 
-    async def messages(self) -> AsyncIterator[ConsumedMessage]:
+    async def messages(self) -> AsyncGenerator[ConsumedMessage, None]:
         """Iterate over the messages of the rooms that this instance has, for ever.
+
+        Raises: As `batches`.
+        """
+        async with aclosing(self.batches()) as batches:
+            async for [message] in batches:
+                yield message
+
+    async def batches(self) -> AsyncGenerator[list[ConsumedMessage], None]:
+        """Iterate over the messages in batches: those of a room in their order, without one between them.
+
+        An acknowledgement of one counts for those of its room before it; so does a failure, with which all of its room
+        come again.
 
         Raises:
             GapError: Messages are gone, and nothing was set to be called with gaps.
@@ -135,9 +151,39 @@ class Consumer:
         ]
         try:
             while True:
-                yield await self._next()
+                yield await self._batch(await self._next())
         finally:
             await self._close()
+
+    async def _batch(self, first: ConsumedMessage) -> list[ConsumedMessage]:
+        """Return a message with those that can be given out with it, without waiting for any."""
+        batch, settings = [first], self.settings
+        size = len(memoryview(first.message.json))
+        room: ConsumedRoom | None = self._rooms.get(first.room)
+        while len(batch) < settings.batch_messages:
+            if room is None or not room.read or room.read[0].redacts or room.is_careful or room.state != "busy":
+                following = None
+                room = self._next_room()
+                if room is None:
+                    break
+                try:
+                    following = await self._begin(room)
+                except (StoreUnavailable, Fenced) as error:
+                    log.info("consumer %s: %s", self.name, error)
+                    room.forget_read()
+                    self._queue(room)
+                    break
+                if following is None:
+                    continue
+            else:
+                entry = room.read[0]
+                if size + len(memoryview(entry.json)) > settings.batch_bytes:
+                    break
+                room.read.popleft()
+                following = ConsumedMessage(self, entry, room.epoch, batch[-1].fence, 0)
+            size += len(memoryview(following.message.json))
+            batch.append(following)
+        return batch
 
     def stop(self) -> None:
         """Give nothing out any more; who waits for a message is told that the server stops."""

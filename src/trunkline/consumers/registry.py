@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -106,7 +106,7 @@ class Consumers:
 
     async def consume(
         self, name: str, rooms: str | Sequence[str], since: str, settings: Settings
-    ) -> AsyncIterator[ConsumedMessage]:
+    ) -> AsyncGenerator[ConsumedMessage, None]:
         """Iterate over the messages of the rooms that fall to this instance; see `Hub.consume`."""
         note = await self._note(check_consumer_name(name), check_patterns(rooms), since)
         me = f"{self._engine.name}.{next(self._numbers)}"
@@ -123,7 +123,7 @@ class Consumers:
                 async for message in messages:
                     yield message
             finally:
-                await messages.aclose()  # type: ignore[attr-defined]  # it is a generator
+                await messages.aclose()
         finally:
             self._running.remove(consumer)
             self._ended.set()

@@ -209,10 +209,28 @@ class CountReaders(msgspec.Struct, tag=True, array_like=True, frozen=True):
     rooms: list[str]
 
 
+class AckConsumed(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """A client that consumes through the receiver has handled a message, or could not. Answered with a number
+    (transports/consumption.py).
+
+    Attributes:
+        user: Who has said so.
+        failed: Why it could not, if it could not.
+    """
+
+    session: str
+    user: str | None
+    room: str
+    position: str
+    fence: int
+    failed: str | None
+
+
 ROOMS_ASKED_MAX = 50  # as many as a number has bits for, and a datagram has space for
 
 Request = (
     Disconnect | Recheck | Revoked | Redeem | Renew | RoomsInUse | ListConnections | Follow | Corrected | CountReaders
+    | AckConsumed
 )  # fmt: skip
 Answer = int | bool | Grant | bytes | None
 

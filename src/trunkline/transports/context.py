@@ -29,6 +29,7 @@ from trunkline.handlers.calls import Calls
 from trunkline.handlers.connection_hooks import ConnectionHooks
 from trunkline.handlers.publishing import Publishing
 from trunkline.handlers.runner import Runner
+from trunkline.transports.acknowledgements import Acknowledgements
 from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.wire import envelope
 
@@ -90,6 +91,7 @@ class Parts(NamedTuple):
     calls: Calls
     connection_hooks: ConnectionHooks
     consumers: Consumers
+    acknowledgements: Acknowledgements
 
 
 class Context:
@@ -111,6 +113,7 @@ class Context:
         publishing: The way of clients' messages to the log.
         calls: Carries out calls.
         consumers: Runs durable consumers.
+        acknowledgements: Those of consumers outside.
     """
 
     def __init__(self, parts: Parts, ensure_started: Callable[[], Awaitable[None]]) -> None:
@@ -127,7 +130,7 @@ class Context:
         self.follows, self.moderation, self.erasures = parts.follows, parts.moderation, parts.erasures
         self.directory, self.backups = parts.directory, parts.backups
         self.publishing, self.calls, self._connection_hooks = parts.publishing, parts.calls, parts.connection_hooks
-        self.consumers = parts.consumers
+        self.consumers, self.acknowledgements = parts.consumers, parts.acknowledgements
         self.limits = self.engine.limits
         connections = self.engine.connections
         self._expected = envelope.expected_of(connections.ping_interval_s, connections.ping_timeout_s, self.limits)

@@ -13,6 +13,7 @@ from trunkline.core.position import Gap
 from trunkline.core.presence_options import NO_PRESENCE
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
+from trunkline.transports.consumption import Consumption
 from trunkline.transports.context import Context
 from trunkline.transports.stream import LINGER_S, Stream
 from trunkline.wire import poll, sse
@@ -34,13 +35,14 @@ class EventStream(Stream):
     rooms' positions, so events are put together for this reader alone.
     """
 
-    __slots__ = ("_positions",)
+    __slots__ = ("_consumption", "_positions")
 
     transport = "sse"
 
     def __init__(self, context: Context, key: str | None = None, address: str = "") -> None:
         super().__init__(context, key, address)
         self._positions: dict[str, str] | None = None
+        self._consumption: Consumption | None = None
 
     def send(self, data: bytes) -> None:
         """Send these events."""
@@ -76,7 +78,10 @@ class EventStream(Stream):
             begun.append((cursor, gap))
             # If the stream is cut before its first gap has arrived, the reader must be told again.
             at[room.name] = f"{room.epoch}.{cursor.offset}" if gap is None else str(start)
-        if query.names_rooms:
+        if query.consume is not None:
+            self._consumption = Consumption(self.context, self, query.consume)
+            self._consumption.begin()
+        elif query.names_rooms:
             self._positions = at
             self.send(sse.opening(poll.positions(at)))
         else:
@@ -93,6 +98,11 @@ class EventStream(Stream):
                     self.enter_presence(room.name, self.presence.for_room(room.name))
             except RequestError as error:
                 self.dismiss(error)
+
+    def stop_reading(self) -> None:
+        if self._consumption is not None:
+            self._consumption.end()
+        super().stop_reading()
 
     async def begin_when_open(self, query: ReadQuery) -> None:
         """Begin, as `begin` does, once the rooms are open, if the stream may still read them then."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from trunkline.core.consumer import check_consumer_name, check_patterns
 from trunkline.core.grant import Action
 from trunkline.core.joins import parse_joins
 from trunkline.core.limits import Limits
@@ -19,10 +20,33 @@ from trunkline.core.presence_options import NO_PRESENCE, PresenceOptions, parse_
 from trunkline.errors import RequestError
 from trunkline.wire.request_head import RequestHead
 
-ONCE = frozenset({"since", "last", "limit", "wait", "live", "client", "attempt", "token", "ticket"})
+ONCE = frozenset({"since", "last", "limit", "wait", "live", "client", "attempt", "token", "ticket", "check"})
 LIMIT_DEFAULT = 100  # messages of one poll
+IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX = 100, 1000
+ACK_WAIT_S_DEFAULT, ACK_WAIT_S_MAX = 30, 3600
+TRIES_DEFAULT, TRIES_MAX = 5, 1000
 
 Kind = Literal["websocket", "sse", "poll"]
+
+
+class ConsumeQuery(NamedTuple):
+    """What a request to consume asks for.
+
+    Attributes:
+        name: Of the consumer.
+        rooms: The patterns of its rooms.
+        since: Where it begins, if it is new.
+        in_flight: How many messages may wait for their acknowledgement.
+        ack_wait_s: After how many seconds a message counts as failed.
+        tries_max: After how many failures a message is set aside.
+    """
+
+    name: str
+    rooms: tuple[str, ...]
+    since: str
+    in_flight: int
+    ack_wait_s: int
+    tries_max: int
 
 
 class ReadQuery(NamedTuple):
@@ -34,6 +58,7 @@ class ReadQuery(NamedTuple):
         presence: What it asks of presence.
         limit: The most messages of one poll's answer.
         wait_s: How long a poll waits for something new, in seconds.
+        consume: As which durable consumer it reads, if it does; it names no rooms then.
         live: The version of signals, presence and read marks that a poll knows; None if it does not ask for them.
     """
 
@@ -43,6 +68,7 @@ class ReadQuery(NamedTuple):
     limit: int
     wait_s: float
     live: str | None
+    consume: ConsumeQuery | None = None
 
     @property
     def rooms(self) -> list[str]:
@@ -87,6 +113,27 @@ def parse_read_query(
     limit = _number(head, "limit", 1, limits.poll_messages_max, LIMIT_DEFAULT)
     wait_s = _number(head, "wait", 0, int(limits.poll_wait_s_max), 0)
     return ReadQuery(joins, room is None, presence, limit, wait_s, head.one("live"))
+
+
+def parse_consume_query(head: RequestHead, name: str) -> ReadQuery:
+    """Parse the URL of an event stream of a durable consumer.
+
+    Args:
+        name: Of the consumer, from the path.
+
+    Raises:
+        RequestError: A parameter is given twice, or is not valid.
+    """
+    refuse_repeats(head)
+    consume = ConsumeQuery(
+        check_consumer_name(name),
+        check_patterns([value for key, value in head.query if key == "rooms"]),
+        head.one("since") or "start",
+        _number(head, "in_flight", 1, IN_FLIGHT_MAX, IN_FLIGHT_DEFAULT),
+        _number(head, "ack_wait", 1, ACK_WAIT_S_MAX, ACK_WAIT_S_DEFAULT),
+        _number(head, "tries", 1, TRIES_MAX, TRIES_DEFAULT),
+    )
+    return ReadQuery([], True, NO_PRESENCE, LIMIT_DEFAULT, 0, None, consume)
 
 
 def named_rooms(head: RequestHead) -> list[str]:
