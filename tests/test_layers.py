@@ -23,6 +23,8 @@ LAYERS: dict[str, set[str]] = {
     "consumers": {"errors", "observe", "core", "stores", "engine"},
     "admin": {"errors", "observe", "core", "wire", "engine", "access"},
     "transports": {"errors", "core", "wire", "engine", "access", "admin", "handlers", "consumers"},
+    "webhooks": {"errors", "core", "wire", "engine", "consumers", "handlers"},
+    "hub_handlers": {"errors", "core", "consumers", "handlers", "transports", "webhooks"},
     "hub_admin": {"errors", "core", "stores", "access", "admin", "transports"},
     "hub": {
         "errors",
@@ -36,6 +38,8 @@ LAYERS: dict[str, set[str]] = {
         "handlers",
         "transports",
         "hub_admin",
+        "hub_handlers",
+        "webhooks",
     },
     "config": {"errors", "core", "wire", "access"},
     "server": {
@@ -79,6 +83,10 @@ IMPURE = {
 }  # fmt: skip
 # Imports inside functions: what is not always installed, or costs a start that may not need it.
 LATE = {
+    ("trunkline.hub", "trunkline.webhooks.hooks"),
+    ("trunkline.hub_handlers", "trunkline.webhooks.event_log"),
+    ("trunkline.hub_handlers", "trunkline.webhooks.webhook"),
+    ("trunkline.cli", "trunkline.core.webhook"),
     ("trunkline.stores", "trunkline.stores.redis"),
     ("trunkline.client", "trunkline.client.client"),
     ("trunkline.client", "trunkline.client.tracing"),
@@ -226,6 +234,22 @@ def test_the_api_is_what_the_docs_list() -> None:
 
 # Modules whose behaviour is a suite's, rather than that of a file of their own.
 TESTED_BY = {
+    "consumers/message": "consumers/test_consumer.py",
+    "consumers/registry": "consumers/test_consumer.py",
+    "core/call": "handlers/test_calls.py",
+    "core/connection_event": "handlers/test_connection_hooks.py",
+    "core/incoming": "handlers/test_publishing.py",
+    "engine/news": "consumers/test_consumer.py",
+    "engine/records": "handlers/test_calls.py",
+    "handlers/arguments": "handlers/test_calls.py",
+    "handlers/registry": "handlers/test_publishing.py",
+    "handlers/runner": "handlers/test_publishing.py",
+    "hub_handlers": "handlers/test_publishing.py",
+    "transports/acknowledgements": "consumers/test_outside.py",
+    "transports/consumption": "consumers/test_outside.py",
+    "transports/endpoints/calling": "handlers/test_calls.py",
+    "transports/endpoints/consuming": "consumers/test_outside.py",
+    "webhooks/event_log": "webhooks/test_webhook.py",
     "__main__": "server/test_server.py",
     "cli": "server/test_server.py",
     "remote": "server/test_server.py",

@@ -242,6 +242,14 @@ def _is_json(text: str) -> bool:
 
 
 @app.command()
+def secret() -> None:
+    """Make the secret of a webhook, by which its receiver knows that it is from here."""
+    from trunkline.core.webhook import new_secret  # noqa: PLC0415
+
+    typer.echo(new_secret(os.urandom(32)))
+
+
+@app.command()
 def tail(
     room: str,
     since: Annotated[str | None, typer.Option(help="start, now, an offset or a position; by default now.")] = None,

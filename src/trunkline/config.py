@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -19,6 +19,7 @@ from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.grant import ACTIONS, Permissions
 from trunkline.core.limits import Limits, Tuning, current_name
 from trunkline.core.retention import Retention
+from trunkline.core.webhook import HooksSettings, WebhookSettings
 from trunkline.errors import ConfigError
 from trunkline.wire.origin import is_loopback
 
@@ -48,6 +49,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         jwt, issuers: The issuers whose tokens are accepted: one, or several.
         permissions: What a token without a `rooms` claim permits.
+        webhooks: Where messages are posted to.
+        hooks: An application that is asked by requests.
         limits, retention, tuning: Tables in the file; in the environment `TRUNKLINE_LIMITS__MESSAGE_BYTES_MAX`.
     """
 
@@ -92,6 +95,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     backup_folder: Annotated[
         str | None, _flag("where backups go that an administrator orders over HTTP; without it, none can be")
     ] = None
+    webhooks: tuple[WebhookSettings, ...] = ()
+    hooks: HooksSettings = HooksSettings()
     limits: Limits = Limits()
     retention: Retention = Retention()
     tuning: Tuning = Tuning()
@@ -128,7 +133,7 @@ def flags() -> list[Flag]:
 
 
 # Settings that are lists. In the environment and on the command line their entries stand between commas.
-LISTS = {"origins", "forwarded_allow_ips", *ACTIONS}
+LISTS = {"origins", "forwarded_allow_ips", "before_publish", "calls", *ACTIONS}
 
 
 def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
@@ -170,6 +175,26 @@ def load(path: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
     config = _convert(settings, "")
     _check(config)
     return config
+
+
+S = TypeVar("S", WebhookSettings, HooksSettings)
+
+
+def with_secret(settings: S, where: str) -> S:
+    """Return settings with the secret that stands in their file, if they name one.
+
+    Raises:
+        ConfigError: The file cannot be read, or there are two secrets.
+    """
+    if settings.secret_file is None:
+        return settings
+    if settings.secret is not None:
+        raise ConfigError(f"{where}: set secret or secret_file, not both")
+    try:
+        secret = Path(settings.secret_file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: secret_file {settings.secret_file}: {error}") from None
+    return msgspec.structs.replace(settings, secret=secret)
 
 
 OF_RUN = frozenset({
@@ -270,7 +295,10 @@ def _check(config: Config) -> None:
         raise ConfigError(
             'keys are set (in the file, or as TRUNKLINE_JWT__…), but auth is "none": say --auth jwt, or take them out'
         )
-    if not (is_loopback(config.host) or config.auth != "none" or config.allow_anonymous):
+    if config.hooks != HooksSettings() and not config.hooks.url:
+        raise ConfigError("hooks: set its url: where the application is that is asked")
+    is_asked = config.auth != "none" or config.hooks.authenticate
+    if not (is_loopback(config.host) or is_asked or config.allow_anonymous):
         raise ConfigError(
             f"host {config.host} can be reached from other machines, and there would be no authentication;"
             " set --auth jwt (docs/authentication.md), or --allow-anonymous if that is what you want"

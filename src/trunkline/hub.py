@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -32,8 +32,6 @@ from trunkline.admin.directory import Directory
 from trunkline.admin.figures import Figures
 from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
-from trunkline.consumers.consumer import OnGap, OnRedacted, Settings
-from trunkline.consumers.message import ConsumedMessage
 from trunkline.consumers.registry import Consumers
 from trunkline.core.address_limits import LOOPBACK
 from trunkline.core.json_text import check_json
@@ -46,6 +44,7 @@ from trunkline.core.read_mark import Unread, check_offset
 from trunkline.core.retention import Retention
 from trunkline.core.signal import check_signal
 from trunkline.core.trace import parse_trace
+from trunkline.core.webhook import HooksSettings, WebhookSettings
 from trunkline.engine.backups import Backups
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
@@ -55,9 +54,9 @@ from trunkline.errors import ConfigError, RequestError, ShuttingDown, TrunklineE
 from trunkline.handlers.calls import Calls
 from trunkline.handlers.connection_hooks import ConnectionHooks
 from trunkline.handlers.publishing import Publishing, Trusted
-from trunkline.handlers.registry import ConnectionHook, Handlers, PublishHook
 from trunkline.handlers.runner import Runner
 from trunkline.hub_admin import HubAdmin
+from trunkline.hub_handlers import HubHandlers
 from trunkline.observe.counters import Counters
 from trunkline.stores import Store, open_store
 from trunkline.transports.acknowledgements import Acknowledgements
@@ -69,11 +68,9 @@ from trunkline.transports.shutdown import called_on_signals
 log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
-PublishHookT = TypeVar("PublishHookT", bound=PublishHook)
 
 
-class Hub:
+class Hub(HubHandlers):
     """Rooms, for one event loop.
 
     Use it as an ASGI application (`hub.app`), or by itself: `async with Hub("sqlite:///chat.db") as hub: …`.
@@ -144,10 +141,11 @@ class Hub:
             "loopback_only": loopback_only,
             "trusted": trusted,
         }
-        self._handlers = Handlers()
+        super().__init__()
         self._context = Context(self._build(store, clock, Access), self._ensure_started_by_request)
         self._ownership = Ownership(self._forked, self.close)
         self._pages = pages
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         self._is_closed = False
         self._why_closed = "the hub is closed"
         self._drained: asyncio.Future[None] | None = None
@@ -215,6 +213,7 @@ class Hub:
             self._context.erasures.start()
             if self._access.admin_sessions is not None:
                 self._access.admin_sessions.start()
+            self._start_webhooks()
             self._is_closed, self._drained = False, None
 
     async def drain(self, *, retry_after_ms: int = 1000, timeout_s: float = 1.5) -> None:
@@ -256,6 +255,8 @@ class Hub:
         await self.drain()
         self._is_closed = True
         await self._engine.close()
+        for close in self._closing:
+            await close()
         self._ownership.release()
 
     async def __aenter__(self) -> Self:
@@ -346,72 +347,6 @@ class Hub:
         """
         self._access.authorize_hook = hook
         return hook
-
-    # Code of the application that hears clients.
-
-    def before_publish(self, *patterns: str) -> Callable[[PublishHookT], PublishHookT]:
-        """Decorator: look at each message that a client publishes, before it is stored; change or refuse it.
-
-        The hook gets the grant of the client and the message (`room`, `id`, `data`). It lets the message through by
-        returning, as it then is: what it has changed in `message.data`, or assigned to it, is stored. It refuses by
-        raising `Refused`. It may be `async`; if it is not, it runs on a thread. Messages of one client in one room come
-        one after the other. If it raises anything else, or takes longer than `limits.hook_s`, the message is refused
-        with `internal`. docs/handlers.md says what happens when.
-
-        Args:
-            patterns: Names of rooms, or beginnings of them and `*`; without any, all rooms. Several hooks for one room
-                are called in the order in which they are registered.
-
-        Raises:
-            ConfigError: One of them is no pattern.
-        """
-
-        def register(hook: PublishHookT) -> PublishHookT:
-            self._handlers.add_publish_hook(patterns, hook)
-            return hook
-
-        return register
-
-    def call(self, name: str) -> Callable[[FunctionT], FunctionT]:
-        """Decorator: answer the calls of clients that have this name; return what they are answered with.
-
-        The handler gets the `Call`, and the data of it if it has a second parameter, whose annotation says what the
-        data must be: anything that msgspec can decode, or a model of Pydantic. It may be `async`; if it is not, it runs
-        on a thread. It refuses by raising `Refused`. A call that the client gives an id is carried out at most once, on
-        all nodes together; if its node dies, or it takes longer than `limits.call_s`, the client is told
-        `outcome_unknown`. docs/handlers.md says what happens when.
-
-        Args:
-            name: 1 to 64 of `A-Z a-z 0-9 _ . : ~ -`; or the beginning of names and `*`.
-
-        Raises:
-            ConfigError: It is no name, there is a handler for it, or the function's parameters are not right.
-        """
-
-        def register(function: FunctionT) -> FunctionT:
-            self._handlers.add_call(name, function)
-            return function
-
-        return register
-
-    def on_connect(self, hook: ConnectionHook) -> ConnectionHook:
-        """Decorator: called with a `ConnectionEvent` when a client has been let in, by WebSocket or event stream.
-
-        It is called once, on the node that the client is connected to. It may be `async`; if it is not, it runs on a
-        thread. What it raises is logged. Polls are no connections: see `on_presence`.
-        """
-        self._handlers.on_connect = hook
-        return hook
-
-    def on_disconnect(self, hook: ConnectionHook) -> ConnectionHook:
-        """Decorator: called with a `ConnectionEvent` when a connection has ended: why, and how long it was.
-
-        As `on_connect`, and after it. A node that is killed tells of no ends; `on_presence` is told of its members.
-        """
-        self._handlers.on_disconnect = hook
-        return hook
-
-    # More of access.
 
     async def recheck(self, user: str) -> Reached:
         """Check again what a user may do on open connections, on all nodes: call it when permissions have changed.
@@ -629,51 +564,6 @@ class Hub:
         start = parse_start(since, last, DEFAULT_START)
         return await self._engine.pages.read(room, start, limit=limit, wait_s=wait_s)
 
-    async def consume(
-        self,
-        name: str,
-        rooms: str | Sequence[str],
-        *,
-        since: Literal["start", "now"] = "start",
-        on_gap: OnGap | None = None,
-        on_redacted: OnRedacted | None = None,
-        in_flight: int = 100,
-        ack_wait_s: float = 30.0,
-        tries_max: int = 5,
-    ) -> AsyncGenerator[ConsumedMessage, None]:
-        """Handle each message of many rooms at least once, in the order of each room, as one of several processes.
-
-        `async for message in hub.consume("billing", "orders:*"): …; await message.ack()`. How far the consumer is in
-        each room is kept in the log. All that consume under one name share the rooms; each room is one's at a time, and
-        goes to another one within seconds when its process dies. The next message of a room comes when the one before
-        is acknowledged; those of other rooms come meanwhile. docs/handlers.md says what happens when.
-
-        Args:
-            name: Of the consumer: 1 to 64 of `A-Z a-z 0-9 _ . ~ -`.
-            rooms: Names of rooms, or beginnings of them and `*`; up to 20. New rooms that match are found.
-            since: Where a new consumer begins in the rooms that there are: `start`, or `now`.
-            on_gap: Called with messages that are gone, before its room goes on behind them; may be `async`.
-            on_redacted: Called with redactions, in their place among the messages; may be `async`.
-            in_flight: How many messages, of as many rooms, may wait for their acknowledgement.
-            ack_wait_s: Seconds after which a message that was not acknowledged counts as failed.
-            tries_max: After so many failures a message is set aside: it is logged, counted, and reported in the room
-                `$aside.NAME`.
-
-        Raises:
-            GapError: Messages are gone and there is no *on_gap*.
-            RequestError: The name, the rooms or *since* are not valid.
-            StoreUnavailable: The log did not answer when the consumer began; later, it is waited for.
-            ShuttingDown, WrongLoop: The hub was drained, or runs on another event loop.
-        """
-        await self._ensure_started()
-        settings = Settings(in_flight, ack_wait_s, tries_max, on_gap, on_redacted)
-        messages = self._context.consumers.consume(name, rooms, since, settings)
-        try:
-            async for message in messages:
-                yield message
-        finally:
-            await messages.aclose()
-
     # What is true now.
 
     def members(self, room: str) -> list[Member]:
@@ -764,6 +654,40 @@ def context_of(hub: Hub) -> Context:
     return hub._context  # noqa: SLF001 - a server is not an application: dir(Hub) shows what that needs
 
 
+def add_webhooks(hub: Hub, webhooks: Sequence[WebhookSettings]) -> None:
+    """Let a hub post to these, too.
+
+    Raises:
+        ConfigError: The settings of one are not what they should be.
+    """
+    for settings in webhooks:
+        hub._add_webhook(settings)  # noqa: SLF001 - see context_of
+
+
+def use_http_hooks(hub: Hub, settings: HooksSettings) -> None:
+    """Let a hub ask an application by requests.
+
+    Raises:
+        ConfigError: The settings are not what they should be.
+    """
+    try:
+        from trunkline.webhooks.hooks import HttpHooks  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise ConfigError("hooks: install trunkline[client]") from None
+    engine = context_of(hub).engine
+    hooks = HttpHooks(settings, engine.clock, engine.limits.call_s)
+    if settings.authenticate:
+        hub.authenticate(hooks.authenticate)
+    if settings.authorize:
+        hub.authorize(hooks.authorize)
+    if settings.before_publish:
+        hub.before_publish(*settings.before_publish)(hooks.before_publish)
+    for name in dict.fromkeys(settings.calls):
+        hub.call(name)(hooks.call)
+    context_of(hub).administration.when_rechecked.append(hooks.forget)
+    hub._closing.append(hooks.close)  # noqa: SLF001 - see context_of
+
+
 def loop_of(hub: Hub) -> asyncio.AbstractEventLoop | None:
     """Return the event loop that a hub runs on; None if it does not run, or the loop has ended."""
     loop = hub._ownership.loop  # noqa: SLF001 - see context_of
@@ -816,6 +740,7 @@ def rebuild(
             "the hub runs already: take it over before the application starts (in pytest, the fixture `hub` before the"
             " TestClient), or close it first"
         )
+    hub._posts_webhooks = False  # noqa: SLF001 - a test is not to post what it publishes
     parts = hub._build(make_store(hub._retention), clock, access)  # noqa: SLF001
     parts.access.authenticate_hook = before.access.authenticate_hook
     parts.access.authorize_hook = before.access.authorize_hook
@@ -828,6 +753,7 @@ def rebuild(
         before.access.authorize_hook = before.access.authorize_hook or parts.access.authorize_hook
         before.engine.presence.hook = before.engine.presence.hook or parts.engine.presence.hook
         put(before)
+        hub._posts_webhooks = True  # noqa: SLF001
         hub._is_closed = True  # noqa: SLF001
         hub._why_closed = (  # noqa: SLF001
             "the test that had this hub has ended, and closed it: take the fixture `hub` here, too, or start it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -41,12 +42,17 @@ class _Revocation(msgspec.Struct, omit_defaults=True):
 
 
 class Administration:
-    """Orders of administrators, carried out here and asked of the other nodes."""
+    """Orders of administrators, carried out here and asked of the other nodes.
+
+    Attributes:
+        when_rechecked: Called with each user whose permissions are checked again.
+    """
 
     def __init__(self, engine: Engine, access: Access) -> None:
         self._engine = engine
         self._access = access
         self._cluster = engine.cluster
+        self.when_rechecked: list[Callable[[str], None]] = []
         self._read_to = Position("", 0)  # of the log of revocations
         engine.follower.watch(REVOCATIONS, self._read_revocations)
         if self._cluster is not None:
@@ -102,6 +108,8 @@ class Administration:
         return len(connections)
 
     async def _recheck_here(self, asked: Recheck) -> int:
+        for call in self.when_rechecked:
+            call(asked.user)
         connections = self._access.registry.of_user(asked.user)
         for connection in connections:
             connection.recheck()

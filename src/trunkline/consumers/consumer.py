@@ -180,6 +180,7 @@ class Consumer:
                 if size + len(memoryview(entry.json)) > settings.batch_bytes:
                     break
                 room.read.popleft()
+                room.busy_to = entry.offset
                 following = ConsumedMessage(self, entry, room.epoch, batch[-1].fence, 0)
             size += len(memoryview(following.message.json))
             batch.append(following)
@@ -191,10 +192,10 @@ class Consumer:
         self._wake.set()
 
     async def _close(self) -> None:
-        self.is_stopping = True
+        counts_tries, self.is_stopping = not self.is_stopping, True
         self._engine.news.listeners.remove(self._news)
         await cancelled(*self._tasks)
-        if not self._engine.is_draining:
+        if counts_tries:
             for room in list(self._busy.values()):
                 try:
                     if room.busy is not None:
@@ -280,7 +281,7 @@ class Consumer:
             if room.state != "ready":
                 return None
         room.go("begin")
-        room.busy = (message, self._engine.clock.monotonic())
+        room.busy, room.busy_to = (message, self._engine.clock.monotonic()), message.offset
         self._busy[room.name] = room
         return ConsumedMessage(self, message, room.epoch, lease.fence, tries)
 
@@ -344,20 +345,30 @@ class Consumer:
         if progress is not None and progress.epoch == message.epoch and progress.offset >= message.offset:
             return  # it was acknowledged already
         await self._move(room, Progress(message.epoch, message.offset))
-        if room.busy is not None and room.busy[0].offset <= message.offset:
-            self._no_longer_busy(room)
+        self._handled(room, message)
+
+    def _handled(self, room: ConsumedRoom, message: ConsumedMessage) -> None:
+        room.is_careful = False
+        if message.offset < room.busy_to:
+            return  # there are others behind it
+        self._no_longer_busy(room)
         if room.state in ("busy", "paused"):
-            room.is_careful = False
             room.go("ack")
             if not room.read and not room.has_news and message.offset >= room.head:
                 room.go("nothing")
             self._queue(room)
 
+    async def set_aside(self, message: ConsumedMessage, reason: str) -> None:
+        """Report a message that will never be handled; see `ConsumedMessage.set_aside`."""
+        room = self._room_of(message)
+        await self._set_aside(room, message.message, message.tries + 1, reason)
+        self._handled(room, message)
+
     async def fail(self, message: ConsumedMessage, reason: str) -> None:
         """Count a try of a message; see `ConsumedMessage.fail`."""
         room = self._room_of(message)
-        if room.busy is not None and room.busy[0].offset == message.offset:
-            await self._failed(room, message.message, reason)
+        if room.busy is not None and room.busy[0].offset <= message.offset <= room.busy_to:
+            await self._failed(room, room.busy[0], reason)
 
     def _room_of(self, message: ConsumedMessage) -> ConsumedRoom:
         """Return the room of a message, if it is this tenure's.
@@ -386,7 +397,8 @@ class Consumer:
                 await self._set_aside(room, message, tries, reason)
                 delay_s = 0.0
             else:
-                await self._move(room, Progress(room.epoch, message.offset - 1, tries))
+                at = room.progress or Progress(room.epoch, message.offset - 1)
+                await self._move(room, Progress(at.epoch, at.offset, tries))
                 delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** (tries - 1))
         finally:
             self._no_longer_busy(room)

@@ -16,6 +16,9 @@ class Handling(Protocol):
     async def fail(self, message: ConsumedMessage, reason: str) -> None:
         """Note that a message could not be handled."""
 
+    async def set_aside(self, message: ConsumedMessage, reason: str) -> None:
+        """Report a message that will never be handled."""
+
 
 class ConsumedMessage:
     """A message of a room.
@@ -104,3 +107,15 @@ class ConsumedMessage:
             StoreUnavailable: It is not known whether it was counted; it comes again.
         """
         await self._handling.fail(self, reason)
+
+    async def set_aside(self, reason: str = "") -> None:
+        """Note that it will never be handled: it is reported, as after the last try, and its room goes on behind it.
+
+        Args:
+            reason: Why, for the report.
+
+        Raises:
+            Fenced: Another instance has the room by now.
+            StoreUnavailable: It is not known whether it was reported; it comes again.
+        """
+        await self._handling.set_aside(self, reason)

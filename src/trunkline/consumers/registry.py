@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from itertools import count
 from typing import NamedTuple
 
@@ -72,26 +73,30 @@ class Running(NamedTuple):
 
 
 class Consumers:
-    """The consumers of one process."""
+    """The consumers of one process.
+
+    Attributes:
+        stopping: Set when they give nothing out any more.
+    """
+
+    stopping: asyncio.Event
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._running: list[Consumer] = []
         self._numbers = count(1)
         self._patterns: Counter[str] = Counter()
-        self._is_stopping = False
         self._ended: asyncio.Event
 
     def start(self) -> None:
         """Begin, on the running event loop."""
-        self._is_stopping = False
-        self._ended = asyncio.Event()
+        self._ended, self.stopping = asyncio.Event(), asyncio.Event()
         self._running.clear()
         self._patterns.clear()
 
     def stop(self) -> None:
         """Let all that run give nothing out any more."""
-        self._is_stopping = True
+        self.stopping.set()
         for consumer in self._running:
             consumer.stop()
 
@@ -108,26 +113,39 @@ class Consumers:
         self, name: str, rooms: str | Sequence[str], since: str, settings: Settings
     ) -> AsyncGenerator[ConsumedMessage, None]:
         """Iterate over the messages of the rooms that fall to this instance; see `Hub.consume`."""
+        async with self._instance(name, rooms, since, settings) as consumer, aclosing(consumer.messages()) as messages:
+            async for message in messages:
+                yield message
+
+    async def consume_batches(
+        self, name: str, rooms: str | Sequence[str], since: str, settings: Settings
+    ) -> AsyncGenerator[list[ConsumedMessage], None]:
+        """Iterate over them in batches."""
+        async with self._instance(name, rooms, since, settings) as consumer, aclosing(consumer.batches()) as batches:
+            async for batch in batches:
+                yield batch
+
+    @asynccontextmanager
+    async def _instance(
+        self, name: str, rooms: str | Sequence[str], since: str, settings: Settings
+    ) -> AsyncIterator[Consumer]:
         note = await self._note(check_consumer_name(name), check_patterns(rooms), since)
         me = f"{self._engine.name}.{next(self._numbers)}"
         consumer = Consumer(self._engine, self._engine.counters, name, me, note, settings)
-        if self._is_stopping:
+        if self.stopping.is_set():
             consumer.stop()
         self._running.append(consumer)
+        subscribed: list[str] = []
         try:
             for pattern in note.rooms:
                 self._patterns[pattern] += 1
+                subscribed.append(pattern)
                 await self._engine.store.subscribe_matching(pattern)
-            messages = consumer.messages()
-            try:
-                async for message in messages:
-                    yield message
-            finally:
-                await messages.aclose()
+            yield consumer
         finally:
             self._running.remove(consumer)
             self._ended.set()
-            for pattern in note.rooms:
+            for pattern in subscribed:
                 self._patterns[pattern] -= 1
                 if self._patterns[pattern] <= 0:
                     del self._patterns[pattern]

@@ -37,14 +37,14 @@ class ConsumedRoom:
         redactions_seen: How many redactions this process knew when they were read.
         has_news: It may have moved since it was read last.
         reads_from: The position behind which reading goes on; empty for the cursor.
-        busy: The message that is being handled, and since when.
+        busy, busy_to: The first message that is being handled, since when, and up to which offset there are others.
         is_careful: Tries are noted before they begin, since an instance has died that may have begun them.
         turn: Who changes its record.
     """
 
     __slots__ = (
-        "busy", "epoch", "first", "has_news", "head", "is_careful", "name", "progress", "read", "reads_from", "record",
-        "redactions_seen", "slot", "state", "turn",
+        "busy", "busy_to", "epoch", "first", "has_news", "head", "is_careful", "name", "progress", "read", "reads_from",
+        "record", "redactions_seen", "slot", "state", "turn",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: int) -> None:
@@ -58,6 +58,7 @@ class ConsumedRoom:
         self.reads_from = ""
         self.redactions_seen = 0
         self.busy: tuple[Message, float] | None = None
+        self.busy_to = 0
         self.epoch = ""
         self.has_news = False
         self.is_careful = False

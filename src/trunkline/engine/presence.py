@@ -34,12 +34,17 @@ class PresenceService:
 
     Args:
         grace_s: How many seconds after a member's last connection is gone, the others are told.
+
+    Attributes:
+        hook: The application's.
+        listeners: Called as the hook is, and at once.
     """
 
     audience: Audience = "watchers"
 
     def __init__(self, notifier: Notifier, cluster: Cluster | None, clock: Clock, grace_s: float) -> None:
         self.hook: PresenceHook | None = None
+        self.listeners: list[Callable[[str, str, bool], None]] = []
         self._notifier = notifier
         self._cluster = cluster
         self._clock = clock
@@ -120,7 +125,7 @@ class PresenceService:
         elif changes.joined or changes.left:
             body = envelope.changes_body(room, len(presence), changes.joined, changes.left)
             events.append(Event("presence", body))
-        if self.hook is not None:
+        if self.hook is not None or self.listeners:
             for member in changes.new:
                 if presence.is_local(member.member):  # each node tells its application of its own
                     self._call_hook(room, member.member, joined=True)
@@ -206,7 +211,10 @@ class PresenceService:
             self._notifier.changed(room)
 
     def _call_hook(self, room: str, member: str, *, joined: bool) -> None:
-        assert self.hook is not None
+        for listener in self.listeners:
+            listener(room, member, joined)
+        if self.hook is None:
+            return
         try:
             answer = self.hook(room, member, joined)
         except Exception:

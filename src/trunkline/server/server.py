@@ -25,11 +25,11 @@ import uvicorn
 
 from trunkline.access.issuer import Issuer
 from trunkline.access.jwt import JwtAuth
-from trunkline.config import Config
+from trunkline.config import Config, with_secret
 from trunkline.core.address_limits import AddressLimits, Admission
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import ConfigError
-from trunkline.hub import Hub, context_of
+from trunkline.hub import Hub, add_webhooks, context_of, use_http_hooks
 from trunkline.server.app_front import connections_max
 from trunkline.server.board import POST_S, Board
 from trunkline.server.edge import Edge
@@ -58,7 +58,7 @@ UNSENT_BYTES_MAX = 128 * 1024  # per socket, in the kernel: a reader who does no
 def build_hub(config: Config) -> Hub:
     """Make the hub that a Config describes."""
     limits = msgspec.structs.replace(config.limits, connections_max=connections_max(config.limits.connections_max))
-    return Hub(
+    hub = Hub(
         open_store(config.store, config.retention, durable=config.durable, shared=config.workers > 1),
         limits=limits,
         tuning=config.tuning,
@@ -69,9 +69,13 @@ def build_hub(config: Config) -> Hub:
         origins=config.origins,
         presence_grace_s=config.presence_grace,
         backup_folder=config.backup_folder,
-        loopback_only=config.auth == "none" and is_loopback(config.host),
+        loopback_only=config.auth == "none" and not config.hooks.authenticate and is_loopback(config.host),
         trusted=config.forwarded_allow_ips,
     )
+    add_webhooks(hub, [with_secret(settings, f"webhook {settings.consumer}") for settings in config.webhooks])
+    if config.hooks.url:
+        use_http_hooks(hub, with_secret(config.hooks, "hooks"))
+    return hub
 
 
 def auth_of(config: Config) -> JwtAuth | None:

@@ -1,0 +1,235 @@
+"""A webhook: a durable consumer whose messages are posted, batch after batch, in order.
+
+A batch that is not taken is posted again, with the same `webhook-id`, less and less often; nothing overtakes it. Only
+when that has gone on for long, or the receiver says that it will never take it, it is given up: each message is set
+aside, and a gap says so: by itself before anything else is posted, or with the next batch that is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+import msgspec
+
+from trunkline.consumers.consumer import Settings
+from trunkline.consumers.message import ConsumedMessage
+from trunkline.consumers.registry import Consumers
+from trunkline.core.consumer import check_patterns
+from trunkline.core.message import Message
+from trunkline.core.position import Gap
+from trunkline.core.system_rooms import CONNECTION_LOG, PRESENCE_LOG
+from trunkline.core.webhook import WebhookSettings, parse_networks, parse_secret, signature
+from trunkline.engine.clock import Clock
+from trunkline.engine.engine import Engine
+from trunkline.errors import ConfigError, Fenced, RequestError, ShuttingDown, TrunklineError
+from trunkline.webhooks.sender import Answer, Sender, Unsent
+
+log = logging.getLogger("trunkline")
+
+RETRY_S, RETRY_S_MAX = 1.0, 300.0
+NEVER_TRIES = 5  # of a batch that the receiver says it will not take
+GAPS_MAX = 1000
+BEGIN_AGAIN_S = 5.0
+LOGS = {"presence": PRESENCE_LOG, "connections": CONNECTION_LOG}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Entry(msgspec.Struct, omit_defaults=True):
+    """A message as it is posted."""
+
+    message: Message
+    position: str
+    fence: int
+    tries: int = 0
+
+
+class _GivenUp(msgspec.Struct):
+    room: str
+    epoch: str
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+    reason: str = "given_up"
+
+
+class _Batch(msgspec.Struct, omit_defaults=True):
+    webhook: str
+    messages: list[_Entry] = []
+    gaps: list[Gap | _GivenUp] = []
+    redactions: list[Message] = []
+
+
+class _Body(msgspec.Struct):
+    type: str
+    timestamp: datetime
+    data: _Batch
+
+
+class Webhook:
+    """One webhook of one process.
+
+    Raises:
+        ConfigError: Its settings are not what they should be.
+    """
+
+    def __init__(self, engine: Engine, consumers: Consumers, settings: WebhookSettings) -> None:
+        self._engine = engine
+        self._consumers = consumers
+        self._settings = settings
+        self._clock: Clock = engine.clock
+        where = f"webhook {settings.consumer}"
+        if not settings.rooms and not settings.events:
+            raise ConfigError(f"{where}: name rooms, or events")
+        try:
+            check_patterns([*settings.rooms, *(LOGS[event] for event in settings.events)])
+        except RequestError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        self._keys = keys_of(settings.secret, settings.former_secret, where)
+        try:
+            networks = parse_networks(settings.networks)
+        except ValueError as error:
+            raise ConfigError(f"{where}: networks: {error}") from None
+        if not (0 < settings.timeout_s <= 300 and 0 < settings.batch_messages <= 1000 and settings.give_up_s > 0):
+            raise ConfigError(f"{where}: timeout_s is up to 300, batch_messages up to 1000, give_up_s more than 0")
+        try:
+            self._sender = Sender(settings.url, networks, settings.timeout_s)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        self._gaps: list[_GivenUp] = []
+        self._is_gone = False
+
+    @property
+    def name(self) -> str:
+        """The name of its consumer."""
+        return self._settings.consumer
+
+    @property
+    def events(self) -> Sequence[str]:
+        """What it wants beside messages."""
+        return self._settings.events
+
+    async def run(self) -> None:
+        """Post for ever, or until the receiver says that it is gone for good."""
+        rooms = [*self._settings.rooms, *(LOGS[event] for event in self._settings.events)]
+        # A batch is tried for as long as it takes: what the receiver does not take is never a message's fault alone.
+        settings = Settings(
+            in_flight=self._settings.batch_messages,
+            ack_wait_s=float("inf"),
+            tries_max=1 << 30,
+            on_gap=lambda gap: self._tell(gaps=[gap]),
+            on_redacted=lambda entry: self._tell(redactions=[entry]),
+            batch_messages=self._settings.batch_messages,
+        )
+        try:
+            while not self._is_gone:
+                try:
+                    batches = self._consumers.consume_batches(self.name, rooms, self._settings.since, settings)
+                    async with aclosing(batches):
+                        async for batch in batches:
+                            await self._post_messages(batch)
+                            if self._is_gone:
+                                return
+                except ShuttingDown:
+                    return
+                except TrunklineError as error:
+                    log.warning("webhook %s begins again: %s", self.name, error)
+                    await asyncio.sleep(BEGIN_AGAIN_S)
+        finally:
+            await self._sender.close()
+
+    async def _post_messages(self, batch: list[ConsumedMessage]) -> None:
+        gaps = self._gaps
+        entries = [_Entry(one.message, one.position, one.fence, one.tries) for one in batch]
+        content = _Batch(webhook=self.name, messages=entries, gaps=[*gaps])
+        why = await self._deliver(content, batch[0].position)
+        if self._is_gone:
+            return
+        last = {message.room: message for message in batch}
+        for message in batch if why is not None else last.values():
+            try:
+                if why is None:
+                    await message.ack()
+                else:
+                    await message.set_aside(why)
+            except Fenced as error:
+                log.info("webhook %s: %s", self.name, error)
+        if why is None:
+            self._gaps = self._gaps[len(gaps) :]
+            return
+        for room, message in last.items():
+            first = next(one for one in batch if one.room == room)
+            self._gaps.append(_GivenUp(room, message.epoch, first.offset, message.offset))
+        del self._gaps[:-GAPS_MAX]
+        told = [*self._gaps]
+        if await self._deliver(_Batch(webhook=self.name, gaps=list(told)), batch[-1].position) is None:
+            self._gaps = self._gaps[len(told) :]  # else the next batch says so
+
+    async def _tell(self, gaps: Sequence[Gap] = (), redactions: Sequence[Message] = ()) -> None:
+        """Post what is no message, before the cursor passes it."""
+        content = _Batch(webhook=self.name, gaps=list(gaps), redactions=list(redactions))
+        key = gaps[0].next if gaps else redactions[0].id
+        why = await self._deliver(content, key)
+        if why is not None:
+            log.error("webhook %s was not told of a gap or a redaction: %s", self.name, why)
+
+    async def _deliver(self, content: _Batch, key: str) -> str | None:
+        """Post a batch until it is taken; return why it was given up, if it was."""
+        began, tries, delay_s = self._clock.monotonic(), 0, RETRY_S
+        now_ms = self._clock.wall_ms()
+        body = _encode(_Body("trunkline.batch", datetime.fromtimestamp(now_ms / 1000, UTC), content))
+        message_id = f"msg_{hashlib.sha256(f'{self.name} {key} '.encode() + body).hexdigest()[:32]}"
+        while True:
+            tries += 1
+            at_s = self._clock.wall_ms() // 1000
+            wait_s = delay_s
+            try:
+                answer = await self._sender.post(body, signature(self._keys, message_id, at_s, body))
+            except Unsent as error:
+                why, never = str(error), False
+            else:
+                if 200 <= answer.status < 300:
+                    if tries > 1:
+                        log.warning("webhook %s is taken again, after %d tries", self.name, tries)
+                    return None
+                if answer.status == 410:
+                    self._is_gone = True
+                    log.error("webhook %s: the receiver is gone for good (410); a restart tries it again", self.name)
+                    return "it is gone"
+                why, never = f"it answered {answer.status}", _is_never(answer)
+                wait_s = max(delay_s, min(answer.retry_after_s or 0.0, RETRY_S_MAX))
+            age_s = self._clock.monotonic() - began
+            if age_s >= self._settings.give_up_s or (never and tries >= NEVER_TRIES):
+                log.error("webhook %s: a batch is given up after %d tries: %s", self.name, tries, why)
+                return why
+            if tries == 1:
+                log.warning("webhook %s: %s; trying again", self.name, why)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s * (0.5 + self._clock.fraction() / 2)):
+                    await self._consumers.stopping.wait()
+                    raise ShuttingDown("the hub is stopping")
+            delay_s = min(RETRY_S_MAX, delay_s * 2)
+
+
+def keys_of(secret: str | None, former: str | None, where: str) -> list[bytes]:
+    """Return the keys that sign.
+
+    Raises:
+        ConfigError: There is none, or one is not valid.
+    """
+    if secret is None:
+        raise ConfigError(f"{where}: set its secret; `trunkline secret` makes one")
+    try:
+        return [parse_secret(one) for one in (secret, former) if one is not None]
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _is_never(answer: Answer) -> bool:
+    """Return whether the receiver says that it will never take this."""
+    return 300 <= answer.status < 500 and answer.status not in (401, 403, 404, 408, 425, 429)

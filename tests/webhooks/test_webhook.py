@@ -1,0 +1,197 @@
+"""Webhooks: in order, signed, again until they are taken, and to no address that was not checked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.access.support import serving
+from tests.support import Server, eventually
+from tests.webhooks.support import LOCAL, SECRET, Receiver, receiving
+from trunkline import Hub
+from trunkline.consumers import consumer, leases
+from trunkline.errors import ConfigError
+from trunkline.testing import TestHub
+from trunkline.webhooks import webhook as module
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    monkeypatch.setattr(module, "RETRY_S_MAX", 0.05)
+    monkeypatch.setattr(consumer, "SWEEP_AGAIN_S", 0.05)
+    monkeypatch.setattr(consumer, "BEAT_S", 0.05)
+    monkeypatch.setattr(leases, "LEASE_S", 1.0)
+    monkeypatch.setattr(leases, "SURE_S", 0.8)
+
+
+def posting(receiver: Receiver, store: str = "memory:", **settings: Any) -> Hub:
+    hub = Hub(store)
+    options: dict[str, Any] = {"secret": SECRET, "networks": LOCAL, "since": "start", "name": "w"} | settings
+    hub.webhook(receiver.url, options.pop("rooms", "orders:*"), **options)
+    return hub
+
+
+async def test_messages_are_posted_in_order_and_signed() -> None:
+    """In batches, with all that a message has, and what a receiver needs to take each once."""
+    async with receiving() as receiver, posting(receiver) as hub:
+        for n in range(250):
+            await hub.publish("orders:1", n, sender="ana", id=f"m{n}")
+        await hub.publish("other", "x")
+        await eventually(lambda: len(receiver.data) == 250)
+        assert receiver.data == list(range(250))
+        assert len(receiver.bodies) < 100
+        assert max(len(body["data"]["messages"]) for body in receiver.bodies) <= 100
+        [first, *_] = receiver.messages
+        assert first["message"] | {"at": 0} == {
+            "room": "orders:1", "offset": 1, "id": "m0", "from": "ana", "at": 0, "data": 0,
+        }  # fmt: skip
+        assert first["position"].endswith(".1")
+        assert first["fence"] > 0
+        assert receiver.bodies[0]["type"] == "trunkline.batch"
+        assert len(set(receiver.ids)) == len(receiver.ids)
+
+
+async def test_a_batch_that_is_not_taken_is_posted_again_and_nothing_overtakes_it() -> None:
+    """With the same id; also when there is no answer at all."""
+    async with receiving() as receiver, posting(receiver, batch_messages=1) as hub:
+        receiver.statuses = [500, 503, 429, 404]
+        for n in range(3):
+            await hub.publish("orders:1", n)
+        await eventually(lambda: receiver.data == [0, 1, 2])
+        assert len(receiver.ids) == 7
+        assert len(set(receiver.ids[:5])) == 1
+
+
+async def test_it_goes_on_where_it_was_after_a_restart(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        url = f"sqlite:///{tmp_path}/log.db"
+        async with posting(receiver, url) as hub:
+            await hub.publish("orders:1", 0)
+            await eventually(lambda: receiver.data == [0])
+        async with Hub(url) as hub:
+            await hub.publish("orders:1", 1)
+        async with posting(receiver, url):
+            await eventually(lambda: receiver.data == [0, 1])
+
+
+async def test_what_is_given_up_is_reported_as_a_gap(caplog: pytest.LogCaptureFixture) -> None:
+    """After its time, or soon if the receiver says that it will never take it; and in the room of those."""
+    async with receiving() as receiver, posting(receiver, batch_messages=1) as hub:
+        receiver.statuses = [400] * module.NEVER_TRIES
+        with caplog.at_level(logging.ERROR, "trunkline"):
+            for n in range(2):
+                await hub.publish("orders:1", n)
+            await eventually(lambda: receiver.data == [1])
+        [gap] = receiver.gaps
+        assert (gap["room"], gap["from"], gap["to"], gap["reason"]) == ("orders:1", 1, 1, "given_up")
+        [aside] = (await hub.page("$aside.w", since="start")).messages
+        assert (aside.data["offset"], aside.data["reason"]) == (1, "it answered 400")
+        assert any("given up" in record.getMessage() for record in caplog.records)
+    async with receiving() as receiver, posting(receiver, batch_messages=2, give_up_s=0.1) as hub:
+        receiver.statuses = [500] * 3 + [502] * 9
+        for n in range(3):
+            await hub.publish("orders:1", n)
+        await eventually(lambda: receiver.gaps)
+        assert receiver.gaps[0]["reason"] == "given_up"
+
+
+async def test_gaps_and_redactions_are_posted() -> None:
+    async with receiving() as receiver, posting(receiver) as hub:
+        await hub.publish("orders:1", 1)
+        await eventually(lambda: receiver.data == [1])
+        await hub.admin.redact("orders:1", 1)
+        await eventually(lambda: any("redactions" in body["data"] for body in receiver.bodies))
+        await hub.admin.delete("orders:1")
+        await eventually(lambda: [gap["reason"] for gap in receiver.gaps] == ["deleted"])
+
+
+async def test_presence_and_connections_are_posted_if_asked_for(http: aiohttp.ClientSession) -> None:
+    async with receiving() as receiver:
+        hub = posting(receiver, rooms=(), events=("presence", "connections"))
+        async with serving(hub) as urls:
+            hub._engine.presence.enter("chat:1", "ana", "phone-123", b"{}")
+            async with http.ws_connect(f"{urls[0]}/rooms/chat:1") as socket:
+                await socket.receive_json()
+            hub._engine.presence.leave("chat:1", "ana", "phone-123", at_once=True)
+            await eventually(lambda: len(receiver.data) == 4)
+        by_type = {event["type"]: event for event in receiver.data}
+        assert set(by_type) == {"joined", "left", "connected", "disconnected"}
+        assert (by_type["joined"]["room"], by_type["joined"]["member"]) == ("chat:1", "ana")
+        assert by_type["connected"]["session"] == by_type["disconnected"]["session"]
+        assert by_type["disconnected"]["reason"] == "closed"
+
+
+async def test_a_receiver_that_is_gone_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """410 is for good, until a restart; the messages stay."""
+    async with receiving() as receiver, posting(receiver, batch_messages=1) as hub:
+        receiver.statuses = [410]
+        with caplog.at_level(logging.ERROR, "trunkline"):
+            await hub.publish("orders:1", 1)
+            await eventually(lambda: "gone for good" in caplog.text)
+        await hub.publish("orders:1", 2)
+        await asyncio.sleep(0.1)
+        assert receiver.data == []
+
+
+async def test_tests_do_not_post() -> None:
+    async with receiving() as receiver:
+        hub = posting(receiver)
+        async with TestHub(hub) as test:
+            await test.hub.publish("orders:1", 1)
+            await asyncio.sleep(0.1)
+        assert receiver.ids == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"url": "http://example.com/"}, "https"),
+        ({"url": "https://10.0.0.1/"}, "no public address"),
+        ({"url": "https://[::ffff:127.0.0.1]/"}, "no public address"),
+        ({"url": "https://127.1/"}, "no public address"),
+        ({"url": "https://0x7f000001/"}, "no public address"),
+        ({"url": "https://user:secret@example.com/"}, "user or a password"),
+        ({"url": "ftp://example.com/"}, "https"),
+        ({"url": "https:///x"}, "https"),
+        ({"secret": "short"}, "whsec_"),
+        ({"rooms": ()}, "name rooms"),
+        ({"rooms": "no room"}, "neither"),
+        ({"networks": ["here"]}, "networks"),
+        ({"timeout_s": 0}, "timeout_s"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], text: str) -> None:
+    given: dict[str, Any] = {"url": "https://example.com/", "rooms": "orders:*", "secret": SECRET} | settings
+    with pytest.raises(ConfigError, match=text) as refused:
+        Hub("memory:").webhook(given.pop("url"), given.pop("rooms"), **given)
+    assert SECRET not in str(refused.value)
+
+
+def test_two_of_one_name_cannot_be() -> None:
+    hub = Hub("memory:")
+    hub.webhook("https://example.com/", "a", secret=SECRET)
+    with pytest.raises(ConfigError, match="already"):
+        hub.webhook("https://example.com/", "b", secret=SECRET)
+
+
+async def test_a_server_posts_what_its_file_says(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    """`[[webhooks]]` of `trunkline serve`, with its secret in a file of its own."""
+    async with receiving() as receiver:
+        (tmp_path / "secret").write_text(SECRET + "\n")
+        config = tmp_path / "trunkline.toml"
+        config.write_text(
+            f'[[webhooks]]\nurl = "{receiver.url}"\nrooms = ["orders:*"]\nsecret_file = "{tmp_path}/secret"\n'
+            'networks = ["127.0.0.0/8"]\n'
+        )
+        with Server("--config", str(config), store=f"sqlite:///{tmp_path}/log.db") as server:
+            async with http.post(f"{server.url}/rooms/orders:1", json={"data": "x"}) as response:
+                assert response.status == 201
+            await eventually(lambda: receiver.data == ["x"])
+            code, _, errors = server.stop()
+            assert (code, SECRET in errors) == (0, False)
