@@ -3,16 +3,11 @@
 
 /** @import { Draft, Effect, Refusal, ServerEvent, TraceFields } from "./types.js" */
 /** @import { Readings } from "./readings.js" */
+import { passes, pauseMs } from "./refusals.js";
 
-const RESEND_MS = 1000;
 const PACE_MS = 25; // servers take 50 commands a second and 200 at once: a client stays under both
 const BURST = 100;
-const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"]);
-
-/** Whether the same may be taken later. @param {Refusal} error */
-export function passes(error) {
-  return TEMPORARY.has(error.code) || Boolean(error.retry_after_ms);
-}
+const INTERNAL_MAX = 5; // refusals of a draft with `internal`: then the draft itself is the reason
 
 /** Ids belong to rooms. @param {{room?: string, id?: string}} of */
 export function keyOf({ room, id }) {
@@ -33,8 +28,8 @@ function isField(text) {
 export class Outbox {
   /** @param {Draft[]} drafts @param {number} draftsMax @param {() => number} random @param {(effect: Effect) => void} emit */
   constructor(drafts, draftsMax, random, emit) {
-    /** Without an ack, in order. @type {Map<string, Draft & {sent: boolean}>} */
-    this.drafts = new Map(drafts.map((draft) => [keyOf(draft), { ...draft, sent: false }]));
+    /** Without an ack, in order. `failures`: refusals with `internal`. @type {Map<string, Draft & {sent: boolean, failures: number}>} */
+    this.drafts = new Map(drafts.map((draft) => [keyOf(draft), { ...draft, sent: false, failures: 0 }]));
     this.draftsMax = draftsMax;
     this.random = random;
     this.emit = emit;
@@ -110,7 +105,7 @@ export class Outbox {
       this.emit({ do: "refused", error: { id: draft.id, room: draft.room, code: closed ? "closed" : "outbox_full", message } });
       return false;
     }
-    this.drafts.set(keyOf(draft), { ...draft, sent: false });
+    this.drafts.set(keyOf(draft), { ...draft, sent: false, failures: 0 });
     this.keep();
     return true;
   }
@@ -127,14 +122,16 @@ export class Outbox {
     const draft = this.drafts.get(keyOf(error));
     if (!draft) return;
     if (passes(error)) {
-      // Drafts that were written after it wait with it, so that they do not overtake it.
+      // Drafts that were written after it wait with it, so that they do not overtake it; or go on without it, if it is
+      // refused for good.
       let found = false;
       for (const later of this.drafts.values()) {
         found ||= later === draft;
         if (found) later.sent = false;
       }
       this.pause(error);
-      return;
+      if (error.code === "internal") draft.failures++;
+      if (draft.failures < INTERNAL_MAX) return;
     }
     this.drafts.delete(keyOf(draft));
     this.keep();
@@ -151,9 +148,9 @@ export class Outbox {
   }
 
   /** @param {Refusal} error */
-  pause({ retry_after_ms = RESEND_MS }) {
+  pause(error) {
     this.paused = true;
-    this.emit({ do: "timer", name: "resend", ms: Math.round(retry_after_ms * (1 + this.random())) });
+    this.emit({ do: "timer", name: "resend", ms: pauseMs(error, this.random) });
   }
 
   keep() {

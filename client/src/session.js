@@ -3,8 +3,9 @@
 
 /** @import { Draft, Effect, Input, Refusal, ServerEvent, Transport } from "./types.js" */
 import { Link } from "./link.js";
-import { Outbox, passes } from "./outbox.js";
+import { Outbox } from "./outbox.js";
 import { Readings } from "./readings.js";
+import { passes } from "./refusals.js";
 
 export class Session {
   /**

@@ -12,8 +12,9 @@ from typing import Any
 
 from trunkline.client.json_text import Json
 from trunkline.client.link import Hooks, Link
-from trunkline.client.outbox import Outbox, passes
+from trunkline.client.outbox import Outbox
 from trunkline.client.readings import Reading, Readings
+from trunkline.client.refusals import passes
 
 
 class Session:
