@@ -410,6 +410,12 @@ class HttpDriver {
         answer: (count) => count && this.event({ type: "unread", rooms: [count] }),
         refused: (down) => this.refusedCommand(down, { about: type, room }),
       }, { body: fields, farewell: type === "seen" });
+    } else if (type === "call") {
+      const { name, ...fields } = body;
+      this.request(`calls/${name}`, {
+        answer: ({ data }) => this.event({ type: "result", id: body.id, data }),
+        refused: (down) => this.refusedCommand(down, { about: type, id: body.id }),
+      }, { body: fields });
     } else if (type === "unread") {
       const rooms = /** @type {string[]} */ (body.rooms);
       this.request("unread", {
@@ -445,7 +451,7 @@ class HttpDriver {
     }, { body });
   }
 
-  /** @param {Down} down @param {{about: string, room: string, id?: string}} what */
+  /** @param {Down} down @param {{about: string, room?: string, id?: string}} what */
   refusedCommand(down, what) {
     if (NO_TOKEN.has(down.reason)) throw down; // nothing will come through before there is another token
     const reason = reasonOf(down);

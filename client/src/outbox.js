@@ -1,7 +1,9 @@
 // What is on its way to the server. A draft keeps its id and its place until it is acked or refused for good; every new
-// connection sends what is left, in order, and the id keeps it from being stored twice. Everything is paced together.
+// connection sends what is left, in order, and the id keeps it from being stored twice. Everything is paced together, calls
+// too.
 
 /** @import { Draft, Effect, Refusal, ServerEvent, TraceFields } from "./types.js" */
+/** @import { Calls } from "./calls.js" */
 /** @import { Readings } from "./readings.js" */
 import { passes, pauseMs } from "./refusals.js";
 
@@ -55,8 +57,9 @@ export class Outbox {
     for (const mark of this.marks.values()) mark.sent = -1;
   }
 
-  /** Send what may be sent now, in order and no faster than servers permit. @param {Readings} readings @param {number} now */
-  flush(readings, now) {
+  /** Send what may be sent now, in order and no faster than servers permit. @param {Readings} readings @param {Calls} calls
+   * @param {number} now */
+  flush(readings, calls, now) {
     this.credit = Math.min(BURST, this.credit + (now - this.creditAt) / PACE_MS);
     this.creditAt = now;
     readings.settle(() => this.spend());
@@ -71,6 +74,7 @@ export class Outbox {
       reading.counted = true;
       this.emit({ do: "send", command: { type: "unread", rooms: [room] } });
     }
+    calls.flush(() => this.spend(), now); // before the drafts: these have no time-out
     if (!this.paused) {
       for (const draft of this.drafts.values()) {
         if (draft.sent) continue;

@@ -476,6 +476,14 @@ class HttpDriver:
             self._post()
         elif kind in ("signal", "seen"):
             self._send_fields(kind, command)
+        elif kind == "call":
+            call_id: str = command["id"]
+            self._request(
+                f"calls/{command['name']}",
+                answer=lambda result: self._event({"type": "result", "id": call_id, "data": result["data"]}),
+                refused=lambda down: self._refused_command(down, about="call", id=call_id),
+                body={"id": call_id, "data": command["data"]},
+            )
         elif kind == "unread":
             rooms_named = command["rooms"]
             self._request(

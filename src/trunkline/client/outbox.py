@@ -1,7 +1,7 @@
 """What is on its way to the server. The twin of `client/src/outbox.js`.
 
 A draft keeps its id and its place until it is acked or refused for good; every new connection sends what is left, in
-order, and the id keeps it from being stored twice. Everything is paced together.
+order, and the id keeps it from being stored twice. Everything is paced together, calls too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from trunkline.client.calls import Calls
 from trunkline.client.json_text import Json
 from trunkline.client.readings import Emit, Readings
 from trunkline.client.refusals import passes, pause_ms
@@ -69,7 +70,7 @@ class Outbox:
         for mark in self.marks.values():
             mark.sent = -1
 
-    def flush(self, readings: Readings, now: float) -> None:
+    def flush(self, readings: Readings, calls: Calls, now: float) -> None:
         """Send what may be sent now, in order and no faster than servers permit."""
         self._credit = min(BURST, self._credit + (now - self._credit_at) / PACE_MS)
         self._credit_at = now
@@ -86,6 +87,7 @@ class Outbox:
                 break
             reading.counted = True
             self._send("unread", rooms=[room])
+        calls.flush(self._spend, now)  # before the drafts: these have no time-out
         if not self.paused:
             self._flush_drafts()
             self._flush_marks()
