@@ -8,6 +8,7 @@
 
 /** @import { Down, Join, JoinOptions, ServerEvent } from "./types.js" */
 import { POSITION } from "./readings.js";
+import { passes } from "./refusals.js";
 
 /**
  * @typedef {Join & {position: string}} Joined
@@ -39,6 +40,9 @@ const OF_ONE_ROOM = new Set(["forbidden", "bad_room", "bad_position", "bad_json"
 // The last event of an event stream, as a WebSocket's close code says it.
 /** @type {Record<string, number>} */
 const CLOSED = { replaced: 4201, disconnected: 4200, unauthorized: 4100, token_expired: 4101, revoked: 4102, store_unavailable: 1013 };
+
+// Answers to requests that have brought no token that is good. An application may refuse with a status of 401, too.
+const NO_TOKEN = new Set(["unauthorized", "token_expired", "revoked", "http 401"]);
 
 /** What event streams and polls have in common: rooms with positions, and requests. */
 class HttpDriver {
@@ -406,6 +410,12 @@ class HttpDriver {
         answer: (count) => count && this.event({ type: "unread", rooms: [count] }),
         refused: (down) => this.refusedCommand(down, { about: type, room }),
       }, { body: fields, farewell: type === "seen" });
+    } else if (type === "call") {
+      const { name, ...fields } = body;
+      this.request(`calls/${name}`, {
+        answer: ({ data }) => this.event({ type: "result", id: body.id, data }),
+        refused: (down) => this.refusedCommand(down, { about: type, id: body.id }),
+      }, { body: fields });
     } else if (type === "unread") {
       const rooms = /** @type {string[]} */ (body.rooms);
       this.request("unread", {
@@ -441,11 +451,11 @@ class HttpDriver {
     }, { body });
   }
 
-  /** @param {Down} down @param {{about: string, room: string, id?: string}} what */
+  /** @param {Down} down @param {{about: string, room?: string, id?: string}} what */
   refusedCommand(down, what) {
-    if (down.status === 401) throw down; // nothing will come through before there is another token
+    if (NO_TOKEN.has(down.reason)) throw down; // nothing will come through before there is another token
     const reason = reasonOf(down);
-    if (what.id && reason.code === "network") this.failures++;
+    if (what.about === "message" && passes(reason)) this.failures++;
     this.event({ type: "error", ...what, ...reason });
   }
 
@@ -590,6 +600,8 @@ function isShown(presence) {
 
 /** Why a request came to nothing, as the session is told. @param {Down} down @returns {{code: string, message: string, retry_after_ms?: number}} */
 function reasonOf({ status = 0, reason, text, retryAfterMs }) {
-  const passes = !status || status >= 500 || status === 429;
-  return { code: passes ? "network" : reason, message: text ?? reason, ...(retryAfterMs ? { retry_after_ms: retryAfterMs } : {}) };
+  // What is not of our server comes from something on the way, or there was no answer.
+  const isOurs = status && !reason.startsWith("http ");
+  const isLost = !isOurs && (!status || status >= 500 || status === 429);
+  return { code: isLost ? "network" : reason, message: text ?? reason, ...(retryAfterMs ? { retry_after_ms: retryAfterMs } : {}) };
 }

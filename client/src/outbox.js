@@ -1,18 +1,15 @@
 // What is on its way to the server. A draft keeps its id and its place until it is acked or refused for good; every new
-// connection sends what is left, in order, and the id keeps it from being stored twice. Everything is paced together.
+// connection sends what is left, in order, and the id keeps it from being stored twice. Everything is paced together, calls
+// too.
 
 /** @import { Draft, Effect, Refusal, ServerEvent, TraceFields } from "./types.js" */
+/** @import { Calls } from "./calls.js" */
 /** @import { Readings } from "./readings.js" */
+import { passes, pauseMs } from "./refusals.js";
 
-const RESEND_MS = 1000;
 const PACE_MS = 25; // servers take 50 commands a second and 200 at once: a client stays under both
 const BURST = 100;
-const TEMPORARY = new Set(["store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"]);
-
-/** Whether the same may be taken later. @param {Refusal} error */
-export function passes(error) {
-  return TEMPORARY.has(error.code) || Boolean(error.retry_after_ms);
-}
+const INTERNAL_MAX = 5; // refusals of a draft with `internal`: then the draft itself is the reason
 
 /** Ids belong to rooms. @param {{room?: string, id?: string}} of */
 export function keyOf({ room, id }) {
@@ -33,8 +30,8 @@ function isField(text) {
 export class Outbox {
   /** @param {Draft[]} drafts @param {number} draftsMax @param {() => number} random @param {(effect: Effect) => void} emit */
   constructor(drafts, draftsMax, random, emit) {
-    /** Without an ack, in order. @type {Map<string, Draft & {sent: boolean}>} */
-    this.drafts = new Map(drafts.map((draft) => [keyOf(draft), { ...draft, sent: false }]));
+    /** Without an ack, in order. `failures`: refusals with `internal`. @type {Map<string, Draft & {sent: boolean, failures: number}>} */
+    this.drafts = new Map(drafts.map((draft) => [keyOf(draft), { ...draft, sent: false, failures: 0 }]));
     this.draftsMax = draftsMax;
     this.random = random;
     this.emit = emit;
@@ -60,8 +57,9 @@ export class Outbox {
     for (const mark of this.marks.values()) mark.sent = -1;
   }
 
-  /** Send what may be sent now, in order and no faster than servers permit. @param {Readings} readings @param {number} now */
-  flush(readings, now) {
+  /** Send what may be sent now, in order and no faster than servers permit. @param {Readings} readings @param {Calls} calls
+   * @param {number} now */
+  flush(readings, calls, now) {
     this.credit = Math.min(BURST, this.credit + (now - this.creditAt) / PACE_MS);
     this.creditAt = now;
     readings.settle(() => this.spend());
@@ -76,6 +74,7 @@ export class Outbox {
       reading.counted = true;
       this.emit({ do: "send", command: { type: "unread", rooms: [room] } });
     }
+    calls.flush(() => this.spend(), now); // before the drafts: these have no time-out
     if (!this.paused) {
       for (const draft of this.drafts.values()) {
         if (draft.sent) continue;
@@ -110,7 +109,7 @@ export class Outbox {
       this.emit({ do: "refused", error: { id: draft.id, room: draft.room, code: closed ? "closed" : "outbox_full", message } });
       return false;
     }
-    this.drafts.set(keyOf(draft), { ...draft, sent: false });
+    this.drafts.set(keyOf(draft), { ...draft, sent: false, failures: 0 });
     this.keep();
     return true;
   }
@@ -127,14 +126,16 @@ export class Outbox {
     const draft = this.drafts.get(keyOf(error));
     if (!draft) return;
     if (passes(error)) {
-      // Drafts that were written after it wait with it, so that they do not overtake it.
+      // Drafts that were written after it wait with it, so that they do not overtake it; or go on without it, if it is
+      // refused for good.
       let found = false;
       for (const later of this.drafts.values()) {
         found ||= later === draft;
         if (found) later.sent = false;
       }
       this.pause(error);
-      return;
+      if (error.code === "internal") draft.failures++;
+      if (draft.failures < INTERNAL_MAX) return;
     }
     this.drafts.delete(keyOf(draft));
     this.keep();
@@ -151,9 +152,9 @@ export class Outbox {
   }
 
   /** @param {Refusal} error */
-  pause({ retry_after_ms = RESEND_MS }) {
+  pause(error) {
     this.paused = true;
-    this.emit({ do: "timer", name: "resend", ms: Math.round(retry_after_ms * (1 + this.random())) });
+    this.emit({ do: "timer", name: "resend", ms: pauseMs(error, this.random) });
   }
 
   keep() {

@@ -1,10 +1,12 @@
-// A client without sockets, clocks, timers or randomness: inputs in, effects out. It has three parts: the connection
-// (link.js), the rooms that are read (readings.js), and what is on its way to the server (outbox.js).
+// A client without sockets, clocks, timers or randomness: inputs in, effects out. It has four parts: the connection
+// (link.js), the rooms that are read (readings.js), what is on its way to the server (outbox.js), and calls (calls.js).
 
 /** @import { Draft, Effect, Input, Refusal, ServerEvent, Transport } from "./types.js" */
+import { Calls } from "./calls.js";
 import { Link } from "./link.js";
-import { Outbox, passes } from "./outbox.js";
+import { Outbox } from "./outbox.js";
 import { Readings } from "./readings.js";
+import { passes } from "./refusals.js";
 
 export class Session {
   /**
@@ -17,15 +19,25 @@ export class Session {
     const emit = (/** @type {Effect} */ effect) => void this.effects.push(effect);
     this.readings = new Readings(emit);
     this.out = new Outbox(options.outbox ?? [], options.outboxMax ?? 1000, options.random, emit);
+    this.calls = new Calls(options.random, emit);
     this.link = new Link(options, emit, {
-      open: () => this.readings.open(),
-      lost: () => this.out.signals.clear(),
+      open: () => {
+        this.calls.open(this.transport, this.link.now); // also when a stream that may be good still is opened anew
+        return this.readings.open();
+      },
+      lost: () => {
+        this.out.signals.clear();
+        this.calls.lost(this.link.now);
+      },
       farewell: () => {
         for (const [room, { offset }] of this.out.marks) emit({ do: "send", command: { type: "seen", room, offset } });
         // So that members are told at once, and not after the grace time for clients that may come back.
         for (const room of this.readings.there.keys()) emit({ do: "send", command: { type: "leave", room } });
       },
-      closed: (text) => this.out.refuseAll(text),
+      closed: (text) => {
+        this.out.refuseAll(text);
+        this.calls.rejectAll(text);
+      },
     });
   }
 
@@ -51,7 +63,7 @@ export class Session {
   step(input, now) {
     this.effects = [];
     this.link.now = now;
-    const { link, readings, out } = this;
+    const { link, readings, out, calls } = this;
     switch (input.type) {
       case "start": link.start(); break;
       case "close": link.close("close", "closed by the application"); break;
@@ -59,6 +71,14 @@ export class Session {
       case "join": readings.join(input.room, input.options); this.flush(); break;
       case "leave": if (readings.leave(input.room)) this.flush(); break;
       case "publish": if (out.publish(input.draft, this.state === "closed")) this.flush(); break;
+      case "call":
+        calls.add(input.call, this.state === "closed", now);
+        this.flush();
+        break;
+      case "abort":
+        calls.abort(input.id);
+        this.flush();
+        break;
       case "signal":
         if (this.state === "online") {
           out.signals.set(`${input.room} ${input.name}`, { room: input.room, name: input.name, data: input.data });
@@ -73,7 +93,8 @@ export class Session {
       case "no-token": link.noToken(input); break;
       case "timer":
         if (input.name === "resend") out.paused = false;
-        if (input.name === "resend" || input.name === "flush") this.flush();
+        if (input.name === "calls") calls.timer(now);
+        if (["resend", "flush", "calls"].includes(input.name)) this.flush();
         else link.timer(input.name);
         break;
       case "wake": link.wake(input.reason); break;
@@ -82,7 +103,7 @@ export class Session {
   }
 
   flush() {
-    if (this.state === "online" && !this.link.opening) this.out.flush(this.readings, this.link.now);
+    if (this.state === "online" && !this.link.opening) this.out.flush(this.readings, this.calls, this.link.now);
   }
 
   /** @param {string} room @param {number} offset */
@@ -106,7 +127,7 @@ export class Session {
 
   /** @param {ServerEvent} event */
   event(event) {
-    const { link, readings, out } = this;
+    const { link, readings, out, calls } = this;
     if (this.state === "connecting" && event.type === "welcome") {
       link.up();
       out.begin(readings.there.size, link.now);
@@ -136,8 +157,15 @@ export class Session {
         link.wait("closing", "the server is about to stop");
         break;
       case "ack": out.acked(event); break;
+      case "result":
+        calls.answered(event);
+        this.flush();
+        break;
       case "error":
-        if (event.id !== undefined) out.refused(event);
+        if (event.about === "call") {
+          calls.refused(event, link.now);
+          this.flush();
+        } else if (event.id !== undefined) out.refused(event);
         else if (event.room !== undefined) this.refused(event.room, event);
         break;
       case "left": readings.left(event.room); break;

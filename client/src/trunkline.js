@@ -43,7 +43,7 @@ const UNPAIRED = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/; // a surrogate in JSON text:
  * @property {typeof globalThis.fetch} [fetch]
  */
 
-/** A message was not stored, or it cannot be known: `code` says why. */
+/** A message was not stored or a call has no result, or it cannot be known: `code` says why. */
 export class ClientError extends Error {
   /** @param {{code: string, message: string}} error */
   constructor({ code, message }) {
@@ -118,17 +118,11 @@ export class Room extends Emitter {
    * @param {any} data @param {{id?: string} & TraceFields} [options] with the same `id` it is stored once, however often
    *   it is sent; `traceparent` and `tracestate` name the trace that it is part of
    * @returns {Promise<number>} @throws {ClientError} it was refused, or the client was closed before it was acked */
-  publish(data, { id = randomId(), ...more } = {}) {
-    return new Promise((resolve, reject) => {
-      check(data, this.client.limits);
-      const key = keyOf({ room: this.name, id });
-      const before = this.client.promises.get(key); // the same again: both are told
-      this.client.promises.set(key, {
-        resolve: (offset) => { before?.resolve(offset); resolve(offset); },
-        reject: (error) => { before?.reject(error); reject(error); },
-      });
-      this.client.step({ type: "publish", draft: { id, room: this.name, data, ...traceOf(more) } });
-    });
+  async publish(data, { id = randomId(), ...more } = {}) {
+    check(data, this.client.limits);
+    const stored = this.client.promise(keyOf({ room: this.name, id }));
+    this.client.step({ type: "publish", draft: { id, room: this.name, data, ...traceOf(more) } });
+    return stored;
   }
 
   /** Send a signal: something that matters only now. Nothing is sent without a connection.
@@ -212,7 +206,7 @@ export class Client extends Emitter {
     this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
     /** @type {Map<string, Room>} */
     this.rooms = new Map();
-    /** @type {Map<string, {resolve: (offset: number) => void, reject: (error: Error) => void}>} */
+    /** Of drafts and calls. @type {Map<string, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
     this.promises = new Map();
     /** @type {Map<TimerName, ReturnType<typeof setTimeout>>} */
     this.timers = new Map();
@@ -273,15 +267,48 @@ export class Client extends Emitter {
   room(name, { keep = 0, ...options } = {}) {
     let room = this.rooms.get(name);
     if (!room) {
-      if (!ROOM_NAME.test(name.replace(/^\$/, ""))) throw new ClientError({ code: "bad_room", message: `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -` });
+      if (!ROOM_NAME.test(name.replace(/^\$/, ""))) refuse("bad_room", `${JSON.stringify(name)} is no room: 1 to 255 of A-Z a-z 0-9 _ . : ~ -`);
       checkOptions(options);
-      if (this.rooms.size >= this.limits.rooms) throw new ClientError({ code: "too_many_rooms", message: `at most ${this.limits.rooms} rooms at once` });
+      if (this.rooms.size >= this.limits.rooms) refuse("too_many_rooms", `at most ${this.limits.rooms} rooms at once`);
       room = new Room(this, name);
       this.rooms.set(name, room);
       this.step({ type: "join", room: name, options });
     }
     room.keep = Math.max(room.keep, keep);
     return room;
+  }
+
+  /** Call a handler of the application, which carries it out once, whatever happens to the connection; resolves with its
+   * result. @param {string} name @param {any} [data] @param {{timeoutMs?: number, id?: string, signal?: AbortSignal}} [options]
+   *   `timeoutMs` counts from now, over all connections; with the same `id` it is carried out once within a minute
+   * @returns {Promise<any>} @throws {ClientError} it was refused, or `timeout`, `outcome_unknown`, `aborted`, `closed`: the
+   *   message says whether it may have been carried out */
+  async call(name, data = null, { timeoutMs = 10_000, id = randomId(), signal } = {}) {
+    check(data, this.limits);
+    const before = this.session.calls.waiting.get(id);
+    if (!ROOM_NAME.test(name) || name.length > 64) refuse("bad_command", "a call has a name: 1 to 64 of A-Z a-z 0-9 _ . : ~ -");
+    if (before && before.name !== name) refuse("bad_id", `${id} is the id of a call of ${before.name} that waits`);
+    if (signal?.aborted) refuse("aborted", "the call was given up: it was not carried out");
+    const abort = () => this.step({ type: "abort", id });
+    signal?.addEventListener("abort", abort);
+    const result = this.promise(`/${id}`); // no room has such a name
+    try {
+      this.step({ type: "call", call: { id, name, data, timeoutMs } });
+      return await result;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  /** What will come of a draft or a call. Of the same again, both are told. @param {string} key @returns {Promise<any>} */
+  promise(key) {
+    const before = this.promises.get(key);
+    return new Promise((resolve, reject) => {
+      this.promises.set(key, {
+        resolve: (value) => { before?.resolve(value); resolve(value); },
+        reject: (error) => { before?.reject(error); reject(error); },
+      });
+    });
   }
 
   /** How much of these rooms was not seen; they need not be read. @param {string[]} rooms @returns {Promise<Unread[]>} */
@@ -303,7 +330,7 @@ export class Client extends Emitter {
     this.step({ type: "wake", reason });
   }
 
-  /** End it. What was not acked is refused with `closed`. */
+  /** End it. What was not acked or answered is refused with `closed`. */
   close() {
     this.stopWatching();
     this.step({ type: "close" });
@@ -353,23 +380,28 @@ export class Client extends Emitter {
         break;
       case "tell": this.rooms.get(effect.room)?.receive(effect.event); break;
       case "stored":
-        this.promises.get(keyOf(effect.receipt))?.resolve(effect.receipt.offset);
-        this.promises.delete(keyOf(effect.receipt));
+        this.taken(keyOf(effect.receipt))?.resolve(effect.receipt.offset);
         this.emit("stored", effect.receipt);
         break;
-      case "refused": {
-        const key = keyOf(effect.error);
-        this.promises.get(key)?.reject(new ClientError(effect.error));
-        this.promises.delete(key);
+      case "refused":
+        this.taken(keyOf(effect.error))?.reject(new ClientError(effect.error));
         this.emit("refused", effect.error);
         break;
-      }
+      case "result": this.taken(`/${effect.id}`)?.resolve(effect.data); break;
+      case "rejected": this.taken(`/${effect.error.id}`)?.reject(new ClientError(effect.error)); break;
       case "outbox":
         if (this.options.persist) this.save("outbox", [...this.session.outbox.values()], "sessionStorage");
         this.emit("outbox", effect.waiting);
         break;
       case "remember": this.save("transport", { transport: effect.transport, at: Date.now() }); break;
     }
+  }
+
+  /** The promise that is to be settled now. @param {string} key */
+  taken(key) {
+    const promise = this.promises.get(key);
+    this.promises.delete(key);
+    return promise;
   }
 
   /** @param {Effect & {do: "open"}} effect */
@@ -477,12 +509,15 @@ export function connect(url, options) {
   return new Client(url, options);
 }
 
+/** @param {string} code @param {string} message @returns {never} */
+function refuse(code, message) {
+  throw new ClientError({ code, message });
+}
+
 /** What no server takes is said at once: it would wait in the outbox for an answer that cannot come.
  * @param {any} data @param {Limits} limits @throws {ClientError} */
 function check(data, limits) {
   const text = JSON.stringify(data);
-  /** @param {string} code @param {string} message */
-  const refuse = (code, message) => { throw new ClientError({ code, message }); };
   if (text === undefined || UNPAIRED.test(text)) refuse("bad_json", text ? "half a surrogate pair cannot be sent" : "data is a JSON value");
   const bytes = new TextEncoder().encode(text).length;
   if (bytes > limits.message_bytes) refuse("too_large", `data of ${bytes} bytes, at most ${limits.message_bytes} allowed`);
@@ -497,10 +532,10 @@ function check(data, limits) {
  * @param {JoinOptions} options @throws {ClientError} */
 function checkOptions({ since = "now", last = 0, presence }) {
   if (!/^(start|now|([a-z0-9]{1,16}\.)?(0|[1-9]\d{0,15}))$/.test(String(since)) || !(Number.isSafeInteger(last) && last >= 0)) {
-    throw new ClientError({ code: "bad_position", message: `one begins at start, now, an offset or a position, or with the last so many; not ${JSON.stringify({ since, last })}` });
+    refuse("bad_position", `one begins at start, now, an offset or a position, or with the last so many; not ${JSON.stringify({ since, last })}`);
   }
   if (typeof presence === "object" && presence && !Array.isArray(presence)) check(presence, PRESENCE_LIMITS);
   else if (![undefined, null, true, false, "watch"].includes(/** @type {any} */ (presence))) {
-    throw new ClientError({ code: "bad_command", message: 'presence is true, "watch", or an object that others are shown' });
+    refuse("bad_command", 'presence is true, "watch", or an object that others are shown');
   }
 }

@@ -32,6 +32,7 @@
  *   | {type: "redacted"} & Redacted
  *   | {type: "gap"} & Gap
  *   | {type: "ack"} & Receipt
+ *   | {type: "result", id: string, data: any}
  *   | {type: "error"} & Refusal
  *   | {type: "closing", retry_after_ms: number}
  *   | {type: "unread", rooms: Unread[]}
@@ -49,22 +50,25 @@
  * @typedef {{room: string, start: {since?: string | number, last?: number}, presence: JoinOptions["presence"]}} Join
  *
  * @typedef {{id: string, room: string, data: any} & TraceFields} Draft
+ * @typedef {{id: string, name: string, data: any, timeoutMs: number}} Call
  *
  * @typedef {({type: "start"} | {type: "close"} | {type: "heard"}
  *   | {type: "join", room: string, options: JoinOptions} | {type: "leave", room: string}
  *   | {type: "publish", draft: Draft} | {type: "signal", room: string, name: string, data: any}
  *   | {type: "seen", room: string, offset: number} | {type: "count", room: string}
+ *   | {type: "call", call: Call} | {type: "abort", id: string}
  *   | {type: "event", event: ServerEvent} | {type: "down", down: Down}
  *   | {type: "token", token: string} | {type: "no-token", final: boolean, text: string}
  *   | {type: "timer", name: TimerName} | {type: "wake", reason: string})} Input
  *
- * @typedef {"connect" | "retry" | "stable" | "ping" | "pong" | "refresh" | "flush" | "resend"} TimerName
+ * @typedef {"connect" | "retry" | "stable" | "ping" | "pong" | "refresh" | "flush" | "resend" | "calls"} TimerName
  *
  * @typedef {({do: "open", transport: Transport, joins: Join[]} | {do: "shut"} | {do: "token"} | {do: "auth", token: string}
  *   | {do: "send", command: Record<string, any>}
  *   | {do: "timer", name: TimerName, ms: number} | {do: "cancel", name: TimerName}
  *   | {do: "change", change: Change} | {do: "tell", room: string, event: ServerEvent}
  *   | {do: "stored", receipt: Receipt} | {do: "refused", error: Refusal} | {do: "outbox", waiting: number}
+ *   | {do: "result", id: string, data: any} | {do: "rejected", error: Refusal}
  *   | {do: "remember", transport: Transport})} Effect
  */
 

@@ -347,3 +347,19 @@ onEach("a message has the trace that it was published in", (transport) => online
     [traceparent, "a=1"], [traceparent, undefined], [undefined, undefined], [undefined, undefined],
   ]);
 }));
+
+onEach("a call that is given up is rejected, and no server is asked for what none takes", (transport) => online(transport, async (client) => {
+  const code = (/** @type {Promise<any>} */ call) => call.then(() => "none", (error) => error.code);
+  const ending = new AbortController();
+  const options = { id: "one", signal: ending.signal };
+  const first = client.call("there.is.none", 1, options);
+  assert.equal(await code(client.call("another", 1, options)), "bad_id");
+  ending.abort();
+  assert.equal(await code(first), "aborted");
+  assert.equal(await code(client.call("there.is.none", 1, options)), "aborted");
+  assert.equal(await code(client.call("there.is.none")), "unknown_call");
+  assert.equal(await code(client.call("..")), "bad_command");
+  assert.equal(await code(client.call("x".repeat(65))), "bad_command");
+  assert.equal(await code(client.call("there.is.none", "x".repeat(70_000))), "too_large");
+  assert.equal(client.promises.size, 0);
+}));

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
+import { Calls } from "../src/calls.js";
 import { TRANSITIONS, afterClose } from "../src/link.js";
 import { Session } from "../src/session.js";
 
@@ -39,4 +40,15 @@ test("the first retry is jittered over its whole range", () => {
     return effects.flatMap((effect) => (effect.do === "timer" && effect.name === "retry" ? [effect.ms] : []))[0] ?? -1;
   });
   assert(Math.min(...delays) < 60 && Math.max(...delays) > 440 && Math.max(...delays) <= 500);
+});
+
+test("a thousand calls wait", () => {
+  /** @type {import("../src/types.js").Effect[]} */
+  const effects = [];
+  const calls = new Calls(() => 0.5, (effect) => effects.push(effect));
+  for (let n = 0; n <= 1000; n++) calls.add({ id: `${n}`, name: "add", data: n, timeoutMs: 1000 }, false, 0);
+  const rejected = effects.flatMap((effect) => (effect.do === "rejected" ? [[effect.error.id, effect.error.code]] : []));
+  assert.deepEqual(rejected, [["1000", "outbox_full"]]);
+  calls.timer(1000);
+  assert.equal(calls.waiting.size, 0);
 });

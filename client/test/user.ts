@@ -12,6 +12,7 @@ client.on("state", ({ state, retryMs }) => console.log(state === "online", retry
 room.publish({ text: "Hello!" }).then((offset: number) => offset, (error: ClientError) => error.code);
 room.signal("typing");
 room.seen(3);
+const placed: Promise<{ order: number }> = client.call<{ order: number }>("order.place", { cups: 2 }, { timeoutMs: 5000, id: "order-7", signal: AbortSignal.timeout(1000) });
 const counts: Promise<{ room: string; unread: number }[]> = client.unread(["general"]);
 
 // @ts-expect-error there is no such transport
@@ -24,7 +25,9 @@ client.room("general", { since: {} });
 room.publish("Hello!");
 // @ts-expect-error internals are none of the application's business
 client.step({ type: "start" });
+// @ts-expect-error a time-out is a number
+client.call("add", [1, 2], { timeoutMs: "5 s" });
 // @ts-expect-error an offset is a number
 room.seen("3");
 
-export { counts, stop };
+export { counts, placed, stop };

@@ -171,6 +171,15 @@ export interface Options {
   fetch?: typeof globalThis.fetch;
 }
 
+export interface CallOptions {
+  /** After how many ms the call is rejected with `timeout`, counted from the call, over all connections. By default 10000. */
+  timeoutMs?: number;
+  /** 1 to 128 printable ASCII characters, random by default: with the same id it is carried out once within a minute. */
+  id?: string;
+  /** Rejects the call with `aborted`; the server may carry it out nevertheless. */
+  signal?: AbortSignal;
+}
+
 /** The events of a room, by kind. */
 export interface RoomEvents<T = any> {
   message: Message<T>;
@@ -199,7 +208,7 @@ export interface ClientEvents {
   stored: Receipt;
 }
 
-/** A message was not stored, or it is not known whether it was: `code` says why. */
+/** A message was not stored or a call has no result, or it is not known whether it was carried out: `code` says why. */
 export class ClientError extends Error {
   constructor(error: { code: string; message: string });
   code: string;
@@ -262,11 +271,15 @@ export class Client {
    * `too_many_rooms`, `bad_position`, or what is wrong with `presence`.
    * @param options `keep`: how many messages stay in `history` */
   room<T = any>(name: string, options?: JoinOptions & { keep?: number }): Room<T>;
+  /** Call a handler of the application. The server carries the call out once, whatever happens to the connection; the
+   * promise resolves with its result. It rejects with a ClientError: with the code that the application has refused it
+   * with, or with `timeout`, `outcome_unknown`, `outbox_full`, `aborted` or `closed`. */
+  call<T = any>(name: string, data?: any, options?: CallOptions): Promise<T>;
   /** Count how much of these rooms was not seen; they need not be read. */
   unread(rooms: string[]): Promise<Unread[]>;
   /** Find out at once whether the connection is still good, and connect at once if there is none. */
   wake(reason?: string): void;
-  /** Close the connection. Messages that were not acked are refused with `closed`. */
+  /** Close the connection. Messages that were not acked and calls that were not answered are rejected with `closed`. */
   close(): void;
 }
 

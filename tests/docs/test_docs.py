@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -60,13 +62,24 @@ def test_python_snippets_run(page: str, code: str, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@contextmanager
+def serving_what_is_called(tmp_path: Path) -> Iterator[Server]:
+    """The application of docs/clients.md that answers the calls of its snippets."""
+    [application] = [code for code in snippets("docs/clients.md", "python") if "@hub.call" in code]
+    (tmp_path / "app.py").write_text(application)
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", "PORT", "--log-level", "error"]
+    with Server(command=command, folder=tmp_path) as server:
+        yield server
+
+
 @pytest.mark.parametrize(
     "code",
     [code for page in PAGES if page not in WITH_A_TEST for code in snippets(page, "python") if "localhost" in code],
 )
 def test_python_snippets_for_a_server_run(code: str, tmp_path: Path) -> None:
     """As they stand, but for the port."""
-    with Server(store=f"sqlite:///{tmp_path}/log.db") as server:
+    calls = re.search(r"\bcall\(", code)
+    with serving_what_is_called(tmp_path) if calls else Server(store=f"sqlite:///{tmp_path}/log.db") as server:
         ended = subprocess.run(
             [sys.executable, "-W", "error", "-c", code.replace("http://localhost:8000", server.url)],
             cwd=tmp_path,
@@ -76,6 +89,22 @@ def test_python_snippets_for_a_server_run(code: str, tmp_path: Path) -> None:
             check=False,
         )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_calls_of_the_javascript_client(tmp_path: Path) -> None:
+    """docs/clients.md: the snippet in JavaScript, as it stands, but for the port."""
+    [code] = snippets("docs/clients.md", "js")
+    with serving_what_is_called(tmp_path) as server:
+        ended = subprocess.run(
+            ["node", "--input-type=module", "-"],
+            input=code.replace("http://localhost:8000", server.url),
+            cwd=ROOT / "client",
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert (ended.stdout, ended.stderr) == ("{ reserved: 2 }\nfull only 4 seats are left\n", "")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,7 +1,7 @@
 """Clients that never lose a message.
 
-`connect` follows rooms and publishes, on asyncio; it needs `pip install trunkline[client]`. `publish` blocks, and needs
-nothing:
+`connect` follows rooms, publishes and calls, on asyncio; it needs `pip install trunkline[client]`. `publish` and `call`
+block, and need nothing:
 
     from trunkline.client import publish
 
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trunkline.client.blocking import publish
+from trunkline.client.blocking import call, publish
 from trunkline.client.errors import ClientError, RoomError
 
 if TYPE_CHECKING:
     from trunkline.client.client import Client, Message, Room, connect
     from trunkline.client.tracing import process_span
 
-__all__ = ["Client", "ClientError", "Message", "Room", "RoomError", "connect", "process_span", "publish"]
+__all__ = ["Client", "ClientError", "Message", "Room", "RoomError", "call", "connect", "process_span", "publish"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,7 @@
-"""Publishing from code that does not await: a script, a thread, a Celery task, a Django view. Standard library only."""
+"""Publishing and calling from code that does not await: a script, a thread, a Celery task, a Django view.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import secrets
 import time
 from typing import Any
 
+from trunkline.client.calls import REPEAT_MS
 from trunkline.client.errors import ClientError
-from trunkline.client.http_request import Refused, Unreachable, room_url, send
+from trunkline.client.http_request import Refused, Unreachable, call_url, room_url, send
+from trunkline.client.refusals import TEMPORARY
 from trunkline.core.trace import parse_trace, trace_fields
 
 REQUEST_S = 10.0
@@ -70,4 +75,63 @@ def publish(
         if time.monotonic() + pause >= end:
             raise ClientError("timeout", f"not known to be stored after {timeout_s:g} s: {problem}")
         time.sleep(pause)
+        delay = min(LONGEST_DELAY_S, delay * 2)
+
+
+def call(
+    url: str,
+    name: str,
+    data: Any = None,
+    *,
+    id: str | None = None,  # noqa: A002 - its name on the wire
+    token: str | None = None,
+    timeout_s: float = 10.0,
+) -> Any:
+    """Call a handler of the application, and block until it has answered; the server carries the call out once.
+
+    Args:
+        url: The server's address, such as `http://localhost:8000`.
+        name: Name of the handler: 1 to 64 of `A-Z a-z 0-9 _ . : ~ -`.
+        data: Any JSON value.
+        id: With the same id it is carried out once within a minute, however often it is sent; also by a later call, or
+            another process.
+        token: The caller's token, on a server with authentication.
+        timeout_s: How many seconds to wait for the result.
+
+    Returns:
+        The result of the handler.
+
+    Raises:
+        ClientError: It was refused, with the code of the application or of the server; or `timeout` or
+            `outcome_unknown`: the message says whether it may have been carried out.
+        TypeError, ValueError: *data* is no JSON, or *url* no address.
+    """
+    address = call_url(url, name)
+    body = json.dumps({"id": secrets.token_hex(16) if id is None else id, "data": data}, allow_nan=False).encode()
+    end, delay = time.monotonic() + timeout_s, FIRST_DELAY_S
+    lost_at: float | None = None  # when the first request was sent of which it is not known what has become of it
+    while True:
+        sent_at, wait = time.monotonic(), 0.0
+        try:
+            left = end - sent_at
+            with send(address, body=body, token=token, timeout_s=max(0.05, min(REQUEST_S, left))) as response:
+                return json.load(response)["data"]
+        except Refused as error:
+            # A token may be refused for a moment: then the server says when to come back.
+            passes = error.code in TEMPORARY or (error.code == "unauthorized" and error.retry_after_s > 0)
+            is_lost = error.code.startswith("http ") and error.status in TEMPORARY_STATUS  # by something on the way
+            if not (passes or is_lost):
+                raise ClientError(error.code, str(error)) from None
+            problem, wait = str(error), error.retry_after_s
+        except (Unreachable, OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+            problem, is_lost = str(error) or type(error).__name__, True
+        if is_lost and lost_at is None:
+            lost_at = sent_at
+        fate = "was not carried out" if lost_at is None else "may have been carried out"
+        again_at = time.monotonic() + wait + random.uniform(0, delay)  # noqa: S311 - full jitter, not a secret
+        if again_at >= end:
+            raise ClientError("timeout", f"no result within {timeout_s:g} s: it {fate}: {problem}")
+        if lost_at is not None and again_at >= lost_at + REPEAT_MS / 1000:
+            raise ClientError("outcome_unknown", f"it is too late to call again: it {fate}: {problem}")
+        time.sleep(max(0.0, again_at - time.monotonic()))
         delay = min(LONGEST_DELAY_S, delay * 2)

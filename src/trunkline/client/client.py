@@ -27,6 +27,7 @@ from trunkline.client.machine import THIS_MACHINE, Machine
 from trunkline.client.session import Session
 from trunkline.client.tracing import traced
 from trunkline.client.websocket import Driver, WebSocketDriver, Wire
+from trunkline.core.call import check_call_name
 from trunkline.core.json_text import deeper_than
 from trunkline.core.limits import Limits
 from trunkline.core.message import check_id, check_readable_room
@@ -337,6 +338,7 @@ class Client(_Emitter):
         self._poll_ms = poll_ms
         self._rooms: dict[str, Room] = {}
         self._acks: dict[tuple[str, str], asyncio.Future[int]] = {}
+        self._results: dict[str, asyncio.Future[Any]] = {}  # of calls, by their ids
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -447,20 +449,71 @@ class Client(_Emitter):
             TypeError, ValueError: *data* is no JSON.
         """
         _check_room(room)
-        text, limits = dumps(data), self._limits
-        if len(text) > limits["message_bytes"]:
-            raise ClientError("too_large", f"data of {len(text)} bytes, at most {limits['message_bytes']} allowed")
-        if deeper_than(text, limits["json_depth"]):
-            raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
+        self._check_data(data)
         trace = trace_fields(parse_trace(traceparent, tracestate))
         message_id = secrets.token_hex(16) if id is None else _check_id(id)
-        if self._watcher is None:
-            raise ClientError("closed", "the client was not started: use `async with connect(…)`")
+        self._check_started()
         ack = self._acks.get((room, message_id))
         if ack is None:
             ack = self._acks[room, message_id] = asyncio.get_running_loop().create_future()
             self.step({"type": "publish", "draft": {"id": message_id, "room": room, "data": data, **trace}})
         return await asyncio.shield(ack)
+
+    async def call(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        timeout_s: float = 10.0,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+    ) -> Any:
+        """Call a handler of the application, which carries it out once, whatever happens to the connection.
+
+        A task that is cancelled while it waits gives the call up; the server may carry it out nevertheless.
+
+        Args:
+            name: Name of the handler: 1 to 64 of `A-Z a-z 0-9 _ . : ~ -`.
+            data: Any JSON value.
+            timeout_s: How many seconds to wait for the result, over all connections.
+            id: With the same id it is carried out once within a minute, however often it is made.
+
+        Returns:
+            The result of the handler.
+
+        Raises:
+            ClientError: It was refused, with the code of the application or of the server; or `timeout`,
+                `outcome_unknown`, `outbox_full`, or `closed`: the message says whether it may have been carried out.
+            TypeError, ValueError: *data* is no JSON.
+        """
+        _check_call_name(name)
+        self._check_data(data)
+        call_id = secrets.token_hex(16) if id is None else _check_id(id)
+        self._check_started()
+        before = self._session.name_of_call(call_id)
+        if before not in (None, name):
+            raise ClientError("bad_id", f"{call_id} is the id of a call of {before} that waits")
+        result = self._results.get(call_id)
+        if result is None:
+            result = self._results[call_id] = asyncio.get_running_loop().create_future()
+            call = {"id": call_id, "name": name, "data": data, "timeoutMs": timeout_s * 1000}
+            self.step({"type": "call", "call": call})
+        try:
+            return await asyncio.shield(result)
+        except asyncio.CancelledError:
+            if not result.done():
+                self.step({"type": "abort", "id": call_id})
+            raise
+
+    def _check_started(self) -> None:
+        if self._watcher is None:
+            raise ClientError("closed", "the client was not started: use `async with connect(…)`")
+
+    def _check_data(self, data: Any) -> None:
+        text, limits = dumps(data), self._limits
+        if len(text) > limits["message_bytes"]:
+            raise ClientError("too_large", f"data of {len(text)} bytes, at most {limits['message_bytes']} allowed")
+        if deeper_than(text, limits["json_depth"]):
+            raise ClientError("too_deep", f"data is nested deeper than {limits['json_depth']} levels")
 
     async def unread(self, rooms: Sequence[str]) -> list[events.Unread]:
         """Return the unread counts of these rooms, whether they are read or not.
@@ -493,7 +546,7 @@ class Client(_Emitter):
         self.step({"type": "wake", "reason": reason})
 
     async def close(self) -> None:
-        """Close the connection. Messages that were not acked are refused with `closed`."""
+        """Close the connection. Messages that were not acked, and calls without a result, are refused with `closed`."""
         driver = self._driver
         self.step({"type": "close"})
         if self._watcher is None:
@@ -578,10 +631,13 @@ class Client(_Emitter):
                 ack.set_result(effect["receipt"]["offset"])
         elif kind == "refused":
             error = effect["error"]
-            ack = self._acks.pop((error["room"], error["id"]), None)
-            if ack is not None and not ack.done():
-                ack.set_exception(ClientError(error["code"], error["message"]))
-                ack.exception()  # perhaps no caller waits any more
+            _reject(self._acks.pop((error["room"], error["id"]), None), error)
+        elif kind == "result":
+            result = self._results.pop(effect["id"], None)
+            if result is not None and not result.done():
+                result.set_result(effect["data"])
+        elif kind == "rejected":
+            _reject(self._results.pop(effect["error"]["id"], None), effect["error"])
         elif kind == "outbox":
             self._emit("outbox", effect["waiting"])
 
@@ -669,9 +725,22 @@ def _message(event: Json) -> Message:
     return Message(event["room"], event["offset"], event["id"], event["from"], event["at"], event["data"], *more)
 
 
-def _check_id(message_id: str) -> str:
+def _reject(future: asyncio.Future[Any] | None, error: Json) -> None:
+    if future is not None and not future.done():
+        future.set_exception(ClientError(error["code"], error["message"]))
+        future.exception()  # perhaps no caller waits any more
+
+
+def _check_id(one_id: str) -> str:
     try:
-        return check_id(message_id, Limits().id_bytes_max)
+        return check_id(one_id, Limits().id_bytes_max)
+    except RequestError as error:
+        raise ClientError(error.code, str(error)) from None
+
+
+def _check_call_name(name: str) -> None:
+    try:
+        check_call_name(None if name in (".", "..") else name)  # these two are no part of a path
     except RequestError as error:
         raise ClientError(error.code, str(error)) from None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class ClientError(Exception):
-    """A message was not stored, or it cannot be known.
+    """A message was not stored or a call has no result, or it cannot be known.
 
     Attributes:
-        code: `closed` (the client was closed before the ack), `outbox_full`, `timeout`, `unreachable`, `unauthorized`,
-            or what the server said.
+        code: `closed` (the client was closed before the ack or the result), `outbox_full`, `timeout`, `aborted`,
+            `unreachable`, `unauthorized`, or what the server or the application said.
     """
 
     def __init__(self, code: str, message: str) -> None:

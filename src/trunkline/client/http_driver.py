@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from trunkline.client.json_text import Json, dumps
 from trunkline.client.readings import POSITION
+from trunkline.client.refusals import passes
 
 TIMEOUT_MS = 10_000
 IDLE_MS = 20_000
@@ -36,6 +37,9 @@ CLOSED = {
     "replaced": 4201, "disconnected": 4200, "unauthorized": 4100, "token_expired": 4101, "revoked": 4102,
     "store_unavailable": 1013,
 }  # fmt: skip
+
+# Answers to requests that have brought no token that is good. An application may refuse with a status of 401, too.
+NO_TOKEN = frozenset({"unauthorized", "token_expired", "revoked", "http 401"})
 
 Query = list[list[Any]]
 
@@ -472,6 +476,14 @@ class HttpDriver:
             self._post()
         elif kind in ("signal", "seen"):
             self._send_fields(kind, command)
+        elif kind == "call":
+            call_id: str = command["id"]
+            self._request(
+                f"calls/{command['name']}",
+                answer=lambda result: self._event({"type": "result", "id": call_id, "data": result["data"]}),
+                refused=lambda down: self._refused_command(down, about="call", id=call_id),
+                body={"id": call_id, "data": command["data"]},
+            )
         elif kind == "unread":
             rooms_named = command["rooms"]
             self._request(
@@ -519,10 +531,10 @@ class HttpDriver:
         self._request(f"rooms/{room}", answer=answer, refused=refused, body=body)
 
     def _refused_command(self, down: Json, **what: str) -> None:
-        if down.get("status") == 401:
+        if down["reason"] in NO_TOKEN:
             raise _Failed(down)  # nothing will come through before there is another token
         reason = _reason_of(down)
-        self._failures += "id" in what and reason["code"] == "network"
+        self._failures += what["about"] == "message" and passes(reason)
         self._event({"type": "error", **what, **reason})
 
     def _auth(self, token: str) -> None:
@@ -681,6 +693,8 @@ def _is_shown(presence: Any) -> bool:
 def _reason_of(down: Json) -> Json:
     """Return why a request came to nothing, as the session is told."""
     status, after_ms = down.get("status", 0), down.get("retryAfterMs")
-    passes = not status or status >= 500 or status == 429
-    reason = {"code": "network" if passes else down["reason"], "message": down.get("text") or down["reason"]}
+    # What is not of our server comes from something on the way, or there was no answer.
+    is_ours = status and not down["reason"].startswith("http ")
+    is_lost = not is_ours and (not status or status >= 500 or status == 429)
+    reason = {"code": "network" if is_lost else down["reason"], "message": down.get("text") or down["reason"]}
     return {**reason, "retry_after_ms": after_ms} if after_ms else reason

@@ -40,10 +40,26 @@ def room_url(url: str, room: str, query: Mapping[str, str] | None = None) -> str
     Raises:
         ValueError: It is no http:// or https:// URL.
     """
+    address = f"{_checked(url)}/rooms/{urllib.parse.quote(room, safe='')}"
+    return f"{address}?{urllib.parse.urlencode(query)}" if query else address
+
+
+def call_url(url: str, name: str) -> str:
+    """Return the URL of a handler of calls.
+
+    Args:
+        url: The server's, whose path may be that of a mount.
+
+    Raises:
+        ValueError: It is no http:// or https:// URL.
+    """
+    return f"{_checked(url)}/calls/{urllib.parse.quote(name, safe='')}"
+
+
+def _checked(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no http:// or https:// address")
-    address = f"{url.rstrip('/')}/rooms/{urllib.parse.quote(room, safe='')}"
-    return f"{address}?{urllib.parse.urlencode(query)}" if query else address
+    return url.rstrip("/")
 
 
 def send(

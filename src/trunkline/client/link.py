@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from trunkline.client.json_text import Json
-from trunkline.client.outbox import rounded
 from trunkline.client.readings import Emit
+from trunkline.client.refusals import rounded
 from trunkline.core.close_codes import Then, after_close
 
 # Each state's ways out. What is not here cannot happen.

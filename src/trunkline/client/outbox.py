@@ -1,7 +1,7 @@
 """What is on its way to the server. The twin of `client/src/outbox.js`.
 
 A draft keeps its id and its place until it is acked or refused for good; every new connection sends what is left, in
-order, and the id keeps it from being stored twice. Everything is paced together.
+order, and the id keeps it from being stored twice. Everything is paced together, calls too.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from trunkline.client.calls import Calls
 from trunkline.client.json_text import Json
 from trunkline.client.readings import Emit, Readings
+from trunkline.client.refusals import passes, pause_ms
 
-RESEND_MS = 1000
 PACE_MS = 25  # servers take 50 commands a second and 200 at once: a client stays under both
 BURST = 100
-TEMPORARY = frozenset({"store_unavailable", "overloaded", "shutting_down", "rate_limited", "internal", "network"})
+INTERNAL_MAX = 5  # refusals of a draft with `internal`: then the draft itself is the reason
 
 
 class _Draft:
-    __slots__ = ("data", "id", "room", "sent", "trace")
+    __slots__ = ("data", "failures", "id", "room", "sent", "trace")
 
     def __init__(self, draft: Json) -> None:
         self.id: str = draft["id"]
@@ -27,6 +28,7 @@ class _Draft:
         self.data: Any = draft["data"]
         self.trace = {name: draft[name] for name in ("traceparent", "tracestate") if name in draft}
         self.sent = False
+        self.failures = 0  # refusals with `internal`
 
 
 class _Mark:
@@ -68,7 +70,7 @@ class Outbox:
         for mark in self.marks.values():
             mark.sent = -1
 
-    def flush(self, readings: Readings, now: float) -> None:
+    def flush(self, readings: Readings, calls: Calls, now: float) -> None:
         """Send what may be sent now, in order and no faster than servers permit."""
         self._credit = min(BURST, self._credit + (now - self._credit_at) / PACE_MS)
         self._credit_at = now
@@ -85,6 +87,7 @@ class Outbox:
                 break
             reading.counted = True
             self._send("unread", rooms=[room])
+        calls.flush(self._spend, now)  # before the drafts: these have no time-out
         if not self.paused:
             self._flush_drafts()
             self._flush_marks()
@@ -146,14 +149,17 @@ class Outbox:
         if draft is None:
             return
         if passes(error):
-            # Drafts that were written after it wait with it, so that they do not overtake it.
+            # Drafts that were written after it wait with it, so that they do not overtake it; or they go on without it,
+            # if it is refused for good.
             found = False
             for later in self.drafts.values():
                 found = found or later is draft
                 if found:
                     later.sent = False
             self.pause(error)
-            return
+            draft.failures += error["code"] == "internal"
+            if draft.failures < INTERNAL_MAX:
+                return
         del self.drafts[draft.room, draft.id]
         self._keep()
         self._emit("refused", error=error)
@@ -169,8 +175,7 @@ class Outbox:
     def pause(self, error: Json) -> None:
         """Send no drafts and marks for a while."""
         self.paused = True
-        ms = rounded(error.get("retry_after_ms", RESEND_MS) * (1 + self._random()))
-        self._emit("timer", name="resend", ms=ms)
+        self._emit("timer", name="resend", ms=pause_ms(error, self._random))
 
     def _keep(self) -> None:
         self._emit("outbox", waiting=len(self.drafts))
@@ -201,13 +206,3 @@ class Outbox:
         mark.sent = -1
         self.pause(error)
         return True
-
-
-def passes(error: Json) -> bool:
-    """Return whether the same may be taken later."""
-    return error["code"] in TEMPORARY or bool(error.get("retry_after_ms"))
-
-
-def rounded(ms: float) -> int:
-    """Return a number rounded as JavaScript's Math.round does."""
-    return int(ms + 0.5)

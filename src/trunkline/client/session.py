@@ -1,8 +1,8 @@
 """A client without sockets, clocks, timers or randomness: inputs in, effects out. The twin of `client/src/session.js`.
 
 Both replay the exchanges of `conformance/`, step by step: what one of them does, the other does too. Inputs and effects
-are therefore plain JSON objects, as those files have them. A session has three parts: the connection (link.py), the
-rooms that are read (readings.py), and what is on its way to the server (outbox.py).
+are therefore plain JSON objects, as those files have them. A session has four parts: the connection (link.py), the
+rooms that are read (readings.py), what is on its way to the server (outbox.py), and calls (calls.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from trunkline.client.calls import Calls
 from trunkline.client.json_text import Json
 from trunkline.client.link import Hooks, Link
-from trunkline.client.outbox import Outbox, passes
+from trunkline.client.outbox import Outbox
 from trunkline.client.readings import Reading, Readings
+from trunkline.client.refusals import passes
 
 
 class Session:
@@ -43,6 +45,7 @@ class Session:
         self._effects: list[Json] = []
         self._readings = Readings(self._emit)
         self._out = Outbox(outbox, outbox_max, random, self._emit)
+        self._calls = Calls(random, self._emit)
         self._link = Link(
             transports,
             first=first,
@@ -50,7 +53,7 @@ class Session:
             retry_max_ms=retry_max_ms,
             random=random,
             emit=self._emit,
-            hooks=Hooks(self._readings.open, self._out.signals.clear, self._farewell, self._out.refuse_all),
+            hooks=Hooks(self._opened, self._lost, self._farewell, self._closed),
         )
 
     @property
@@ -72,6 +75,11 @@ class Session:
     def waiting(self) -> int:
         """How many messages wait for their acks."""
         return len(self._out.drafts)
+
+    def name_of_call(self, call_id: str) -> str | None:
+        """Return the name of the call that has this id and waits; None if there is none."""
+        call = self._calls.waiting.get(call_id)
+        return call.name if call is not None else None
 
     def step(self, given: Json, now: float) -> list[Json]:
         """Take one input at a time; carry the effects out in order.
@@ -97,6 +105,12 @@ class Session:
         elif kind == "publish":
             if self._out.publish(given["draft"], closed=self.state == "closed"):
                 self._flush()
+        elif kind == "call":
+            self._calls.add(given["call"], now, closed=self.state == "closed")
+            self._flush()
+        elif kind == "abort":
+            self._calls.abort(given["id"])
+            self._flush()
         elif kind == "signal":
             if self.state == "online":
                 signal = {name: given[name] for name in ("room", "name", "data")}
@@ -126,15 +140,30 @@ class Session:
 
     def _flush(self) -> None:
         if self.state == "online" and not self._link.is_opening:
-            self._out.flush(self._readings, self._link.now)
+            self._out.flush(self._readings, self._calls, self._link.now)
 
     def _timer(self, name: str) -> None:
         if name == "resend":
             self._out.paused = False
-        if name in ("resend", "flush"):
+        if name == "calls":
+            self._calls.timer(self._link.now)
+        if name in ("resend", "flush", "calls"):
             self._flush()
         else:
             self._link.timer(name)
+
+    def _opened(self) -> list[Json]:
+        # Also when a stream that may be good still is opened anew.
+        self._calls.open(self.transport, self._link.now)
+        return self._readings.open()
+
+    def _lost(self) -> None:
+        self._out.signals.clear()
+        self._calls.lost(self._link.now)
+
+    def _closed(self, text: str) -> None:
+        self._out.refuse_all(text)
+        self._calls.reject_all(text)
 
     def _farewell(self) -> None:
         for room, mark in self._out.marks.items():
@@ -186,8 +215,14 @@ class Session:
             link.wait("closing", "the server is about to stop")
         elif kind == "ack":
             out.acked(event)
+        elif kind == "result":
+            self._calls.answered(event)
+            self._flush()
         elif kind == "error":
-            if event.get("id") is not None:
+            if event.get("about") == "call":
+                self._calls.refused(event, link.now)
+                self._flush()
+            elif event.get("id") is not None:
                 out.refused(event)
             elif event.get("room") is not None:
                 self._refused(event["room"], event)
