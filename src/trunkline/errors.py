@@ -145,7 +145,8 @@ class Refused(TrunklineError):
             `forbidden` or `rate_limited`.
         message: For a person.
         status: The HTTP status of the answer: one of HTTP's from 400 to 499.
-        retry_after_ms: If the same may be accepted after so long: then clients of ours send it again.
+        retry_after_ms: If the same may be accepted after so long. Clients of ours then send a message again, and a call
+            if the code is `rate_limited`; a repeat of a call with the same id is carried out.
 
     Raises:
         ValueError: The code or the status is none, or the code is one of ours.

@@ -107,7 +107,7 @@ async def test_by_http_and_by_websocket(http: aiohttp.ClientSession) -> None:
                 assert by_id["0"] == {"type": "result", "id": f"0{url}", "data": {"sum": 2}}
                 assert by_id["1"]["data"] == "time:now"
                 assert (by_id["2"]["type"], by_id["2"]["about"], by_id["2"]["code"]) == ("error", "call", "off_board")
-                for wrong in ({"id": "x"}, {"name": "move"}, {"name": "no name", "id": "x"}):
+                for wrong in ({"id": "x"}, {"name": "move"}, {"name": "no name", "id": "x"}, {"name": "..", "id": "x"}):
                     await socket.send_json({"type": "call", **wrong})
                     assert (await socket.receive_json())["type"] == "error"
             assert len(made) == 5
@@ -152,6 +152,26 @@ async def test_a_repeat_is_not_carried_out_again() -> None:
         await call(hub, "move", {"x": 1, "y": 1})
         await call(hub, "move", {"x": 1, "y": 1})
         assert len(made) == 6  # without an id each is another one
+
+
+async def test_a_refusal_for_now_is_not_kept() -> None:
+    """The same call may be made again later, and is carried out then."""
+    hub = Hub("memory:")
+    tries: list[int] = []
+
+    @hub.call("busy")
+    async def busy(_: Call) -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise Refused("rate_limited", "not so fast", retry_after_ms=10)
+        return len(tries)
+
+    async with hub:
+        with pytest.raises(RequestError) as refused:
+            await call(hub, "busy", None, "k")
+        assert (refused.value.code, refused.value.retry_after_ms) == ("rate_limited", 10)
+        assert await call(hub, "busy", None, "k") == 2
+        assert await call(hub, "busy", None, "k") == 2
 
 
 async def test_the_caller_may_go_and_the_call_goes_on() -> None:

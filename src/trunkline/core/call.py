@@ -11,7 +11,7 @@ import msgspec
 from trunkline.core.grant import Grant
 from trunkline.errors import RequestError
 
-CALL_NAME = re.compile(r"[A-Za-z0-9_.:~-]{1,64}\Z")
+CALL_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,64}\Z")  # "." and ".." would be other paths
 KEPT_MS = 60_000  # how long a call is recognised after its end
 
 
@@ -78,7 +78,7 @@ def check_call_name(name: str | None) -> str:
         RequestError: `bad_command`.
     """
     if name is None or CALL_NAME.match(name) is None:
-        raise RequestError("bad_command", "a call has a name: 1 to 64 of A-Z a-z 0-9 _ . : ~ -")
+        raise RequestError("bad_command", "a call has a name: 1 to 64 of A-Z a-z 0-9 _ . : ~ - and neither . nor ..")
     return name
 
 

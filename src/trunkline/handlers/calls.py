@@ -224,10 +224,11 @@ class Calls:
         return Outcome("done", name, json)
 
     async def _note(self, space: str, running: bytes, outcome: Outcome) -> None:
-        """Let repeats know what has become of a call, for a minute."""
+        """Let repeats know what has become of a call, for a minute; one that is to be tried again is forgotten."""
         until = self._engine.clock.wall_ms() + KEPT_MS
+        kept = None if outcome.retry_after_ms is not None else outcome.encoded()
         try:
-            noted = await self._engine.records.swap(Swap(space, KIND, KEY, running, outcome.encoded(), None, until))
+            noted = await self._engine.records.swap(Swap(space, KIND, KEY, running, kept, None, until))
         except TrunklineError as error:
             log.warning("the outcome of a call was not kept, and a repeat will be told that it is unknown: %s", error)
         else:
