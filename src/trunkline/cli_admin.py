@@ -156,6 +156,29 @@ def erase(user: str, yes: Yes = False, url: Url = DEFAULT_URL) -> None:
     _say_unknown(job)
 
 
+def consumers(
+    delete: Annotated[str | None, typer.Option(help="Forget this one, which must not run.")] = None,
+    as_json: AsJson = False,
+    yes: Yes = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the durable consumers: their rooms, how far they are behind, who runs them, and what they have set aside.
+
+    An administrator's token is read from TRUNKLINE_TOKEN.
+    """
+    from trunkline.remote_admin import consumer_lines  # noqa: PLC0415
+
+    operator = _operator(url)
+    if delete is not None:
+        _confirm(yes, f"Consumer {delete} will not know any more what it has handled. Go on?")
+        operator.delete_consumer(delete)
+        typer.echo(f"consumer {delete} is forgotten")
+        return
+    found = operator.consumers()
+    for line in [json.dumps(found)] if as_json else consumer_lines(found):
+        typer.echo(line)
+
+
 def login(url: Url = DEFAULT_URL) -> None:
     """Print a one-time code with which you sign in at the dashboard. An administrator's token is read from
     TRUNKLINE_TOKEN."""
@@ -176,7 +199,7 @@ def _say_unknown(found: dict[str, Any]) -> None:
         _warn(line)
 
 
-COMMANDS = (rooms, show, connections, redact, delete, erase, kick, revoke)
+COMMANDS = (rooms, show, connections, consumers, redact, delete, erase, kick, revoke)
 
 
 def add_commands(app: typer.Typer) -> None:

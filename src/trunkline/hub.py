@@ -166,10 +166,13 @@ class Hub(HubHandlers):
         self._administration = Administration(self._engine, self._access)
         self._access.admin_sessions = AdminSessions(self._engine)
         engine, rules = self._engine, self._access
-        seen = Figures(engine, rules), Overview(engine, rules), Lookup(engine, rules), Follows(engine)
         audit = Audit(engine)
         corrected = Moderation(engine, rules, audit), Erasures(engine, self._administration, audit)
-        handlers, runner = self._handlers, Runner(engine.tuning.hook_threads_max)
+        handlers, runner = self._handlers, Runner(engine.tuning.hook_threads_max, counters, engine.clock)
+        calls, consumers = Calls(engine, rules, handlers, runner), Consumers(engine)
+        hooks = ConnectionHooks(engine.tasks, handlers, runner)
+        figures = Figures(engine, rules, consumers, calls, hooks)
+        seen = figures, Overview(engine, rules), Lookup(engine, rules), Follows(engine)
         return Parts(
             engine,
             rules,
@@ -180,9 +183,9 @@ class Hub(HubHandlers):
             Backups(engine.store, self._backup_folder),
             runner,
             Publishing(engine, rules, handlers, runner),
-            Calls(engine, rules, handlers, runner),
-            ConnectionHooks(engine.tasks, handlers, runner),
-            Consumers(engine),
+            calls,
+            hooks,
+            consumers,
             Acknowledgements(engine),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from trunkline.access.erasures import Erasure
 from trunkline.access.moderation import DeletedRoom, RedactedHere
 from trunkline.admin.directory import RoomPage
+from trunkline.consumers.registry import ConsumerInfo
 from trunkline.core.finding import Finding
 from trunkline.core.message import check_room
 from trunkline.core.redaction import check_offsets
@@ -132,6 +133,30 @@ class HubAdmin:
         """
         await self._ensure_started()
         return await self._context.erasures.begin(user, by)
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        """Return all durable consumers: who runs them, and how far they are. It looks at all of their rooms.
+
+        Raises:
+            StoreUnavailable: The log could not be read.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        return await self._context.consumers.all()
+
+    async def delete_consumer(self, name: str) -> None:
+        """Forget a durable consumer that does not run, with its cursors. Under its name a new one may begin.
+
+        Args:
+            name: Of the consumer.
+
+        Raises:
+            RequestError: `not_found`; or `bad_command`: it runs.
+            StoreUnavailable: It may be forgotten or not; try again.
+            ShuttingDown, WrongLoop: The hub is closed, or runs on another event loop.
+        """
+        await self._ensure_started()
+        await self._context.consumers.delete(name)
 
     async def erasure(self, erasure_id: str) -> Erasure:
         """Return where an erasure stands.

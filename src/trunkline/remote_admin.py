@@ -77,6 +77,14 @@ class Operator:
         """Return a one-time code for the dashboard."""
         return self._ask("admin/codes", {}, {})
 
+    def consumers(self) -> dict[str, Any]:
+        """Return all durable consumers, and how far they are."""
+        return self._ask("admin/consumers", {}, timeout_s=CORRECTION_S)
+
+    def delete_consumer(self, name: str) -> None:
+        """Forget a durable consumer."""
+        self._ask(f"admin/consumers/{urllib.parse.quote(name, safe='')}", {}, method="DELETE")
+
     def erasure(self, erasure_id: str) -> dict[str, Any]:
         """Return where an erasure stands."""
         return self._ask(f"admin/erasures/{erasure_id}", {})
@@ -94,7 +102,7 @@ class Operator:
         encoded = None if body is None else msgspec.json.encode(body)
         with request(address, body=encoded, token=self._token, timeout_s=timeout_s, method=method) as response:
             try:
-                answer: dict[str, Any] = msgspec.json.decode(response.read(), type=dict[str, Any])
+                answer: dict[str, Any] = msgspec.json.decode(response.read() or b"{}", type=dict[str, Any])
             except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
                 what = error or type(error).__name__
                 raise RemoteError(f"{self._url} does not answer like a Trunkline: {what}", 1) from None
@@ -111,6 +119,15 @@ def connection_lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"{one['session']}  {who}  {one['address']}  {one['transport']}  {one['seconds']:.0f} s"
             f"  {one['messages']} messages  {rooms}{f' and {more} more' if more else ''}"
             f"{'  takes no more' if one['is_full'] else ''}"
+        )
+
+
+def consumer_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Return consumers as lines for people."""
+    for one in found["consumers"]:
+        yield (
+            f"{one['name']}  {', '.join(one['rooms'])}  {one['lag']} behind  {one['cursors']} rooms"
+            f"  {one['instances']} instances  {one['set_aside']} set aside"
         )
 
 

@@ -16,12 +16,17 @@ from trunkline.access.policy import Access
 from trunkline.admin.exposition import expose
 from trunkline.admin.figures import REFUSAL_CODES, Family, Figures
 from trunkline.client import ClientError
+from trunkline.consumers.registry import Consumers
 from trunkline.core.close_codes import label
 from trunkline.core.limits import Limits
 from trunkline.core.position import Start
 from trunkline.core.retention import Retention
 from trunkline.engine.engine import Engine
 from trunkline.errors import REQUEST_ERRORS
+from trunkline.handlers.calls import Calls
+from trunkline.handlers.connection_hooks import ConnectionHooks
+from trunkline.handlers.registry import Handlers
+from trunkline.handlers.runner import Runner
 from trunkline.hub import context_of
 from trunkline.testing import TestHub
 
@@ -29,7 +34,10 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 def figures_of(engine: Engine) -> Figures:
-    return Figures(engine, Access(Limits(), engine.counters, engine.clock))
+    access, handlers = Access(Limits(), engine.counters, engine.clock), Handlers()
+    runner = Runner(1, engine.counters, engine.clock)
+    calls, hooks = Calls(engine, access, handlers, runner), ConnectionHooks(engine.tasks, handlers, runner)
+    return Figures(engine, access, Consumers(engine), calls, hooks)
 
 
 def values(families: Sequence[Family], accept: str = OPENMETRICS) -> dict[str, float]:

@@ -128,6 +128,7 @@ def test_there_is_no_other_way() -> None:
         ("access/administration.py", "append"),  # revocations
         ("access/audit.py", "append"),  # the audit log
         ("consumers/consumer.py", "append"),  # messages that were set aside
+        ("webhooks/event_log.py", "append"),  # who joins and connects, for webhooks
     }
     assert stores == {"engine/appender.py"}
 

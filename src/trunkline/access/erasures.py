@@ -19,6 +19,7 @@ from trunkline.access.administration import Administration
 from trunkline.access.audit import Audit
 from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.core.notes import ERASURE
+from trunkline.core.system_rooms import CONNECTION_LOG, PRESENCE_LOG
 from trunkline.engine.engine import Engine
 from trunkline.errors import RequestError, ShuttingDown, StoreUnavailable, TrunklineError, explain
 
@@ -178,7 +179,7 @@ class Erasures:
         store, corrections, missing = self._engine.store, self._engine.corrections, set(job.missing_nodes)
         while page := await store.find_rooms("", job.after, ROOMS_AT_ONCE):
             changed = []
-            for room in [info.room for info in page if not info.room.startswith(SYSTEM_PREFIX)]:
+            for room in [info.room for info in page if _has_users(info.room)]:
                 count = await corrections.erase(room, user)
                 if count:
                     changed.append(room)
@@ -196,3 +197,8 @@ class Erasures:
         done = [job for job in await self.all() if job.state == "done"]
         for job in done[KEPT_MAX:]:
             await self._engine.store.note(ERASURE + job.id, None)
+
+
+def _has_users(room: str) -> bool:
+    """Return whether what a user has sent, or what was noted of one, stands in a room."""
+    return not room.startswith(SYSTEM_PREFIX) or room in (PRESENCE_LOG, CONNECTION_LOG)

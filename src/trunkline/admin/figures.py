@@ -13,8 +13,11 @@ from typing import Literal, Protocol
 import msgspec
 
 from trunkline.access.policy import Access
+from trunkline.consumers.registry import Consumers
 from trunkline.engine.engine import Engine
 from trunkline.errors import REQUEST_ERRORS
+from trunkline.handlers.calls import Calls
+from trunkline.handlers.connection_hooks import ConnectionHooks
 from trunkline.observe.histogram import LAGS, Histogram
 from trunkline.observe.process import process_figures
 
@@ -23,7 +26,7 @@ Labels = tuple[tuple[str, str], ...]
 
 OPEN_TRANSPORTS = ("websocket", "sse", "longpoll")
 TRANSPORTS = (*OPEN_TRANSPORTS, "shortpoll")
-REFUSAL_CODES = (*REQUEST_ERRORS, "store_unavailable", "overloaded", "shutting_down", "internal")
+REFUSAL_CODES = (*REQUEST_ERRORS, "refused", "store_unavailable", "overloaded", "shutting_down", "internal")
 CREDENTIALS = ("unauthorized", "token_expired", "revoked")
 """Error codes that say that a client did not authenticate itself."""
 
@@ -72,9 +75,14 @@ class Shared(Protocol):
 class Figures:
     """The metrics of this process."""
 
-    def __init__(self, engine: Engine, access: Access) -> None:
+    def __init__(
+        self, engine: Engine, access: Access, consumers: Consumers, calls: Calls, connection_hooks: ConnectionHooks
+    ) -> None:
         self._engine = engine
         self._access = access
+        self._consumers = consumers
+        self._calls = calls
+        self._connection_hooks = connection_hooks
         self._shared: tuple[Shared, str] | None = None
 
     def share(self, shared: Shared, path: str) -> None:
@@ -95,7 +103,13 @@ class Figures:
 
     def families(self) -> list[Family]:
         """Return all metrics as they are now."""
-        return [*self._of_connections(), *self._of_messages(), *self._of_store(), *self._of_process()]
+        return [
+            *self._of_connections(),
+            *self._of_messages(),
+            *self._of_application(),
+            *self._of_store(),
+            *self._of_process(),
+        ]
 
     def _of_connections(self) -> Iterable[Family]:
         engine, counters = self._engine, self._engine.counters
@@ -157,6 +171,27 @@ class Figures:
             "By how many messages readers are behind their rooms.",
             [Sample((), self._lag())],
         )
+
+    def _of_application(self) -> Iterable[Family]:
+        """Return what the application's own code does."""
+        counters, calls = self._engine.counters, self._calls
+        yield _one("calls_in_flight", "gauge", "Calls of clients that handlers carry out.", calls.in_flight)
+        text = "How long hooks and handlers of the application took, by what they are."
+        yield _by_histogram("handler_seconds", text, "kind", counters.handler_s)
+        text = "Hooks and handlers of the application that have raised or taken too long, by what they are."
+        yield _by("handler_failures", "counter", text, "kind", counters.handler_failures)
+        text = "Connection events that on_connect and on_disconnect were too slow for."
+        yield _one("connection_events_dropped", "counter", text, self._connection_hooks.dropped)
+        running = self._consumers.running()
+        lags = {name: found.lag for name, found in running.items()}
+        text = "Messages that a consumer has not handled yet, in the rooms that this process has."
+        yield _by("consumer_lag_messages", "gauge", text, "consumer", lags)
+        rooms = {name: found.rooms for name, found in running.items()}
+        yield _by("consumer_rooms", "gauge", "Rooms that this process has for a consumer.", "consumer", rooms)
+        failures = {name: counters.consumer_failures[name] for name in running}
+        yield _by("consumer_failures", "counter", "Tries of messages that have failed.", "consumer", failures)
+        aside = {name: counters.consumer_set_aside[name] for name in running}
+        yield _by("consumer_set_aside", "counter", "Messages that were set aside.", "consumer", aside)
 
     def _lag(self) -> Buckets:
         behind = [cursor.lag for cursor in self._engine.delivery.stalled]

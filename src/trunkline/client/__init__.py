@@ -1,7 +1,7 @@
 """Clients that never lose a message.
 
-`connect` follows rooms, publishes and calls, on asyncio; it needs `pip install trunkline[client]`. `publish` and `call`
-block, and need nothing:
+`connect` follows rooms, publishes and calls, and `consume` is a durable consumer, on asyncio; they need
+`pip install trunkline[client]`. `publish` and `call` block, and need nothing:
 
     from trunkline.client import publish
 
@@ -17,9 +17,13 @@ from trunkline.client.errors import ClientError, RoomError
 
 if TYPE_CHECKING:
     from trunkline.client.client import Client, Message, Room, connect
+    from trunkline.client.consumer import ConsumedMessage, consume
     from trunkline.client.tracing import process_span
 
-__all__ = ["Client", "ClientError", "Message", "Room", "RoomError", "call", "connect", "process_span", "publish"]
+__all__ = [
+    "Client", "ClientError", "ConsumedMessage", "Message", "Room", "RoomError", "call", "connect", "consume",
+    "process_span", "publish",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -30,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
         return process_span
     try:
-        from trunkline.client import client  # noqa: PLC0415 - aiohttp is for those who connect
+        from trunkline.client import client, consumer  # noqa: PLC0415 - aiohttp is for those who connect
     except ModuleNotFoundError as error:
         raise ImportError(f"{error}: connecting needs aiohttp: pip install 'trunkline[client]'") from None
-    return getattr(client, name)
+    return getattr(consumer if name in ("ConsumedMessage", "consume") else client, name)

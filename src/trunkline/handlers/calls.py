@@ -204,7 +204,7 @@ class Calls:
         """Run a handler, once; return what comes of it."""
         limits, name = self._engine.limits, self._engine.name
         try:
-            result = await self._runner.run(handler.function, call, *arguments, timeout_s=limits.call_s)
+            result = await self._runner.run("call", handler.function, call, *arguments, timeout_s=limits.call_s)
             json = encode_result(result)
         except Refused as error:
             return _refusal(name, error)

@@ -102,6 +102,6 @@ class ConnectionHooks:
                 if hook is None:
                     continue
                 try:
-                    await self._runner.run(hook, event.event, timeout_s=HOOK_S)
+                    await self._runner.run("connection", hook, event.event, timeout_s=HOOK_S)
                 except TrunklineError as error:
                     log.warning("the application could not be told of a connection: %s", error)

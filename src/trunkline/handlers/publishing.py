@@ -173,7 +173,7 @@ class Publishing:
         limits = self._engine.limits
         message = IncomingMessage(draft.room, draft.id, draft.json)
         for hook in self._handlers.publish_hooks(draft.room):
-            await self._runner.run(hook, publisher.grant, message, timeout_s=limits.hook_s)
+            await self._runner.run("before_publish", hook, publisher.grant, message, timeout_s=limits.hook_s)
         json = draft.json
         try:
             changed = message.json()

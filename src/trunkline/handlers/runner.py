@@ -12,7 +12,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from trunkline.engine.clock import Clock
 from trunkline.errors import HookFailed, HookTimedOut, TrunklineError
+from trunkline.observe.counters import Counters
 
 log = logging.getLogger("trunkline")
 
@@ -27,8 +29,10 @@ class Runner:
         threads_max: How many functions run on threads at the same time.
     """
 
-    def __init__(self, threads_max: int) -> None:
+    def __init__(self, threads_max: int, counters: Counters, clock: Clock) -> None:
         self._threads_max = threads_max
+        self._counters = counters
+        self._clock = clock
         self._turns: asyncio.Semaphore
 
     def start(self) -> None:
@@ -41,14 +45,27 @@ class Runner:
         log.error("%s", why)
         return HookFailed("the application failed")
 
-    async def run(self, function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+    async def run(self, kind: str, function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
         """Return what a function of the application returns.
+
+        Args:
+            kind: What it is, for the metrics.
 
         Raises:
             TrunklineError: As the function has raised it (`Refused`, for example).
             HookFailed: It has raised something else, which is logged.
             HookTimedOut: It has taken too long.
         """
+        began = self._clock.monotonic()
+        try:
+            return await self._run(function, arguments, timeout_s)
+        except HookFailed:
+            self._counters.handler_failures[kind] += 1
+            raise
+        finally:
+            self._counters.handler_s[kind].observe(self._clock.monotonic() - began)
+
+    async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout_s: float) -> Any:
         name = name_of(function)
         try:
             async with asyncio.timeout(timeout_s) as deadline:

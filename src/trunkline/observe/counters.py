@@ -29,6 +29,8 @@ class Counters:
         wakeup_s: Seconds from when another process stored messages until this one read them, by what told of them.
         store_s: Seconds that the store took, by operation.
         store_errors: Calls of the store that failed, by operation.
+        handler_s: Seconds that hooks and handlers of the application took, by what they are.
+        handler_failures: Those that have raised or taken too long, by what they are.
         consumer_failures: Tries of messages that failed, by durable consumer.
         consumer_set_aside: Messages that were set aside, by durable consumer.
         loop_delay_s: Seconds that the event loop was late.
@@ -53,6 +55,8 @@ class Counters:
         self.wakeup_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.store_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.store_errors: Counter[str] = Counter()
+        self.handler_s: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.handler_failures: Counter[str] = Counter()
         self.consumer_failures: Counter[str] = Counter()
         self.consumer_set_aside: Counter[str] = Counter()
         self.loop_delay_s = Histogram()

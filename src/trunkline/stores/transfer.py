@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from trunkline.core.consumer import SLOTS, cursor_kind, space_of
 from trunkline.core.message import Message
-from trunkline.core.notes import SESSION_KEY
+from trunkline.core.notes import CONSUMER, SESSION_KEY
 from trunkline.core.redaction import Redaction
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.stores.base import Head, RoomCopy, Store
+from trunkline.stores.base import Head, RoomCopy, Store, Swap
 from trunkline.stores.journal import Journalled, still_there
 
 PIECE_MESSAGES = 500
@@ -81,7 +82,17 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
     for note, value in (await source.notes()).items():
         if note not in NOT_COPIED:
             await target.note(note, value)
+        if note.startswith(CONSUMER):
+            await _copy_cursors(source, target, note.removeprefix(CONSUMER))
     return Copied(rooms, messages, marks, hashed.hexdigest())
+
+
+async def _copy_cursors(source: Store, target: Store, consumer: str) -> None:
+    """Copy how far a durable consumer is. Its positions are of the source's epochs, which the target's go on from."""
+    space = space_of(consumer)
+    for slot in range(SLOTS):
+        records = await source.records(space, cursor_kind(slot))
+        await target.swap([Swap(space, cursor_kind(slot), room, None, record) for room, record in records.items()])
 
 
 async def replay(store: Store, lines: Iterable[Journalled]) -> int:

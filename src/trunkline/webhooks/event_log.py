@@ -36,7 +36,7 @@ class EventLog:
     def __init__(self, engine: Engine, connections: ConnectionHooks) -> None:
         self._engine = engine
         self._connections = connections
-        self._waiting: deque[tuple[str, dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[str, str | None, dict[str, Any]]] = deque()
         self._arrived: asyncio.Event
         self.dropped = 0
 
@@ -68,19 +68,21 @@ class EventLog:
         }
         if event.reason is not None:
             fields |= {"reason": event.reason, "code": event.code, "seconds": round(event.seconds or 0.0, 3)}
-        self._put(CONNECTION_LOG, fields)
+        self._put(CONNECTION_LOG, event.user, fields)
 
     def _presence(self, room: str, member: str, joined: bool) -> None:
         kind = "joined" if joined else "left"
-        self._put(PRESENCE_LOG, {"type": kind, "room": room, "member": member, "at": self._engine.clock.wall_ms()})
+        fields = {"type": kind, "room": room, "member": member, "at": self._engine.clock.wall_ms()}
+        self._put(PRESENCE_LOG, member, fields)
 
-    def _put(self, room: str, fields: dict[str, Any]) -> None:
+    def _put(self, room: str, user: str | None, fields: dict[str, Any]) -> None:
+        """Note an event. It is of its user, so that it goes when the user is erased."""
         if len(self._waiting) >= WAITING_MAX:
             if not self.dropped:
                 log.error("events for webhooks are dropped: %d wait for the log already", WAITING_MAX)
             self.dropped += 1
             return
-        self._waiting.append((room, fields))
+        self._waiting.append((room, user, fields))
         self._arrived.set()
 
     async def _write(self) -> None:
@@ -91,7 +93,7 @@ class EventLog:
                 some = [self._waiting.popleft() for _ in range(min(100, len(self._waiting)))]
                 try:
                     await asyncio.gather(
-                        *[self._engine.appender.append(room, None, None, _encode(fields)) for room, fields in some]
+                        *[self._engine.appender.append(room, None, of, _encode(fields)) for room, of, fields in some]
                     )
                 except ShuttingDown:
                     return
