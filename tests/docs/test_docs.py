@@ -27,6 +27,7 @@ from trunkline.hub import context_of
 
 PAGES = ["README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
 TABLES = ("Limits", "Retention", "Tuning", "Issuer", "tuple[Issuer, ...]", "Permissions")
+TABLES += ("tuple[WebhookSettings, ...]", "HooksSettings")
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -242,7 +243,9 @@ def test_each_threat_names_a_test() -> None:
 
 
 def test_toml_snippets_are_settings(tmp_path: Path) -> None:
-    for code in snippets("docs/configuration.md", "toml") + snippets("docs/authentication.md", "toml"):
+    for code in [
+        code for page in ("configuration", "authentication", "handlers") for code in snippets(f"docs/{page}.md", "toml")
+    ]:
         path = tmp_path / "t.toml"
         path.write_text(code)
         load(path, {}, {})

@@ -1,9 +1,8 @@
-"""The chaos of tests/nodes/test_handlers_chaos.py for longer, on SQLite and on Redis; and a consumer of 10,000 rooms."""
+"""The chaos of tests/nodes for longer, on SQLite and on Redis; and a consumer of 10,000 rooms."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -32,8 +31,9 @@ class TestSqlite:
 @needs_redis
 class TestRedis:
     @pytest.fixture
-    def store(self, redis_server: RedisServer) -> str:
-        return f"{redis_server.url}?prefix=chaos{random.randrange(10**6)}"
+    def store(self, tmp_path: Path) -> Iterator[str]:
+        with RedisServer(tmp_path) as server:
+            yield server.url
 
     @pytest.mark.timeout(300)
     async def test_handlers_and_consumers_lose_and_repeat_nothing(self, house: House) -> None:
@@ -41,14 +41,15 @@ class TestRedis:
 
 
 @pytest.fixture
-def stores(tmp_path: Path, redis_server: RedisServer) -> Iterator[list[str]]:
-    yield [f"sqlite:///{tmp_path}/rooms.db", f"{redis_server.url}?prefix=rooms{random.randrange(10**6)}"]
+def stores(tmp_path: Path) -> Iterator[list[str]]:
+    with RedisServer(tmp_path) as server:
+        yield [f"sqlite:///{tmp_path}/rooms.db", server.url]
 
 
 @needs_redis
 @pytest.mark.timeout(300)
 async def test_ten_thousand_rooms_are_not_polled(stores: list[str]) -> None:
-    """All of them are handled; then one that moves costs what one costs, and 9,999 that do not, a look at their list."""
+    """All are handled; then the one that moves costs what one costs, and the others a look at their list."""
     for url in stores:
         async with Hub(url) as hub:
             for at in range(0, 10_000, 1000):

@@ -131,6 +131,7 @@ async def check(house: House, http: aiohttp.ClientSession, heads: dict[str, int]
     # No client's message went around the application.
     for room, head in heads.items():
         since, messages = "start", list[Any]()
+        url = f"{house.nodes[0].url}/rooms/{room}"
         while len(messages) < head:
             async with http.get(url, params={"since": since, "limit": "1000"}) as response:
                 page = await response.json()
