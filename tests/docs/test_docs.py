@@ -26,8 +26,10 @@ from trunkline.errors import REQUEST_ERRORS, TrunklineError
 from trunkline.hub import context_of
 
 PAGES = ["README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
-TABLES = ("Limits", "Retention", "Tuning", "Issuer", "tuple[Issuer, ...]", "Permissions")
-TABLES += ("tuple[WebhookSettings, ...]", "HooksSettings")
+TABLES = (
+    "Limits", "Retention", "Tuning", "Issuer", "tuple[Issuer, ...]", "Permissions", "tuple[WebhookSettings, ...]",
+    "HooksSettings",
+)  # fmt: skip
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
