@@ -280,6 +280,10 @@ def token(
         list[str] | None, typer.Option(help="A moderator: rooms in which messages may be redacted. Repeatable.")
     ] = None,
     redact_own: Annotated[list[str] | None, typer.Option(help="The same, of one's own messages, for a day.")] = None,
+    call: Annotated[list[str] | None, typer.Option(help="Handlers of the application to call: 'game:*'.")] = None,
+    consume: Annotated[
+        list[str] | None, typer.Option(help="Durable consumers to run; their rooms take --read. Repeatable.")
+    ] = None,
     admin: Annotated[
         bool, typer.Option("--admin", help="An administrator: everything in all rooms, and the dashboard.")
     ] = False,
@@ -292,11 +296,20 @@ def token(
     if not user:
         raise typer.BadParameter("a token needs the name of a user")
     settings = load(config, environment(), {"auth": "jwt"})
-    if read or write or redact or redact_own or admin:
+    if read or write or redact or redact_own or call or consume or admin:
         reading, writing = tuple(read or ()), tuple(write or ())
         admin_of = ("*",) if admin else ()
-        moderating = {"redact": tuple(redact or ()), "redact_own": tuple(redact_own or ())}
-        rooms = Permissions(read=reading, presence=reading, write=writing, signal=writing, admin=admin_of, **moderating)
+        rooms = Permissions(
+            read=reading,
+            presence=reading,
+            write=writing,
+            signal=writing,
+            redact=tuple(redact or ()),
+            redact_own=tuple(redact_own or ()),
+            call=tuple(call or ()),
+            consume=tuple(consume or ()),
+            admin=admin_of,
+        )
     else:
         rooms = None
         _warn("trunkline: no --read, --write or --admin: this token permits what `permissions` says")

@@ -6,12 +6,12 @@ import itertools
 from typing import Any
 
 from trunkline.access.policy import Access
-from trunkline.core.grant import Grant, Permissions
+from trunkline.core.grant import EVERYTHING, Grant, Permissions
 from trunkline.errors import RequestError
 from trunkline.testing.virtual_clock import VirtualClock
 from trunkline.wire.credentials import Credentials
 
-USER_PERMISSIONS = Permissions(read=("*",), write=("*",), signal=("*",), presence=("*",))
+USER_PERMISSIONS = EVERYTHING
 """What a user of a test may do unless it says otherwise: everything but administration."""
 
 

@@ -73,6 +73,9 @@ class BlockingReader:
     def publish(self, data: Any, **options: Any) -> int:
         return self._run(lambda: self.reader.publish(data, **options))
 
+    def call(self, name: str, data: Any = None, **options: Any) -> Any:
+        return self._run(lambda: self.reader.call(name, data, **options))
+
     def repeat(self) -> Receipt:
         return self._run(self.reader.repeat)
 

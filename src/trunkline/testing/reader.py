@@ -430,6 +430,26 @@ class Reader:
             text = f"not confirmed within {within_s:g} s of the test's clock: the reader is {why}, and goes on trying"
             raise TimeoutError(text) from None
 
+    async def call(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        within_s: float = WITHIN_S,
+    ) -> Any:
+        """Call a handler of the application as this client; return what it answers.
+
+        Args:
+            name: Of the call.
+            data: Any JSON value.
+            id: With the same id it is carried out once; by default one of its own.
+
+        Raises:
+            ClientError: It was refused, or there was no result in so many seconds of the test's clock (`timeout`).
+        """
+        return await self._clock.run(self.client.call(name, data, timeout_s=within_s, id=id), within_s + OUTSIDE_S)
+
     def signal(self, name: str, data: Any = None) -> None:
         """Send a signal to the room's readers as this client (`Room.signal`)."""
         self.room.signal(name, data)
