@@ -76,6 +76,9 @@ def test_each_alert_fires_on_what_it_is_for_and_on_nothing_else(tmp_path: Path) 
             f"trunkline_nodes{{{label}}}": "3x60",
             'trunkline_nodes{job="trunkline", instance="n:2"}': "2x60",
         },
+        "TrunklineConsumerBehind": {f'trunkline_consumer_lag_messages{{{label}, consumer="c"}}': "5000x60"},
+        "TrunklineMessagesSetAside": {f'trunkline_consumer_set_aside_total{{{label}, consumer="c"}}': "0+1x60"},
+        "TrunklineHandlersFail": {f'trunkline_handler_failures_total{{{label}, kind="call"}}': "0+10x60"},
     }
     rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"][0]["rules"]
     assert {rule["alert"] for rule in rules} == set(raising)
