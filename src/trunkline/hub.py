@@ -454,8 +454,10 @@ class Hub(HubHandlers):
             self._engine.publish_refused(room, id, trace, error)
             raise
         self._ownership.check()
+        if not check:
+            return await self._engine.appender.append(room, id, sender, text, trace)
         draft = Draft(room, id, sender, self._engine.clock.wall_ms(), text, trace)
-        return await self._context.publishing.publish(Trusted(sender), draft, is_checked=check)
+        return await self._context.publishing.publish(Trusted(sender), draft)
 
     def publish_sync(
         self,

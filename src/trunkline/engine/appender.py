@@ -92,8 +92,9 @@ class Appender:
             StoreUnavailable: It may be stored or not; try again with the same id.
             Overloaded, ShuttingDown: It is not stored; try again with the same id.
         """
-        draft = Draft(room, message_id, sender, self._clock.wall_ms(), json, trace)
-        return await self.answered(lambda answer: self.submit(draft, answer))
+        done, answer = _answering()
+        self.submit(Draft(room, message_id, sender, self._clock.wall_ms(), json, trace), answer)
+        return await done
 
     @staticmethod
     async def answered(begin: Callable[[Answer], None]) -> Receipt:
@@ -105,16 +106,7 @@ class Appender:
         Raises:
             TrunklineError: That which the answer is given.
         """
-        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-
-        def answer(_: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
-            if done.done():
-                return
-            if receipt is not None:
-                done.set_result(receipt)
-            elif error is not None:
-                done.set_exception(error)
-
+        done, answer = _answering()
         begin(answer)
         return await done
 
@@ -247,6 +239,21 @@ class Appender:
         for (name, epoch), messages in new.items():
             rooms.append(name, epoch, messages)
         self._delivery.run()
+
+
+def _answering() -> tuple[asyncio.Future[Receipt], Answer]:
+    """Return what waits for an answer, and the answer."""
+    done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+    def answer(_: Draft, receipt: Receipt | None, error: TrunklineError | None) -> None:
+        if done.done():
+            return
+        if receipt is not None:
+            done.set_result(receipt)
+        elif error is not None:
+            done.set_exception(error)
+
+    return done, answer
 
 
 def _call(answer: Answer, draft: Draft, receipt: Receipt | None, error: StoreUnavailable | None) -> None:

@@ -65,6 +65,7 @@ class Publishing:
         self._engine = engine
         self._access = access
         self._handlers = handlers
+        self._hooks = handlers.of_messages  # most applications have none, and each message asks
         self._runner = runner
         self._lanes: dict[_Lane, deque[_Waiting]] = {}
         self._count = self._bytes = 0
@@ -75,8 +76,7 @@ class Publishing:
         Args:
             is_checked: Whether the application looks at it first.
         """
-        hooks = self._handlers
-        if not (is_checked and hooks.looks_at_messages and hooks.publish_hooks(draft.room)):
+        if not (self._hooks and is_checked and self._handlers.publish_hooks(draft.room)):
             self._engine.appender.submit(draft, answer)
             return
         limits = self._engine.limits

@@ -25,18 +25,17 @@ class _ByPattern(NamedTuple, Generic[H]):
 
 
 class Handlers:
-    """The hooks and handlers of one hub. They stay when the hub is given another log, as in tests."""
+    """The hooks and handlers of one hub. They stay when the hub is given another log, as in tests.
+
+    Attributes:
+        of_messages: The hooks that look at messages, each with its pattern; the list is always the same one.
+    """
 
     def __init__(self) -> None:
         self.on_connect: ConnectionHook | None = None
         self.on_disconnect: ConnectionHook | None = None
-        self._publish_hooks: list[_ByPattern[PublishHook]] = []
+        self.of_messages: list[_ByPattern[PublishHook]] = []
         self._calls: list[_ByPattern[CallHandler]] = []
-
-    @property
-    def looks_at_messages(self) -> bool:
-        """Whether there is a hook for any room's messages."""
-        return bool(self._publish_hooks)
 
     @property
     def hears_connections(self) -> bool:
@@ -50,11 +49,11 @@ class Handlers:
             ConfigError: One of them is no pattern.
         """
         for pattern in patterns or ("*",):
-            self._publish_hooks.append(_ByPattern(_checked(pattern, "before_publish"), hook))
+            self.of_messages.append(_ByPattern(_checked(pattern, "before_publish"), hook))
 
     def publish_hooks(self, room: str) -> list[PublishHook]:
         """Return the hooks for a room's messages, in the order in which they were registered, each once."""
-        return list(dict.fromkeys(entry.hook for entry in self._publish_hooks if matches(entry.pattern, room)))
+        return list(dict.fromkeys(entry.hook for entry in self.of_messages if matches(entry.pattern, room)))
 
     def add_call(self, pattern: str, function: Callable[..., Any]) -> None:
         """Let a function answer the calls of this name, or of all names that the pattern matches.
