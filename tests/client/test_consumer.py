@@ -10,22 +10,17 @@ from typing import Any
 import pytest
 
 from tests.access.support import SECRET, serving, token
+from tests.consumers.support import hurry
 from tests.support import WAIT_S, Server, eventually, publish, publish_surely
 from tests.support import client as http_client
 from trunkline import Hub, Issuer, JwtAuth
 from trunkline.client import ClientError, ConsumedMessage, consume
 from trunkline.client import consumer as client_module
-from trunkline.consumers import consumer as module
-from trunkline.consumers import leases
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.01)
-    monkeypatch.setattr(module, "SWEEP_AGAIN_S", 0.05)
-    monkeypatch.setattr(module, "BEAT_S", 0.05)
-    monkeypatch.setattr(leases, "LEASE_S", 1.0)
-    monkeypatch.setattr(leases, "SURE_S", 0.8)
+    hurry(monkeypatch)
     monkeypatch.setattr(client_module, "BACKOFF_S", 0.05)
     monkeypatch.setattr(client_module, "ACK_S", 1.0)
 

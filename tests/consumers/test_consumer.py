@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.consumers.support import hurry
 from tests.support import WAIT_S, eventually
 from trunkline import ConsumedMessage, Gap, GapError, Hub, RequestError, Retention, ShuttingDown, StoreUnavailable
-from trunkline.consumers import consumer as module
-from trunkline.consumers import leases
 from trunkline.consumers.registry import Running
 from trunkline.core.message import Message
 from trunkline.errors import Fenced
@@ -25,11 +24,7 @@ from trunkline.testing import TestHub
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries and looks at the list of rooms in moments."""
-    monkeypatch.setattr(module, "RETRY_S", 0.01)
-    monkeypatch.setattr(module, "SWEEP_AGAIN_S", 0.05)
-    monkeypatch.setattr(module, "BEAT_S", 0.05)
-    monkeypatch.setattr(leases, "LEASE_S", 1.0)
-    monkeypatch.setattr(leases, "SURE_S", 0.8)
+    hurry(monkeypatch)
 
 
 @pytest.fixture

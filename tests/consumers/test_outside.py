@@ -13,19 +13,14 @@ import aiohttp
 import pytest
 
 from tests.access.support import ADMIN, SECRET, bearer, serving, token
+from tests.consumers.support import hurry
 from tests.support import WAIT_S, events, eventually
 from trunkline import Hub, Issuer, JwtAuth
-from trunkline.consumers import consumer as module
-from trunkline.consumers import leases
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.01)
-    monkeypatch.setattr(module, "SWEEP_AGAIN_S", 0.05)
-    monkeypatch.setattr(module, "BEAT_S", 0.05)
-    monkeypatch.setattr(leases, "LEASE_S", 1.0)
-    monkeypatch.setattr(leases, "SURE_S", 0.8)
+    hurry(monkeypatch)
 
 
 class Stream:

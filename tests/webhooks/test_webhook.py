@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from tests.access.support import serving
+from tests.consumers.support import hurry
 from tests.support import Server, eventually
 from tests.webhooks.support import LOCAL, SECRET, Receiver, receiving
 from trunkline import Hub
-from trunkline.consumers import consumer, leases
 from trunkline.errors import ConfigError
 from trunkline.testing import TestHub
 from trunkline.webhooks import webhook as module
@@ -24,10 +24,7 @@ from trunkline.webhooks import webhook as module
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_S", 0.02)
     monkeypatch.setattr(module, "RETRY_S_MAX", 0.05)
-    monkeypatch.setattr(consumer, "SWEEP_AGAIN_S", 0.05)
-    monkeypatch.setattr(consumer, "BEAT_S", 0.05)
-    monkeypatch.setattr(leases, "LEASE_S", 1.0)
-    monkeypatch.setattr(leases, "SURE_S", 0.8)
+    hurry(monkeypatch)
 
 
 def posting(receiver: Receiver, store: str = "memory:", **settings: Any) -> Hub:
