@@ -235,7 +235,10 @@ def test_the_api_is_what_the_docs_list() -> None:
 
 # Modules whose behaviour is a suite's, rather than that of a file of their own.
 TESTED_BY = {
+    "consumers/cursors": "consumers/test_consumer.py",
+    "consumers/discovery": "consumers/test_consumer.py",
     "consumers/message": "consumers/test_consumer.py",
+    "consumers/rooms": "consumers/test_consumer.py",
     "consumers/registry": "consumers/test_consumer.py",
     "core/call": "handlers/test_calls.py",
     "core/connection_event": "handlers/test_connection_hooks.py",

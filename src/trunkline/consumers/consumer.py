@@ -1,8 +1,7 @@
 """One instance of a durable consumer: it gives out the messages of the rooms that it has, and moves their cursors.
 
-What it does not do: poll rooms. It hears of rooms that move by the store's change feed and by this process's own
-appends (`engine/news.py`); and since hints can be lost, it looks at the list of rooms now and then, a page at a time. A
-room is read when it has news, and only as long as it has.
+A room is read when it has news, and only as long as it has. Its messages are given out one after the other, each when
+the one before is handled.
 
 One file, although it is long: giving out, acknowledging and failing change the same states of the same rooms.
 """
@@ -13,42 +12,35 @@ import asyncio
 import hashlib
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
 
+from trunkline.consumers.cursors import Cursors, fenced
+from trunkline.consumers.discovery import Discovery
 from trunkline.consumers.leases import BEAT_S, Leases, Left
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.consumers.room import ConsumedRoom
+from trunkline.consumers.rooms import ConsumedRooms
 from trunkline.core.consumer import (
-    LEASE,
     REASON_MAX,
     ConsumerNote,
     Progress,
     SetAside,
-    cursor_kind,
-    decode_progress,
-    encoded,
-    is_consumed,
     slot_of,
-    space_of,
 )
-from trunkline.core.message import SYSTEM_PREFIX, Message
+from trunkline.core.message import Message
 from trunkline.core.position import BEGINNING, Gap, GapError, parse_since
 from trunkline.core.system_rooms import aside_room
 from trunkline.engine.engine import Engine
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import Fenced, ShuttingDown, StoreUnavailable, explain
 from trunkline.observe.counters import Counters
-from trunkline.stores.base import RoomInfo, Swap
 
 log = logging.getLogger("trunkline")
 
-SWEEP_S = 15.0  # how long a room may have moved without a hint
-SWEEP_AGAIN_S = 1.0
-ROOMS_AT_ONCE = 500
 READ_MESSAGES = 100
 READ_BYTES = 256 * 1024
 RETRY_S = 1.0  # after the first failure; doubled after each further one
@@ -100,7 +92,6 @@ class Consumer:
         self.is_stopping = False
         self._engine = engine
         self._counters = counters
-        self._space = space_of(name)
         self._leases = Leases(
             name,
             me,
@@ -111,13 +102,12 @@ class Consumer:
             taken=self._taken,
             lost=self._lost,
         )
-        self._rooms: dict[str, ConsumedRoom] = {}
-        self._of_slot: dict[int, set[str]] = {}  # names, of the slots whose cursors are known
-        self._careful: set[int] = set()
+        self._cursors = Cursors(name, engine.records, self._leases)
+        self._rooms = ConsumedRooms()
+        self._discovery = Discovery(engine.store, note, self._rooms, self._moved, self._gone, self._log_away)
         self._ready: dict[str, ConsumedRoom] = {}
         self._busy: dict[str, ConsumedRoom] = {}
         self._wake = asyncio.Event()
-        self._sweep_due = asyncio.Event()
         self._is_asked = False
         self._is_resting = False  # nobody takes its messages: others may have its slots
         self._tasks: list[asyncio.Future[None]] = []
@@ -144,10 +134,10 @@ class Consumer:
             GapError: Messages are gone, and nothing was set to be called with gaps.
             ShuttingDown: The server stops.
         """
-        self._engine.news.listeners.append(self._news)
+        self._engine.news.listeners.append(self._discovery.news)
         self._tasks = [
             asyncio.ensure_future(self._repeat(self._tick, BEAT_S)),
-            asyncio.ensure_future(self._sweep_for_ever()),
+            asyncio.ensure_future(self._discovery.run()),
         ]
         try:
             while True:
@@ -193,7 +183,7 @@ class Consumer:
 
     async def _close(self) -> None:
         counts_tries, self.is_stopping = not self.is_stopping, True
-        self._engine.news.listeners.remove(self._news)
+        self._engine.news.listeners.remove(self._discovery.news)
         await cancelled(*self._tasks)
         if counts_tries:
             for room in list(self._busy.values()):
@@ -204,9 +194,7 @@ class Consumer:
                     log.warning("consumer %s: %s", self.name, error)
         if not self._is_resting:
             await self._leases.close()
-        for room in self._rooms.values():
-            room.go("lost")
-        self._rooms.clear()
+        self._rooms.lose_all()
 
     # Giving out.
 
@@ -277,7 +265,7 @@ class Consumer:
                 await self._set_aside(room, message, tries, "its consumer died whenever it was handled")
                 self._queue(room)
                 return None
-            await self._move(room, Progress(room.epoch, message.offset - 1, tries + 1))
+            await self._cursors.move(room, Progress(room.epoch, message.offset - 1, tries + 1))
             if room.state != "ready":
                 return None
         room.go("begin")
@@ -296,7 +284,7 @@ class Consumer:
                 await self._read(room)
             if not room.read:
                 if passed is not None:
-                    await self._move(room, Progress(room.epoch, passed.offset))
+                    await self._cursors.move(room, Progress(room.epoch, passed.offset))
                 if room.state == "ready" and not room.has_news:
                     room.go("nothing")
                     return None
@@ -334,7 +322,7 @@ class Consumer:
             self._queue(room)
             raise GapError(gap)
         await _maybe(self.settings.on_gap(gap))
-        await self._move(room, Progress(epoch, int(gap.next.rpartition(".")[2])))
+        await self._cursors.move(room, Progress(epoch, int(gap.next.rpartition(".")[2])))
 
     # Acknowledging.
 
@@ -344,7 +332,7 @@ class Consumer:
         progress = room.progress
         if progress is not None and progress.epoch == message.epoch and progress.offset >= message.offset:
             return  # it was acknowledged already
-        await self._move(room, Progress(message.epoch, message.offset))
+        await self._cursors.move(room, Progress(message.epoch, message.offset))
         self._handled(room, message)
 
     def _handled(self, room: ConsumedRoom, message: ConsumedMessage) -> None:
@@ -378,7 +366,7 @@ class Consumer:
         """
         room, lease = self._rooms.get(message.room), self._leases.get(slot_of(message.room))
         if room is None or lease is None or lease.fence != message.fence:
-            raise _fenced(message.room)
+            raise fenced(message.room)
         return room
 
     def _no_longer_busy(self, room: ConsumedRoom) -> None:
@@ -398,7 +386,7 @@ class Consumer:
                 delay_s = 0.0
             else:
                 at = room.progress or Progress(room.epoch, message.offset - 1)
-                await self._move(room, Progress(at.epoch, at.offset, tries))
+                await self._cursors.move(room, Progress(at.epoch, at.offset, tries))
                 delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** (tries - 1))
         finally:
             self._no_longer_busy(room)
@@ -416,7 +404,7 @@ class Consumer:
         """Report a message that cannot be handled, and go on behind it."""
         lease = self._leases.get(room.slot)
         if lease is None:
-            raise _fenced(room.name)
+            raise fenced(room.name)
         entry = SetAside(
             consumer=self.name,
             room=room.name,
@@ -428,7 +416,7 @@ class Consumer:
         )
         key = hashlib.sha256(f"{room.name} {room.epoch}.{message.offset}".encode()).hexdigest()[:32]
         await self._engine.appender.append(aside_room(self.name), key, None, msgspec.json.encode(entry))
-        await self._move(room, Progress(room.epoch, message.offset))
+        await self._cursors.move(room, Progress(room.epoch, message.offset))
         room.is_careful = False
         self._counters.consumer_set_aside[self.name] += 1
         log.error(
@@ -440,29 +428,6 @@ class Consumer:
                 "tries": tries,
             },
         )
-
-    async def _move(self, room: ConsumedRoom, progress: Progress) -> None:
-        """Move a cursor, as long as the room is this instance's.
-
-        Raises:
-            Fenced: It is not.
-            StoreUnavailable: It is not known whether it was moved.
-        """
-        async with room.turn:
-            guard = self._leases.guard(room.slot)
-            if guard is None or room.state == "lost":
-                raise _fenced(room.name)
-            kind, after = cursor_kind(room.slot), encoded(progress)
-            while not await self._engine.records.swap(Swap(self._space, kind, room.name, room.record, after, guard)):
-                lease = await self._engine.records.get(self._space, LEASE, guard.key)
-                if lease != guard.value:
-                    self._leases.drop(room.slot)
-                    raise _fenced(room.name)
-                known = await self._engine.records.get(self._space, kind, room.name)
-                if known == room.record:
-                    raise StoreUnavailable("the log does not say why a cursor was not moved")
-                room.record = known  # an earlier swap was made, although its answer was lost
-            room.record, room.progress = after, progress
 
     # Slots.
 
@@ -494,62 +459,30 @@ class Consumer:
         return any(room.slot == slot for room in self._busy.values())
 
     def _taken(self, slot: int, left: Left) -> None:
-        if left == "died":
-            self._careful.add(slot)
-        else:
-            self._careful.discard(slot)
-        self._tasks.append(asyncio.ensure_future(self._load(slot)))
         self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.ensure_future(self._begin_slot(slot, left)))
 
-    def _lost(self, slot: int) -> None:
-        for name in self._of_slot.pop(slot, set()):
-            room = self._rooms.pop(name)
-            room.go("lost")
-            self._ready.pop(name, None)
-            self._no_longer_busy(room)
-
-    async def _load(self, slot: int) -> None:
+    async def _begin_slot(self, slot: int, left: Left) -> None:
         """Learn how far the consumer is in the rooms of a slot, and let them be looked at."""
         lease = self._leases.get(slot)
         while lease is not None and self._leases.get(slot) == lease:
             try:
-                cursors = await self._engine.records.all(self._space, cursor_kind(slot))
+                cursors = await self._cursors.load(slot)
             except StoreUnavailable as error:
                 self._log_away(error)
                 await asyncio.sleep(AGAIN_S)
                 continue
-            if self._leases.get(slot) != lease:
-                return
-            self._of_slot[slot] = set()
-            for name, record in cursors.items():
-                room = self._room(name)
-                if room is not None:
-                    room.record, room.progress = record, decode_progress(record)
-            self._sweep_due.set()
+            if self._leases.get(slot) == lease:
+                self._rooms.add_slot(slot, cursors, is_careful=left == "died")
+                self._discovery.soon()
             return
 
-    def _room(self, name: str) -> ConsumedRoom | None:
-        """Return a room of a slot whose cursors are known; None if it is of another one."""
-        room = self._rooms.get(name)
-        if room is None:
-            slot = slot_of(name)
-            names = self._of_slot.get(slot)
-            if names is None:
-                return None
-            names.add(name)
-            room = self._rooms[name] = ConsumedRoom(name, slot)
-            room.is_careful = slot in self._careful
-        return room
+    def _lost(self, slot: int) -> None:
+        for room in self._rooms.lose_slot(slot):
+            self._ready.pop(room.name, None)
+            self._no_longer_busy(room)
 
     # Rooms that move.
-
-    def _news(self, rooms: Collection[str] | None) -> None:
-        if rooms is None:
-            self._sweep_due.set()
-            return
-        for name in rooms:
-            if is_consumed(self.note.rooms, name) and (room := self._room(name)) is not None:
-                self._moved(room)
 
     def _moved(self, room: ConsumedRoom) -> None:
         room.has_news = True
@@ -557,81 +490,16 @@ class Consumer:
         if room.go("news") == "ready" and before == "idle":
             self._queue(room)
 
-    async def _sweep_for_ever(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(SWEEP_S):
-                    await self._sweep_due.wait()
-            except TimeoutError:
-                pass
-            self._sweep_due.clear()
-            if len(self._of_slot):
-                try:
-                    await self._sweep()
-                except StoreUnavailable as error:
-                    self._log_away(error)
-                    self._sweep_due.set()
-            await asyncio.sleep(SWEEP_AGAIN_S)
-
-    async def _sweep(self) -> None:
-        """Look at the list of rooms: which are new, which have moved, and which are gone.
-
-        Raises:
-            StoreUnavailable: The log did not answer.
-        """
-        slots = set(self._of_slot)
-        listed: set[str] = set()
-        for pattern in self.note.rooms:
-            after, prefix = "", pattern.removesuffix("*")
-            while page := await self._engine.store.find_rooms(prefix, after, ROOMS_AT_ONCE):
-                after = page[-1].room
-                for info in page:
-                    if info.room[:1] == SYSTEM_PREFIX != pattern[:1]:
-                        continue
-                    if is_consumed((pattern,), info.room):
-                        listed.add(info.room)
-                        self._seen(info)
-                if len(page) < ROOMS_AT_ONCE or not pattern.endswith("*"):
-                    break
-        for room in list(self._rooms.values()):
-            if room.name in listed or room.slot not in slots:
-                continue
-            if room.progress is not None and room.progress.offset:
-                self._moved(room)  # it was deleted, or forgotten
-            elif room.state == "idle":
-                await self._forget(room)
-
-    def _seen(self, info: RoomInfo) -> None:
-        room = self._room(info.room)
-        if room is None:
-            return
-        room.first, room.head = info.first, info.head
-        progress = room.progress
-        if progress is None and self.note.since == "now" and info.at < self.note.created_at:
-            room.progress = Progress(info.epoch, info.head)  # which is not stored: it is found out again
-        elif progress is None or progress.epoch != info.epoch or progress.offset < info.head:
-            self._moved(room)
-
-    async def _forget(self, room: ConsumedRoom) -> None:
-        """Forget a room that is gone, and whose end the consumer was told."""
-        guard = self._leases.guard(room.slot)
-        if guard is None:
-            return
-        async with room.turn:
-            if room.record is not None:
-                swap = Swap(self._space, cursor_kind(room.slot), room.name, room.record, None, guard)
-                if not await self._engine.records.swap(swap):
-                    return
-        if room.state == "idle" and self._rooms.pop(room.name, None) is not None:
-            self._of_slot.get(room.slot, set()).discard(room.name)
-            room.go("lost")
+    async def _gone(self, room: ConsumedRoom) -> None:
+        if await self._cursors.forget(room) and room.state == "idle":
+            self._rooms.forget(room)
 
     # Figures.
 
     @property
     def lag(self) -> int:
         """How many messages of this instance's rooms are not handled yet, as far as is known."""
-        return sum([room.lag for room in self._rooms.values()])
+        return self._rooms.lag
 
     @property
     def rooms(self) -> int:
@@ -655,9 +523,3 @@ class Consumer:
 async def _maybe(waiting: Awaitable[None] | None) -> None:
     if inspect.isawaitable(waiting):
         await waiting
-
-
-def _fenced(room: str) -> Fenced:
-    return Fenced(
-        f"another instance of the consumer has {room} by now: this was not counted, and the message comes again"
-    )

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.consumers.consumer import ROOMS_AT_ONCE, Consumer, Settings
+from trunkline.consumers.consumer import Consumer, Settings
+from trunkline.consumers.discovery import ROOMS_AT_ONCE
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.core.consumer import (
     ALL_KINDS,

@@ -1,0 +1,116 @@
+"""Finds out which rooms a consumer has something to do in.
+
+It does not poll rooms. It hears of those that move by the store's change feed and by this process's own appends
+(`engine/news.py`); and since hints can be lost, it looks at the list of rooms now and then, a page at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Collection
+
+from trunkline.consumers.room import ConsumedRoom
+from trunkline.consumers.rooms import ConsumedRooms
+from trunkline.core.consumer import ConsumerNote, Progress, is_consumed
+from trunkline.core.message import SYSTEM_PREFIX
+from trunkline.errors import StoreUnavailable
+from trunkline.stores.base import CorrectionStore, RoomInfo
+
+SWEEP_S = 15.0  # how long a room may have moved without a hint
+SWEEP_AGAIN_S = 1.0
+ROOMS_AT_ONCE = 500
+
+
+class Discovery:
+    """What one instance knows of rooms.
+
+    Args:
+        rooms: Those that it has.
+        moved: Called with a room that may have something new.
+        gone: Called with a room that is neither there nor has anything to tell any more.
+        away: Called when the log does not answer.
+    """
+
+    def __init__(
+        self,
+        store: CorrectionStore,
+        note: ConsumerNote,
+        rooms: ConsumedRooms,
+        moved: Callable[[ConsumedRoom], None],
+        gone: Callable[[ConsumedRoom], Awaitable[None]],
+        away: Callable[[StoreUnavailable], None],
+    ) -> None:
+        self._store = store
+        self._note = note
+        self._rooms = rooms
+        self._moved = moved
+        self._gone = gone
+        self._away = away
+        self._due = asyncio.Event()
+
+    def soon(self) -> None:
+        """Look at the list of rooms soon."""
+        self._due.set()
+
+    def news(self, rooms: Collection[str] | None) -> None:
+        """Take a hint (`engine/news.py`)."""
+        if rooms is None:
+            self.soon()
+            return
+        for name in rooms:
+            if is_consumed(self._note.rooms, name) and (room := self._rooms.room(name)) is not None:
+                self._moved(room)
+
+    async def run(self) -> None:
+        """Look at the list of rooms, for ever."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_S):
+                    await self._due.wait()
+            self._due.clear()
+            if self._rooms.slots:
+                try:
+                    await self._look()
+                except StoreUnavailable as error:
+                    self._away(error)
+                    self.soon()
+            await asyncio.sleep(SWEEP_AGAIN_S)
+
+    async def _look(self) -> None:
+        """Find out which rooms are new, which have moved, and which are gone.
+
+        Raises:
+            StoreUnavailable: The log did not answer.
+        """
+        slots, listed = self._rooms.slots, set[str]()
+        for pattern in self._note.rooms:
+            after = ""
+            while page := await self._store.find_rooms(pattern.removesuffix("*"), after, ROOMS_AT_ONCE):
+                after = page[-1].room
+                for info in page:
+                    if info.room[:1] == SYSTEM_PREFIX != pattern[:1]:
+                        continue
+                    if is_consumed((pattern,), info.room):
+                        listed.add(info.room)
+                        self._seen(info)
+                if len(page) < ROOMS_AT_ONCE or not pattern.endswith("*"):
+                    break
+        for room in self._rooms:
+            if room.name in listed or room.slot not in slots:
+                continue
+            if room.progress is not None and room.progress.offset:
+                self._moved(room)  # it was deleted, or forgotten
+            elif room.state == "idle":
+                await self._gone(room)
+
+    def _seen(self, info: RoomInfo) -> None:
+        room = self._rooms.room(info.room)
+        if room is None:
+            return
+        room.first, room.head = info.first, info.head
+        progress = room.progress
+        if progress is None and self._note.since == "now" and info.at < self._note.created_at:
+            room.progress = Progress(info.epoch, info.head)  # which is not stored: it is found out again
+        elif progress is None or progress.epoch != info.epoch or progress.offset < info.head:
+            self._moved(room)
