@@ -172,7 +172,7 @@ class Hub(HubHandlers):
         calls, consumers = Calls(engine, rules, handlers, runner), Consumers(engine)
         hooks = ConnectionHooks(engine.tasks, handlers, runner)
         figures = Figures(engine, rules, consumers, calls, hooks)
-        seen = figures, Overview(engine, rules), Lookup(engine, rules), Follows(engine)
+        seen = figures, Overview(engine, rules, consumers), Lookup(engine, rules), Follows(engine)
         return Parts(
             engine,
             rules,

@@ -46,6 +46,8 @@ class HubHandlers:
             ConfigError: One of them is no pattern.
         """
 
+        self._handlers.check_patterns(patterns)
+
         def register(hook: PublishHookT) -> PublishHookT:
             self._handlers.add_publish_hook(patterns, hook)
             return hook
@@ -67,6 +69,8 @@ class HubHandlers:
         Raises:
             ConfigError: It is no name, there is a handler for it, or the function's parameters are not right.
         """
+
+        self._handlers.check_name(name)
 
         def register(function: FunctionT) -> FunctionT:
             self._handlers.add_call(name, function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from trunkline import Hub
 from trunkline.access.policy import Access
 from trunkline.admin import overview as module
 from trunkline.admin.overview import Overview
+from trunkline.consumers.registry import Consumers
 from trunkline.core.finding import Finding
 from trunkline.core.limits import Limits
 from trunkline.core.position import NOW, Start
@@ -26,7 +27,7 @@ from trunkline.hub import context_of
 
 
 def overview_of(engine: Engine) -> Overview:
-    made = Overview(engine, Access(Limits(), engine.counters, engine.clock))
+    made = Overview(engine, Access(Limits(), engine.counters, engine.clock), Consumers(engine))
     made.start()
     return made
 
@@ -188,3 +189,24 @@ async def test_clocks_of_nodes_that_differ_are_found(tmp_path: Path) -> None:
 
         await eventually(are_found)
         assert [one.level for one in (await findings()).values()].count("warning") == 2
+
+
+async def test_consumers_are_shown_with_what_all_nodes_have_of_them(tmp_path: Path) -> None:
+    """Their lag, and what they have set aside, put together from two nodes."""
+    url = f"sqlite:///{tmp_path}/log.db?shared=1"
+    async with Hub(url) as one, Hub(url) as two:
+        await one.publish("r", 1)
+        await one.publish("r", 2)
+        async with aclosing(one.consume("work", "r")) as here, aclosing(two.consume("work", "r")) as there:
+            ahead = [asyncio.ensure_future(anext(here)), asyncio.ensure_future(anext(there))]
+            done, _ = await asyncio.wait(ahead, return_when=asyncio.FIRST_COMPLETED)
+            await done.pop().result().ack()
+
+            def is_shown() -> bool:
+                shown = context_of(two).overview.as_json(history=False)["consumers"]
+                return [(of.name, of.instances, of.rooms, of.lag) for of in shown] == [("work", 2, 1, 1)]
+
+            await eventually(is_shown)
+            for waiting in ahead:
+                waiting.cancel()
+            await asyncio.wait(ahead)

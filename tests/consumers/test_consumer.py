@@ -14,10 +14,12 @@ import pytest
 from tests.consumers.support import hurry
 from tests.support import WAIT_S, eventually
 from trunkline import ConsumedMessage, Gap, GapError, Hub, RequestError, Retention, ShuttingDown, StoreUnavailable
+from trunkline.consumers import registry
 from trunkline.consumers.registry import Running
 from trunkline.core.message import Message
 from trunkline.errors import Fenced
 from trunkline.hub import context_of
+from trunkline.stores.base import Swap
 from trunkline.testing import TestHub
 
 
@@ -298,3 +300,19 @@ async def test_who_does_not_take_its_messages_gives_its_rooms_back(hub: Hub) -> 
             with pytest.raises(Fenced):
                 await message.ack()
             await again.ack()
+
+
+async def test_one_whose_instances_have_died_can_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a lease to be sure; one that lives is not, also on another node."""
+    monkeypatch.setattr(registry, "LEASE_S", 0.3)
+    url = f"sqlite:///{tmp_path}/log.db?shared=1"
+    async with Hub(url) as here, Hub(url) as there:
+        await here.publish("r", 1)
+        async with aclosing(there.consume("c", "r")) as messages:
+            await take(messages, 1)
+            with pytest.raises(RequestError, match="runs"):
+                await here.admin.delete_consumer("c")
+        dead = Swap("consumer:c", "member", "dead.1", None, b"7")
+        assert await here._engine.records.swap(dead)
+        await here.admin.delete_consumer("c")
+        assert await here.admin.consumers() == []

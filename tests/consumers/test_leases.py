@@ -131,6 +131,11 @@ async def test_who_is_alone_takes_what_a_former_process_has_left(store: VirtualS
     assert one.mine == set(range(SLOTS))
     await settle(one, two)
     assert len(two.mine) == 32
+    before = await store.records(space_of("c"), MEMBER)
+    clock.now += 100
+    await settle(one, two)
+    assert await store.records(space_of("c"), MEMBER) == before  # nobody needs a beat
+    assert len(one.mine) == len(two.mine) == 32
 
 
 async def test_a_log_that_is_away_changes_nothing(store: VirtualStore, clock: Clock) -> None:

@@ -332,9 +332,10 @@ def test_handlers_that_cannot_be() -> None:
         ("b", lambda a, b, c: None, "3 parameters"),
         ("b", local, "top of its module"),
         ("b", 7, "no function"),
+        (lambda call: None, None, r"@hub\.call"),
     ):
         with pytest.raises(ConfigError, match=text):
-            hub.call(name)(function)  # type: ignore[type-var]
+            hub.call(name)(function)  # type: ignore[arg-type, type-var]
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,37 @@ async def test_presence_and_connections_are_posted_if_asked_for(http: aiohttp.Cl
         assert by_type["disconnected"]["reason"] == "closed"
 
 
+async def test_what_is_posted_of_a_user_goes_with_the_user() -> None:
+    """Erased: nothing of presence and connections names them, and the receiver is told which messages to forget."""
+    async with receiving() as receiver:
+        hub = posting(receiver, rooms=(), events=("presence", "connections"))
+        async with hub:
+            hub._engine.presence.enter("chat:1", "ana", "phone-123", b"{}")
+            await eventually(lambda: len(receiver.data) == 1)
+            job = await hub.admin.erase("ana")
+
+            async def is_done() -> bool:
+                return (await hub.admin.erasure(job.id)).state == "done"
+
+            await eventually(is_done)
+            await eventually(lambda: [r for body in receiver.bodies for r in body["data"].get("redactions", [])])
+            for room in ("$presence", "$connections"):
+                page = await hub._engine.store.read(room, 0, 100, 1 << 20)
+                assert not any("ana" in str(message.data) or message.sender == "ana" for message in page.messages)
+
+
+async def test_events_are_posted_once_after_a_restart_of_the_hub() -> None:
+    async with receiving() as receiver:
+        hub = posting(receiver, rooms=(), events=("presence",))
+        async with hub:
+            pass
+        async with hub:
+            hub._engine.presence.enter("chat:1", "ana", "phone-123", b"{}")
+            await eventually(lambda: receiver.data)
+            await asyncio.sleep(0.1)
+            assert len(receiver.data) == 1
+
+
 async def test_a_receiver_that_is_gone_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     """410 is for good, until a restart; the messages stay."""
     async with receiving() as receiver, posting(receiver, batch_messages=1) as hub:

@@ -17,8 +17,9 @@ import msgspec
 
 from trunkline.access.policy import Access
 from trunkline.admin.figures import OPEN_TRANSPORTS
-from trunkline.admin.sample import BusyRoom, Sample, Share, SlowReader
+from trunkline.admin.sample import BusyRoom, ConsumerShare, Sample, Share, SlowReader
 from trunkline.admin.timeline import Node, Timeline
+from trunkline.consumers.registry import Consumers
 from trunkline.core.cluster_messages import Sampled
 from trunkline.core.cursor import Cursor
 from trunkline.core.finding import Finding, clock_finding
@@ -54,9 +55,10 @@ class Described(Protocol):
 class Overview:
     """The dashboard's figures, as one process knows them."""
 
-    def __init__(self, engine: Engine, access: Access) -> None:
+    def __init__(self, engine: Engine, access: Access, consumers: Consumers) -> None:
         self._engine = engine
         self._access = access
+        self._consumers = consumers
         self._timeline = Timeline()
         self._watched_until = 0.0
         self._version = version("trunkline")
@@ -89,6 +91,7 @@ class Overview:
             "sample_s": SAMPLE_S,
             "nodes": [_node_json(node, self._steady_ms) for node in timeline.nodes.values()],
             "steps": timeline.steps() if history else [last] if last is not None else [],
+            "consumers": _most(_summed_consumers(samples), lambda consumer: consumer.lag),
             "slow_readers": _most([r for s in samples for r in s.slow_readers], lambda reader: reader.lag),
             "counted_s": max([sum(sample.counted_s for sample in of_node) for of_node in kept], default=0.0),
             "busy_rooms": _most(_summed_rooms(kept), lambda room: room.messages),
@@ -183,6 +186,12 @@ class Overview:
             publishers=[Share(who, count) for who, count in taken.publishers.most_common(TOP)],
             refused=[Share(who, count, is_user) for (who, is_user), count in taken.refused.most_common(TOP)],
             counted_s=SAMPLE_S if was_watched else 0.0,
+            consumers=[
+                ConsumerShare(
+                    name, *of[:2], of.lag, counters.consumer_failures[name], counters.consumer_set_aside[name]
+                )
+                for name, of in list(self._consumers.running().items())[:LISTED_MAX]
+            ],
         )
 
     def _busy_room(self, name: str, count: int) -> BusyRoom:
@@ -240,6 +249,22 @@ def _summed(shares: Iterable[Iterable[Share]]) -> list[Share]:
     for share in chain.from_iterable(shares):
         total[share.who, share.is_user] += share.count
     return [Share(who, count, is_user) for (who, is_user), count in total.items()]
+
+
+def _summed_consumers(samples: Iterable[Sample]) -> list[ConsumerShare]:
+    """Return durable consumers, with what all nodes have of them."""
+    found: dict[str, ConsumerShare] = {}
+    for share in chain.from_iterable(sample.consumers for sample in samples):
+        before = found.get(share.name, ConsumerShare(share.name, 0, 0, 0, 0, 0))
+        found[share.name] = ConsumerShare(
+            share.name,
+            before.instances + share.instances,
+            before.rooms + share.rooms,
+            before.lag + share.lag,
+            before.failures + share.failures,
+            before.set_aside + share.set_aside,
+        )
+    return list(found.values())
 
 
 def _summed_rooms(kept: Iterable[list[Sample]]) -> list[BusyRoom]:

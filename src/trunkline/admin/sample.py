@@ -50,6 +50,22 @@ class Share(msgspec.Struct, frozen=True):
     is_user: bool = True
 
 
+class ConsumerShare(msgspec.Struct, frozen=True):
+    """What a process has of a durable consumer.
+
+    Attributes:
+        lag: How many messages of its rooms are not handled yet.
+        failures, set_aside: Tries that failed, and messages that were set aside, since the start.
+    """
+
+    name: str
+    instances: int
+    rooms: int
+    lag: int
+    failures: int
+    set_aside: int
+
+
 class Sample(msgspec.Struct, array_like=True, kw_only=True):
     """One process at one moment. Counts and histograms go from its start; lists are since the sample before.
 
@@ -64,6 +80,7 @@ class Sample(msgspec.Struct, array_like=True, kw_only=True):
         store_waiting_s: For how long the oldest call of the store has had no answer.
         is_watched: Whether somebody looks at a dashboard of this process: then all processes tell the lists.
         slow_readers, busy_rooms, publishers, refused: Those that matter most, the first ten.
+        consumers: The durable consumers that it runs.
         counted_s: For how long the lists were kept; 0 if they were not.
     """
 
@@ -102,3 +119,4 @@ class Sample(msgspec.Struct, array_like=True, kw_only=True):
     publishers: list[Share]
     refused: list[Share]
     counted_s: float = 0.0
+    consumers: list[ConsumerShare] = []

@@ -42,7 +42,8 @@ class Leases:
 
     Args:
         me: Its name, which no other one ever has.
-        alone: No other process uses the log: whoever else is a member is of a process that has ended.
+        alone: No other process uses the log: who is of another one has ended with it, and who is of this one lives, so
+            there is no beat.
         is_busy: Returns whether a slot has messages that are being handled.
         taken: Called with a slot that is this instance's now, and how the tenure before ended.
         lost: Called with a slot that is not this instance's any more.
@@ -128,6 +129,8 @@ class Leases:
 
     async def _show(self) -> None:
         """Let this instance's number beat; if its record is not as it left it, it was taken for dead."""
+        if self._alone and self._beat_record is not None:
+            return
         self._beat += 1
         record = str(self._beat).encode()
         swap = Swap(self._space, MEMBER, self._me, self._beat_record, record)
@@ -153,7 +156,7 @@ class Leases:
             if seen is None or seen[0] != beat:
                 self._seen[name] = seen = (beat, now)
             is_ended = self._alone and name.partition(".")[0] != self._me.partition(".")[0]
-            if not is_ended and now - seen[1] < LEASE_S:
+            if not is_ended and (self._alone or now - seen[1] < LEASE_S):
                 alive.add(name)
             elif await self._records.swap(Swap(self._space, MEMBER, name, beat, None)):
                 log.warning("consumer %s: instance %s is silent and counts as dead", self._space, name)

@@ -14,6 +14,7 @@ import msgspec
 
 from trunkline.consumers.consumer import Consumer, Settings
 from trunkline.consumers.discovery import ROOMS_AT_ONCE
+from trunkline.consumers.leases import LEASE_S
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.core.consumer import (
     ALL_KINDS,
@@ -237,7 +238,19 @@ class Consumers:
         store, space = self._engine.store, space_of(name)
         if CONSUMER + name not in await store.notes():
             raise RequestError("not_found", "there is no consumer of that name")
-        if await store.records(space, MEMBER):
+        if await self._lives(name):
             raise RequestError("bad_command", "the consumer runs: stop it first")
         await store.forget_records(space, ALL_KINDS)
         await store.note(CONSUMER + name, None)
+
+    async def _lives(self, name: str) -> bool:
+        """Return whether an instance of a consumer lives; it takes as long as a lease to be sure that none does."""
+        if any(consumer.name == name for consumer in self._running):
+            return True
+        store, space = self._engine.store, space_of(name)
+        before = await store.records(space, MEMBER)
+        if not before or not store.shared:
+            return False
+        await asyncio.sleep(LEASE_S)
+        now = await store.records(space, MEMBER)
+        return any(before.get(member) != beat for member, beat in now.items())

@@ -155,6 +155,7 @@ class PresenceService:
         """Wait for the application's hooks, and forget everything."""
         await asyncio.gather(*self._hooks, return_exceptions=True)
         self._rooms.clear()
+        self.listeners.clear()
 
     # The cluster (`cluster.Members`).
 

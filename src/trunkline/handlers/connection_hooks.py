@@ -52,6 +52,7 @@ class ConnectionHooks:
     def start(self) -> None:
         """Begin, on the running event loop."""
         self._open.clear()
+        self.listeners.clear()
         self._lines = [deque() for _ in range(LINES)]
         self._arrived = [asyncio.Event() for _ in range(LINES)]
         self.dropped = 0

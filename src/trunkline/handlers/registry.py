@@ -42,26 +42,43 @@ class Handlers:
         """Whether anything wants to know of connections."""
         return self.on_connect is not None or self.on_disconnect is not None
 
-    def add_publish_hook(self, patterns: Sequence[str], hook: PublishHook) -> None:
-        """Call a hook for the messages of rooms that one of these patterns matches.
+    @staticmethod
+    def check_patterns(patterns: Sequence[str]) -> None:
+        """Check the patterns of a hook.
 
         Raises:
-            ConfigError: One of them is no pattern.
+            ConfigError: One of them is none.
         """
-        for pattern in patterns or ("*",):
-            self.of_messages.append(_ByPattern(_checked(pattern, "before_publish"), hook))
+        if any(callable(pattern) for pattern in patterns):
+            raise ConfigError('before_publish: write @hub.before_publish("chat:*"), or with () for all rooms')
+        for pattern in patterns:
+            _check(pattern, "before_publish")
+
+    def add_publish_hook(self, patterns: Sequence[str], hook: PublishHook) -> None:
+        """Call a hook for the messages of rooms that one of these patterns matches; without any, of all rooms."""
+        self.of_messages += [_ByPattern(pattern, hook) for pattern in patterns or ("*",)]
 
     def publish_hooks(self, room: str) -> list[PublishHook]:
         """Return the hooks for a room's messages, in the order in which they were registered, each once."""
         return list(dict.fromkeys(entry.hook for entry in self.of_messages if matches(entry.pattern, room)))
 
+    @staticmethod
+    def check_name(pattern: str) -> None:
+        """Check the name of a call, or the pattern of several.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        if callable(pattern):
+            raise ConfigError('call: write @hub.call("name")')
+        _check(pattern, "call")
+
     def add_call(self, pattern: str, function: Callable[..., Any]) -> None:
         """Let a function answer the calls of this name, or of all names that the pattern matches.
 
         Raises:
-            ConfigError: It is no pattern, there is a handler for it, or the function's parameters are not right.
+            ConfigError: There is a handler for it, or the function's parameters are not right.
         """
-        _checked(pattern, "call")
         if any(entry.pattern == pattern for entry in self._calls):
             raise ConfigError(f"call: there is a handler for {pattern!r} already")
         self._calls.append(_ByPattern(pattern, CallHandler(function)))
@@ -73,8 +90,8 @@ class Handlers:
         return found[-1].hook if found else None
 
 
-def _checked(pattern: str, what: str) -> str:
+def _check(pattern: str, what: str) -> None:
     try:
-        return check_pattern(pattern)
+        check_pattern(pattern)
     except ValueError as error:
         raise ConfigError(f"{what}: {error}") from None

@@ -15,11 +15,13 @@ import { element, part } from "./page.js";
  *   store_waiting_s: number, loop_delay_s: number | null, cpu_share: number | null, memory_bytes: number | null}} Node */
 /** @typedef {{session: string, user: string | null, address: string, transport: string, room: string, lag: number,
  *   behind_ms: number | null}} SlowReader */
+/** A durable consumer, on all nodes. @typedef {{name: string, instances: number, rooms: number, lag: number,
+ *   failures: number, set_aside: number}} Consumer */
 /** Somebody's share: of a user, or of an address. @typedef {{who: string, count: number, is_user: boolean}} Share */
 /** `counted_s`: over how many seconds the lists behind it go; 0 if nothing was counted yet.
  * @typedef {{now: number, node: string, sample_s: number, nodes: Node[], steps: Step[], slow_readers: SlowReader[], counted_s: number,
  *   busy_rooms: {room: string, messages: number, readers: number}[], publishers: Share[],
- *   refused: Share[]}} Overview */
+ *   refused: Share[], consumers?: Consumer[]}} Overview */
 
 const STEP_MS = 5000;
 const STEPS = 180;
@@ -210,8 +212,13 @@ export class Board {
   }
 
   /** @param {Overview} overview */
-  showLists({ slow_readers: slow, busy_rooms: busy, publishers, refused, counted_s: countedS }) {
+  showLists({ slow_readers: slow, busy_rooms: busy, publishers, refused, counted_s: countedS, consumers = [] }) {
     const { inspector } = this;
+    element("consumers-card", HTMLElement).hidden = !consumers.length;
+    table("consumers", ["consumer", "behind", "rooms", "instances", "failures", "set aside"], consumers.map((consumer) => cells([
+      consumer.name, ...[consumer.lag, consumer.rooms, consumer.instances, consumer.failures].map((n) => n.toLocaleString("en")),
+      consumer.set_aside ? link(consumer.set_aside.toLocaleString("en"), () => inspector.lookInto(`$aside.${consumer.name}`)) : "0",
+    ], "lnnnnn")), "", "lnnnnn");
     const rate = (/** @type {number} */ count) => short(count / Math.max(1, countedS));
     const none = (/** @type {string} */ text) => (countedS ? text : "Counting…");
     table("slow", ["reader", "room", "behind", "", ""], slow.map((reader) => cells([

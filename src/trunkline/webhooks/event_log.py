@@ -43,13 +43,6 @@ class EventLog:
     def start(self, events: set[str]) -> None:
         """Begin to write these kinds of events, on the running event loop."""
         self._arrived = asyncio.Event()
-        self._waiting.clear()
-        for listeners, listener in (
-            (self._connections.listeners, self._connection),
-            (self._engine.presence.listeners, self._presence),
-        ):
-            if listener in listeners:
-                listeners.remove(listener)  # type: ignore[arg-type]  # each is of its list
         if "connections" in events:
             self._connections.listeners.append(self._connection)
         if "presence" in events:
