@@ -300,6 +300,27 @@ async def test_who_does_not_take_its_messages_gives_its_rooms_back(hub: Hub) -> 
             with pytest.raises(Fenced):
                 await message.ack()
             await again.ack()
+        await hub.publish("r", 2)
+        assert await take(stuck, 1) == [2]  # it takes its messages again
+
+
+async def test_another_choice_of_rooms_leaves_the_former_ones_alone(hub: Hub) -> None:
+    """And comes back to where it was in them when they are chosen again."""
+    for room in ("a", "b"):
+        await hub.publish(room, 1)
+    async with aclosing(hub.consume("c", ["a", "b"])) as messages:
+        await take(messages, 2)
+    for room in ("a", "b"):
+        await hub.publish(room, 2)
+    async with aclosing(hub.consume("c", "b")) as messages:
+        assert await take(messages, 1, lambda message: (message.room, message.data)) == [("b", 2)]
+        waiting = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    async with aclosing(hub.consume("c", ["a", "b"])) as messages:
+        assert await take(messages, 1, lambda message: (message.room, message.data)) == [("a", 2)]
 
 
 async def test_one_whose_instances_have_died_can_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from trunkline.core.consumer import (
     ConsumerNote,
     Progress,
     SetAside,
+    is_consumed,
     slot_of,
 )
 from trunkline.core.message import Message
@@ -36,7 +37,7 @@ from trunkline.core.position import BEGINNING, Gap, GapError, parse_since
 from trunkline.core.system_rooms import aside_room
 from trunkline.engine.engine import Engine
 from trunkline.engine.tasks import cancelled
-from trunkline.errors import Fenced, ShuttingDown, StoreUnavailable, explain
+from trunkline.errors import Fenced, Overloaded, ShuttingDown, StoreUnavailable, TrunklineError, explain
 from trunkline.observe.counters import Counters
 
 log = logging.getLogger("trunkline")
@@ -158,7 +159,7 @@ class Consumer:
                     break
                 try:
                     following = await self._begin(room)
-                except (StoreUnavailable, Fenced) as error:
+                except (StoreUnavailable, Overloaded, Fenced) as error:
                     log.info("consumer %s: %s", self.name, error)
                     room.forget_read()
                     self._queue(room)
@@ -190,7 +191,7 @@ class Consumer:
                 try:
                     if room.busy is not None:
                         await self._failed(room, room.busy[0], "the consumer ended while it was handled")
-                except (StoreUnavailable, Fenced) as error:
+                except TrunklineError as error:
                     log.warning("consumer %s: %s", self.name, error)
         if not self._is_resting:
             await self._leases.close()
@@ -211,7 +212,7 @@ class Consumer:
                     continue
                 try:
                     message = await self._begin(room)
-                except StoreUnavailable as error:
+                except (StoreUnavailable, Overloaded) as error:
                     self._log_away(error)
                     room.forget_read()
                     await asyncio.sleep(AGAIN_S)
@@ -225,7 +226,7 @@ class Consumer:
         finally:
             self._is_asked = False
 
-    def _log_away(self, error: StoreUnavailable) -> None:
+    def _log_away(self, error: TrunklineError) -> None:
         if not self._away:
             log.warning("consumer %s waits for the log: %s", self.name, explain(error))
         self._away = True
@@ -298,6 +299,8 @@ class Consumer:
                     await _maybe(self.settings.on_redacted(entry))
             elif self._is_before_begin(room, entry):
                 passed = entry
+            elif room.has_handled(entry):
+                continue  # a late acknowledgement came while it was read again
             else:
                 return entry
 
@@ -451,7 +454,7 @@ class Consumer:
             await self._leases.tick()
         except Fenced as error:
             log.info("consumer %s: %s", self.name, error)
-        except StoreUnavailable as error:
+        except TrunklineError as error:
             self._log_away(error)
         self._wake.set()
 
@@ -473,7 +476,8 @@ class Consumer:
                 await asyncio.sleep(AGAIN_S)
                 continue
             if self._leases.get(slot) == lease:
-                self._rooms.add_slot(slot, cursors, is_careful=left == "died")
+                consumed = {name: at for name, at in cursors.items() if is_consumed(self.note.rooms, name)}
+                self._rooms.add_slot(slot, consumed, is_careful=left == "died")
                 self._discovery.soon()
             return
 

@@ -206,5 +206,6 @@ class Leases:
             for slot in list(self._mine):
                 await self.release(slot)
             await self._records.swap(Swap(self._space, MEMBER, self._me, self._beat_record, None))
+            self._beat_record = None
         except StoreUnavailable as error:
             log.warning("consumer %s: its slots are free in %g s: %s", self._space, LEASE_S, explain(error))

@@ -69,6 +69,11 @@ class ConsumedRoom:
         self.state = TRANSITIONS[self.state][why]
         return self.state
 
+    def has_handled(self, entry: Message) -> bool:
+        """Return whether the cursor is behind an entry that was read."""
+        progress = self.progress
+        return progress is not None and progress.epoch == self.epoch and progress.offset >= entry.offset
+
     def forget_read(self) -> None:
         """Read again from the cursor on."""
         self.read.clear()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from trunkline.engine.tasks import Tasks
-from trunkline.errors import Overloaded, StoreUnavailable, TrunklineError
+from trunkline.errors import StoreUnavailable, TrunklineError
 from trunkline.stores.base import RecordStore, Swap
 
 SWAPS_MAX = 20_000  # that wait for the store
@@ -31,10 +31,9 @@ class Records:
 
         Raises:
             StoreUnavailable: It is changed or not.
-            Overloaded: It is not changed: too many wait.
         """
         if len(self._waiting) >= SWAPS_MAX:
-            raise Overloaded("too many changes wait for the log")
+            raise StoreUnavailable("too many changes wait for the log")
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((swap, done))
         if not self._runs:
