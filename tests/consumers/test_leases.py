@@ -32,13 +32,16 @@ class Clock(VirtualClock):
 
 
 class Instance:
-    def __init__(self, store: Store, name: str, clock: Clock, *, alone: bool = False) -> None:
+    def __init__(
+        self, store: Store, name: str, clock: Clock, *, alone: bool = False, rooms: tuple[str, ...] = ("*",)
+    ) -> None:
         self.busy: set[int] = set()
         self.taken: dict[int, Left] = {}
         self.lost: list[int] = []
         self.leases = Leases(
             "c",
             name,
+            rooms,
             Records(store, Tasks()),
             clock,
             alone=alone,
@@ -136,6 +139,23 @@ async def test_who_is_alone_takes_what_a_former_process_has_left(store: VirtualS
     await settle(one, two)
     assert await store.records(space_of("c"), MEMBER) == before  # nobody needs a beat
     assert len(one.mine) == len(two.mine) == 32
+
+
+async def test_those_with_other_rooms_than_the_newest_wait_for_its_end(
+    store: VirtualStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the rooms that only the newest is to have would have nobody in the slots of the others."""
+    old = Instance(store, "z", clock, rooms=("a:*",))
+    await settle(old)
+    assert len(old.mine) == SLOTS
+    clock.now += 1
+    new = Instance(store, "a", clock, rooms=("a:*", "b:*"))
+    await settle(old, new)
+    assert (len(old.mine), len(new.mine)) == (0, SLOTS)
+    assert "an instance was begun later with other rooms" in caplog.text
+    await new.leases.close()
+    await settle(old)
+    assert len(old.mine) == SLOTS
 
 
 async def test_a_log_that_is_away_changes_nothing(store: VirtualStore, clock: Clock) -> None:

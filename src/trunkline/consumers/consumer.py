@@ -96,6 +96,7 @@ class Consumer:
         self._leases = Leases(
             name,
             me,
+            note.rooms,
             engine.records,
             engine.clock,
             alone=not engine.store.shared,
@@ -111,6 +112,7 @@ class Consumer:
         self._wake = asyncio.Event()
         self._is_asked = False
         self._is_resting = False  # nobody takes its messages: others may have its slots
+        self._gave_at = engine.clock.monotonic()
         self._tasks: list[asyncio.Future[None]] = []
         self._away = False
 
@@ -132,7 +134,8 @@ class Consumer:
         come again.
 
         Raises:
-            GapError: Messages are gone, and nothing was set to be called with gaps.
+            GapError: Messages are gone, and nothing was set to be called with gaps. Raised once: the cursor is behind
+                them.
             ShuttingDown: The server stops.
         """
         self._engine.news.listeners.append(self._discovery.news)
@@ -224,7 +227,7 @@ class Consumer:
                     if message is not None:
                         return message
         finally:
-            self._is_asked = False
+            self._is_asked, self._gave_at = False, self._engine.clock.monotonic()
 
     def _log_away(self, error: TrunklineError) -> None:
         if not self._away:
@@ -288,6 +291,7 @@ class Consumer:
                     await self._cursors.move(room, Progress(room.epoch, passed.offset))
                 if room.state == "ready" and not room.has_news:
                     room.go("nothing")
+                    room.is_complete = True
                     return None
                 if room.state != "ready":
                     return None
@@ -321,11 +325,20 @@ class Consumer:
         room.read.extend(sorted([*page.messages, *page.redactions], key=lambda entry: entry.offset))
 
     async def _gap(self, room: ConsumedRoom, gap: Gap, epoch: str) -> None:
-        if self.settings.on_gap is None:
+        """Tell a gap, once, and go on behind it.
+
+        A log that is gone altogether is one only if something of it may not have been handled; but who deletes a room
+        is told in any case.
+        """
+        nothing_lost = room.is_complete and gap.last < gap.first
+        if self.settings.on_gap is not None and not (nothing_lost and gap.reason == "epoch"):
+            await _maybe(self.settings.on_gap(gap))
+        await self._cursors.move(room, Progress(epoch, int(gap.next.rpartition(".")[2])))
+        if self.settings.on_gap is None and not nothing_lost:
+            log.error("consumer %s: %s", self.name, GapError(gap))
+            room.forget_read()
             self._queue(room)
             raise GapError(gap)
-        await _maybe(self.settings.on_gap(gap))
-        await self._cursors.move(room, Progress(epoch, int(gap.next.rpartition(".")[2])))
 
     # Acknowledging.
 
@@ -347,6 +360,7 @@ class Consumer:
             room.go("ack")
             if not room.read and not room.has_news and message.offset >= room.head:
                 room.go("nothing")
+                room.is_complete = True
             self._queue(room)
 
     async def set_aside(self, message: ConsumedMessage, reason: str) -> None:
@@ -365,11 +379,13 @@ class Consumer:
         """Return the room of a message, if it is this tenure's.
 
         Raises:
-            Fenced: It is not.
+            Fenced: It is not; or it is of a log that is gone, and the room's new one has been read.
         """
         room, lease = self._rooms.get(message.room), self._leases.get(slot_of(message.room))
         if room is None or lease is None or lease.fence != message.fence:
             raise fenced(message.room)
+        if room.epoch != message.epoch:
+            raise Fenced(f"{message.room} has begun anew since: this does not count")
         return room
 
     def _no_longer_busy(self, room: ConsumedRoom) -> None:
@@ -383,6 +399,7 @@ class Consumer:
             tries += 1
         self._counters.consumer_failures[self.name] += 1
         room.forget_read()
+        delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** (tries - 1))
         try:
             if tries >= self.settings.tries_max:
                 await self._set_aside(room, message, tries, reason)
@@ -390,13 +407,11 @@ class Consumer:
             else:
                 at = room.progress or Progress(room.epoch, message.offset - 1)
                 await self._cursors.move(room, Progress(at.epoch, at.offset, tries))
-                delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** (tries - 1))
-        finally:
-            self._no_longer_busy(room)
+        finally:  # whatever has happened, it comes again
             if room.state == "busy":
+                self._no_longer_busy(room)
                 room.go("fail")
-        if room.state == "paused":
-            asyncio.get_running_loop().call_later(delay_s, self._resume, room)
+                asyncio.get_running_loop().call_later(delay_s, self._resume, room)
 
     def _resume(self, room: ConsumedRoom) -> None:
         if room.state == "paused":
@@ -414,11 +429,14 @@ class Consumer:
             epoch=room.epoch,
             offset=message.offset,
             tries=tries,
-            reason=reason[:REASON_MAX],
+            reason=reason[:REASON_MAX].encode(errors="replace").decode(),
             fence=lease.fence,
         )
         key = hashlib.sha256(f"{room.name} {room.epoch}.{message.offset}".encode()).hexdigest()[:32]
-        await self._engine.appender.append(aside_room(self.name), key, None, msgspec.json.encode(entry))
+        try:
+            await self._engine.appender.append(aside_room(self.name), key, None, msgspec.json.encode(entry))
+        except (Overloaded, ShuttingDown) as error:
+            raise StoreUnavailable(f"the report of a message that is set aside was not stored: {error}") from error
         await self._cursors.move(room, Progress(room.epoch, message.offset))
         room.is_careful = False
         self._counters.consumer_set_aside[self.name] += 1
@@ -446,7 +464,7 @@ class Consumer:
                 if room.busy is not None:
                     reason = f"it was not acknowledged within {self.settings.ack_wait_s:g} s"
                     await self._failed(room, room.busy[0], reason)
-            if late and not self._is_asked:
+            if not self._is_asked and (late or now - self._gave_at > self.settings.ack_wait_s):
                 log.warning("consumer %s: its messages are not taken any more, so its rooms are free", self.name)
                 self._is_resting = True
                 await self._leases.close()

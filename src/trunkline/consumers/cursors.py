@@ -28,7 +28,7 @@ class Cursors:
         return {name: (record, decode_progress(record)) for name, record in found.items()}
 
     async def move(self, room: ConsumedRoom, progress: Progress) -> None:
-        """Move the cursor of a room.
+        """Move the cursor of a room. Harmless if it is behind that position of the same log already.
 
         Raises:
             Fenced: The room is another instance's by now.
@@ -38,6 +38,9 @@ class Cursors:
             guard = self._leases.guard(room.slot)
             if guard is None or room.state == "lost":
                 raise fenced(room.name)
+            at = room.progress
+            if at is not None and at.epoch == progress.epoch and at.offset > progress.offset:
+                return  # what was handled meanwhile stays so
             kind, after = cursor_kind(room.slot), encoded(progress)
             while not await self._records.swap(Swap(self._space, kind, room.name, room.record, after, guard)):
                 if await self._records.get(self._space, LEASE, guard.key) != guard.value:

@@ -53,13 +53,16 @@ class Discovery:
         """Look at the list of rooms soon."""
         self._due.set()
 
-    def news(self, rooms: Collection[str] | None) -> None:
+    def news(self, rooms: Collection[str] | None, has_new: bool) -> None:
         """Take a hint (`engine/news.py`)."""
         if rooms is None:
+            for known in self._rooms:
+                known.is_complete = False
             self.soon()
             return
         for name in rooms:
             if is_consumed(self._note.rooms, name) and (room := self._rooms.room(name)) is not None:
+                room.is_complete = room.is_complete and not has_new
                 self._moved(room)
 
     async def run(self) -> None:
@@ -112,5 +115,7 @@ class Discovery:
         progress = room.progress
         if progress is None and self._note.since == "now" and info.at < self._note.created_at:
             room.progress = Progress(info.epoch, info.head)  # which is not stored: it is found out again
-        elif progress is None or progress.epoch != info.epoch or progress.offset < info.head:
+        elif progress is not None and progress.epoch == info.epoch and progress.offset >= info.head:
+            room.is_complete = not room.has_news
+        else:
             self._moved(room)

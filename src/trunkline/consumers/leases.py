@@ -2,7 +2,8 @@
 
 Each instance lets a number in its record of membership beat. Who sees the same number for LEASE_S, by its own clock,
 takes the other one for dead, and its slots; so no two clocks are compared. Slots are shared out evenly among those who
-live: who has too many gives some back, when their messages are handled.
+live: who has too many gives some back, when their messages are handled. Those that were begun with other patterns than
+the newest one get none: they would leave rooms out that it is to have.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from trunkline.core.consumer import (
     LEASE,
     MEMBER,
     Lease,
+    Member,
     decode_lease,
+    decode_member,
     encoded,
     free_slots,
+    in_charge,
     next_fence,
     share,
     space_of,
@@ -42,6 +46,7 @@ class Leases:
 
     Args:
         me: Its name, which no other one ever has.
+        rooms: The patterns of its rooms.
         alone: No other process uses the log: who is of another one has ended with it, and who is of this one lives, so
             there is no beat.
         is_busy: Returns whether a slot has messages that are being handled.
@@ -53,6 +58,7 @@ class Leases:
         self,
         consumer: str,
         me: str,
+        rooms: tuple[str, ...],
         records: Records,
         clock: Clock,
         *,
@@ -61,15 +67,17 @@ class Leases:
         taken: Callable[[int, Left], None],
         lost: Callable[[int], None],
     ) -> None:
+        self._name = consumer
         self._space = space_of(consumer)
         self._me = me
+        self._member = Member(0, clock.wall_ms(), rooms)
+        self._is_in_charge = True
         self._records = records
         self._clock = clock
         self._alone = alone
         self._is_busy = is_busy
         self._taken = taken
         self._lost = lost
-        self._beat = 0
         self._beat_record: bytes | None = None
         self._beat_at = float("-inf")
         self._seen: dict[str, tuple[bytes, float]] = {}  # the others: their last beat, and since when it is known
@@ -120,9 +128,19 @@ class Leases:
         for slot in [slot for slot, lease in self._mine.items() if leases.get(slot) != lease]:
             self.drop(slot)
         self._beat_at = began
-        wanted = share(self._me, alive)
+        wanted = self._wanted({name: decode_member(members[name]) for name in alive if name in members})
         await self._give_back(len(self._mine) - wanted)
         await self._take(free_slots(leases, alive), wanted - len(self._mine), leases)
+
+    def _wanted(self, alive: dict[str, Member]) -> int:
+        """Return how many slots this instance is to have."""
+        charged = in_charge(alive | {self._me: self._member})
+        if (self._me in charged) != self._is_in_charge:
+            self._is_in_charge = self._me in charged
+            if not self._is_in_charge:
+                why = "an instance was begun later with other rooms; this one waits until that has ended"
+                log.warning("consumer %s: %s", self._name, why)
+        return share(self._me, charged) if self._is_in_charge else 0
 
     async def _leases(self) -> dict[str, bytes]:
         return await self._records.all(self._space, LEASE)
@@ -131,8 +149,8 @@ class Leases:
         """Let this instance's number beat; if its record is not as it left it, it was taken for dead."""
         if self._alone and self._beat_record is not None:
             return
-        self._beat += 1
-        record = str(self._beat).encode()
+        self._member = Member(self._member.beat + 1, self._member.began_at, self._member.rooms)
+        record = encoded(self._member)
         swap = Swap(self._space, MEMBER, self._me, self._beat_record, record)
         try:
             shown = await self._records.swap(swap)
@@ -159,7 +177,7 @@ class Leases:
             if not is_ended and (self._alone or now - seen[1] < LEASE_S):
                 alive.add(name)
             elif await self._records.swap(Swap(self._space, MEMBER, name, beat, None)):
-                log.warning("consumer %s: instance %s is silent and counts as dead", self._space, name)
+                log.warning("consumer %s: instance %s is silent and counts as dead", self._name, name)
                 self._seen.pop(name, None)
         self._seen = {name: seen for name, seen in self._seen.items() if name in members}
         return alive
@@ -205,7 +223,10 @@ class Leases:
         try:
             for slot in list(self._mine):
                 await self.release(slot)
-            await self._records.swap(Swap(self._space, MEMBER, self._me, self._beat_record, None))
+            # Not as it was left, since a beat may have been on its way.
+            record = await self._records.get(self._space, MEMBER, self._me)
+            if record is not None:
+                await self._records.swap(Swap(self._space, MEMBER, self._me, record, None))
             self._beat_record = None
         except StoreUnavailable as error:
-            log.warning("consumer %s: its slots are free in %g s: %s", self._space, LEASE_S, explain(error))
+            log.warning("consumer %s: its slots are free in %g s: %s", self._name, LEASE_S, explain(error))

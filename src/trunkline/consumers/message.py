@@ -89,7 +89,8 @@ class ConsumedMessage:
         """Note that it was handled: it does not come again, and the next one of its room does.
 
         Raises:
-            Fenced: Another instance has the room by now, and gets the message, too; this was not counted.
+            Fenced: Another instance has the room by now, and gets the message, too; or the room was deleted, and has
+                begun anew. This was not counted.
             StoreUnavailable: It is not known whether it was counted; try again, or let it come again.
         """
         await self._handling.ack(self)

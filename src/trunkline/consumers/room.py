@@ -36,6 +36,7 @@ class ConsumedRoom:
         epoch, read: Messages and redactions that were read, and not begun yet; and of which epoch they are.
         redactions_seen: How many redactions this process knew when they were read.
         has_news: It may have moved since it was read last.
+        is_complete: Everything was handled when that was seen last, and nothing has been heard of it since.
         reads_from: The position behind which reading goes on; empty for the cursor.
         busy, busy_to: The first message that is being handled, since when, and up to which offset there are others.
         is_careful: Tries are noted before they begin, since an instance has died that may have begun them.
@@ -43,8 +44,8 @@ class ConsumedRoom:
     """
 
     __slots__ = (
-        "busy", "busy_to", "epoch", "first", "has_news", "head", "is_careful", "name", "progress", "read", "reads_from",
-        "record", "redactions_seen", "slot", "state", "turn",
+        "busy", "busy_to", "epoch", "first", "has_news", "head", "is_careful", "is_complete", "name", "progress",
+        "read", "reads_from", "record", "redactions_seen", "slot", "state", "turn",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: int) -> None:
@@ -60,7 +61,7 @@ class ConsumedRoom:
         self.busy: tuple[Message, float] | None = None
         self.busy_to = 0
         self.epoch = ""
-        self.has_news = False
+        self.has_news = self.is_complete = False
         self.is_careful = False
         self.turn = asyncio.Lock()
 

@@ -51,6 +51,20 @@ class Lease(msgspec.Struct, array_like=True, frozen=True):
     fence: int
 
 
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """One instance of a consumer.
+
+    Attributes:
+        beat: Another number each time, as long as it lives.
+        began_at: When it was begun, in ms since 1970 UTC.
+        rooms: The patterns of its rooms.
+    """
+
+    beat: int
+    began_at: int
+    rooms: tuple[str, ...]
+
+
 class Progress(msgspec.Struct, array_like=True, frozen=True):
     """How far a consumer is in a room.
 
@@ -90,17 +104,23 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_lease = msgspec.msgpack.Decoder(Lease).decode
+_decode_member = msgspec.msgpack.Decoder(Member).decode
 _decode_progress = msgspec.msgpack.Decoder(Progress).decode
 
 
-def encoded(value: Lease | Progress) -> bytes:
-    """Return a lease or a cursor as its record has it."""
+def encoded(value: Lease | Member | Progress) -> bytes:
+    """Return a lease, an instance or a cursor as its record has it."""
     return _encode(value)
 
 
 def decode_lease(record: bytes) -> Lease:
     """Return what the record of a lease says."""
     return _decode_lease(record)
+
+
+def decode_member(record: bytes) -> Member:
+    """Return what the record of an instance says."""
+    return _decode_member(record)
 
 
 def decode_progress(record: bytes) -> Progress:
@@ -135,6 +155,12 @@ def share(me: str, members: Collection[str]) -> int:
     """Return how many slots an instance is to have, of which there are these."""
     ordered = sorted({me, *members})
     return SLOTS // len(ordered) + (ordered.index(me) < SLOTS % len(ordered))
+
+
+def in_charge(members: Mapping[str, Member]) -> set[str]:
+    """Return the instances that are to have slots: those with the patterns of the one that was begun last."""
+    newest = max(members, key=lambda name: (members[name].began_at, name))
+    return {name for name, member in members.items() if set(member.rooms) == set(members[newest].rooms)}
 
 
 def free_slots(leases: Mapping[int, Lease], alive: Collection[str]) -> list[int]:

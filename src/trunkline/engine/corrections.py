@@ -116,7 +116,7 @@ class Corrections:
             self._redactions.add(room)
         for room in rooms:
             await self._follower.refresh(room)
-        self._news.moved(rooms)
+        self._news.moved(rooms, has_new=False)
 
     async def _corrected_elsewhere(self, corrected: Corrected) -> bool:
         while True:  # the node that asks counts this one as missing, until then

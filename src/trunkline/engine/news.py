@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-Listener = Callable[[Collection[str] | None], None]
-"""Called with the names of rooms that have moved; with None if it could be any room. It is a hint: it may be wrong."""
+Listener = Callable[[Collection[str] | None, bool], None]
+"""Called with the names of rooms that have moved, or None if it could be any room; and whether there may be something
+new in them, or only what was there has changed. It is a hint: it may be wrong."""
 
 
 class News:
@@ -20,7 +21,7 @@ class News:
     def __init__(self) -> None:
         self.listeners: list[Listener] = []
 
-    def moved(self, rooms: Collection[str] | None) -> None:
+    def moved(self, rooms: Collection[str] | None, *, has_new: bool = True) -> None:
         """Tell all listeners."""
         for listener in self.listeners:
-            listener(rooms)
+            listener(rooms, has_new)
