@@ -151,6 +151,43 @@ async def test_who_may(http: aiohttp.ClientSession) -> None:
             assert await stream.settle(message) == 204
 
 
+async def test_a_permission_that_ends_ends_the_stream(http: aiohttp.ClientSession) -> None:
+    """That to consume, or that to read a room of it; as it ends what reads rooms."""
+    allowed = {("consume", "billing"), ("read", "orders:*")}
+    hub = Hub("memory:", auth=JwtAuth([Issuer(secret=SECRET)]))
+    hub.authorize(lambda _, action, room: (action, room) in allowed)
+    worker = bearer(token("worker"))
+    async with serving(hub) as urls:
+        url = f"{urls[0]}/consumers/billing"
+        for withdrawn in list(allowed):
+            async with consuming(http, url, headers=worker) as stream:
+                await hub.publish("orders:1", 1)
+                await stream.settle(await stream.next())
+                await hub.recheck("worker")
+                await hub.publish("orders:1", 2)
+                await stream.settle(await stream.next())
+                allowed.remove(withdrawn)
+                await hub.recheck("worker")
+                assert (await stream.next("closed"))["code"] == "forbidden"
+            async with http.get(
+                url, params={"rooms": "orders:*"}, headers=worker | {"Accept": "text/event-stream"}
+            ) as refused:
+                assert refused.status == 403
+            allowed.add(withdrawn)
+
+
+async def test_an_acknowledgement_is_for_the_consumer_that_it_names(http: aiohttp.ClientSession) -> None:
+    """And not for another stream of the same user."""
+    hub = Hub("memory:")
+    async with serving(hub) as urls, consuming(http, f"{urls[0]}/consumers/a") as stream:
+        await hub.publish("orders:1", 1)
+        message = await stream.next()
+        body = {"session": stream.session, **{name: message[name] for name in ("room", "position", "fence")}}
+        async with http.post(f"{urls[0]}/consumers/b/acks", json=body) as response:
+            assert response.status == 409
+        assert await stream.settle(message) == 204
+
+
 async def test_administrators_see_and_delete_consumers(http: aiohttp.ClientSession) -> None:
     hub = Hub("memory:", auth=JwtAuth([Issuer(secret=SECRET)]))
     boss = bearer(token("boss", rooms=ADMIN))

@@ -214,11 +214,13 @@ class AckConsumed(msgspec.Struct, tag=True, array_like=True, frozen=True):
     (transports/consumption.py).
 
     Attributes:
+        consumer: As which it does.
         user: Who has said so.
         failed: Why it could not, if it could not.
     """
 
     session: str
+    consumer: str
     user: str | None
     room: str
     position: str

@@ -69,13 +69,11 @@ class Permissions(
 
 
 def matches(pattern: str, room: str) -> bool:
-    """Return whether the pattern is the room's name, or a beginning of it followed by `*`."""
+    """Return whether the pattern is the room's name, or a beginning of it followed by `*`.
+
+    In place of a room a pattern may stand: all of its rooms match then.
+    """
     return pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1]))
-
-
-def covers(pattern: str, other: str) -> bool:
-    """Return whether a pattern matches every room that another one does."""
-    return pattern in ("*", other) or (pattern.endswith("*") and other.startswith(pattern[:-1]))
 
 
 def check_pattern(pattern: str) -> str:

@@ -19,7 +19,7 @@ from trunkline.transports.acknowledgements import AWAY, COUNTED, FENCED, NOT_HER
 from trunkline.transports.context import Context
 from trunkline.wire import sse
 from trunkline.wire.envelope import gap_body, message_body
-from trunkline.wire.query import ConsumeQuery
+from trunkline.wire.query import ConsumeQuery, ReadQuery
 
 SETTLED_MAX = 10_000  # acknowledgements that are recognised when they come again
 FULL_S = 0.05
@@ -47,10 +47,11 @@ class Port(Protocol):
 class Consumption:
     """What one stream consumes."""
 
-    def __init__(self, context: Context, stream: Port, query: ConsumeQuery) -> None:
+    def __init__(self, context: Context, stream: Port, whole: ReadQuery, query: ConsumeQuery) -> None:
         self._context = context
         self._stream = stream
         self._query = query
+        self.needs = list(whole.needs())
         self._given: dict[str, ConsumedMessage] = {}  # by room: what waits for its acknowledgement
         self._settled: dict[str, tuple[str, int]] = {}  # by room: the last one, and its fencing number
         self._task: asyncio.Task[None] | None = None
@@ -76,7 +77,10 @@ class Consumption:
             consumers = self._context.consumers
             async with aclosing(consumers.consume(query.name, query.rooms, query.since, settings)) as messages:
                 async for message in messages:
+                    self._given.pop(message.room, None)
                     self._given[message.room] = message
+                    if len(self._given) > 2 * query.in_flight:  # those that failed, and may be acknowledged late
+                        del self._given[next(iter(self._given))]
                     if self._settled.get(message.room) == (message.position, message.fence):
                         del self._settled[message.room]  # it failed, and comes again
                     more = f',"position":"{message.position}","fence":{message.fence},"tries":{message.tries}}}'
@@ -95,7 +99,7 @@ class Consumption:
 
     async def settle(self, ack: AckConsumed) -> int:
         """Take what a client says of a message; return what has become of that."""
-        if self._stream.grant.user != ack.user:
+        if self._stream.grant.user != ack.user or self._query.name != ack.consumer:
             return NOT_HERE
         if self._settled.get(ack.room) == (ack.position, ack.fence):
             return COUNTED

@@ -185,7 +185,7 @@ class Duplex(Stream):
             access.registry.renew(self, grant)
             self._renew(grant)
             self.send(envelope.authenticated(grant, self.context.engine.clock.wall_ms()))
-            await self._recheck()
+            await self.recheck_rooms()
 
     def _renew(self, grant: Grant) -> None:
         self._session.grant = grant

@@ -181,7 +181,7 @@ class Stream:
     def recheck(self) -> None:
         """Stop reading what it may not read any more."""
         self.permission_stamp += 1
-        self.context.engine.tasks.spawn(self._recheck())
+        self.context.engine.tasks.spawn(self.recheck_rooms())
 
     def renewed(self, grant: Grant) -> None:
         self.recheck()
@@ -197,7 +197,8 @@ class Stream:
             stamp = self.permission_stamp
             await self.context.access.check_all(self.grant, needs)
 
-    async def _recheck(self) -> None:
+    async def recheck_rooms(self) -> None:
+        """Stop reading each room that it may not read any more, and watching."""
         check = self.context.access.check
         for cursor in self.cursors:
             try:

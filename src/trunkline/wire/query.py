@@ -76,7 +76,12 @@ class ReadQuery(NamedTuple):
         return [room for room, _ in self.joins]
 
     def needs(self) -> Iterator[tuple[Action, str]]:
-        """Iterate over what must be permitted: an action and the room for it."""
+        """Iterate over what must be permitted: an action and the room for it; or a pattern of rooms, which is permitted
+        if all of them are."""
+        if self.consume is not None:
+            yield "consume", self.consume.name
+            for pattern in self.consume.rooms:
+                yield "read", pattern
         for room, _ in self.joins:
             yield "read", room
         if self.presence.watch:

@@ -7,10 +7,8 @@ import msgspec
 from trunkline.access.policy import ADMIN, Need
 from trunkline.core.cluster_messages import AckConsumed
 from trunkline.core.consumer import check_consumer_name
-from trunkline.core.grant import covers
-from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.errors import RequestError
-from trunkline.transports.admission import Caller, admit
+from trunkline.transports.admission import admit
 from trunkline.transports.context import Context
 from trunkline.transports.endpoints.bodies import decoded, json_answer, read_body
 from trunkline.transports.endpoints.reading import Outcome, StreamAnswer
@@ -35,30 +33,12 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 async def consume(context: Context, request: Exchange) -> Outcome:
     """Serve `GET /consumers/{name}?rooms=…`: an event stream of what falls to this instance of the consumer."""
     query = parse_consume_query(request.head, request.path_parameters["name"])
-    assert query.consume is not None
     if not request.head.is_sse:
         raise RequestError("not_acceptable", "a consumer reads an event stream: send Accept: text/event-stream")
-    caller = await admit(context, request, [("consume", query.consume.name)])
-    for pattern in query.consume.rooms:
-        await _check_readable(context, caller, pattern)
+    caller = await admit(context, request, list(query.needs()))
     if request.method == "HEAD":
         return Answer(headers=sse.HEADERS, media_type="")
     return StreamAnswer(caller, query)
-
-
-async def _check_readable(context: Context, caller: Caller, pattern: str) -> None:
-    """Check that a client may read all rooms of a pattern.
-
-    Raises:
-        RequestError: `forbidden`.
-    """
-    need: Need = ("read", pattern)
-    if context.access.authorize_hook is not None or pattern.startswith(SYSTEM_PREFIX):
-        await context.access.check_all(caller.grant, [need])  # which is asked about the pattern itself
-        return
-    permissions = caller.grant.permissions
-    if "*" not in permissions.admin and not any(covers(allowed, pattern) for allowed in permissions.read):
-        raise RequestError("forbidden", f"you may not read all of {pattern}")
 
 
 async def acknowledge(context: Context, request: Exchange) -> Answer:
@@ -68,7 +48,7 @@ async def acknowledge(context: Context, request: Exchange) -> Answer:
     caller = await admit(context, request, needs)
     body = await read_body(context, request, caller, needs, context.limits.envelope_bytes_max * 4)
     ack = decoded(_decode_ack, body, '{"session", "room", "position", "fence", "failed"?}')
-    told = AckConsumed(ack.session, caller.grant.user, ack.room, ack.position, ack.fence, ack.failed)
+    told = AckConsumed(ack.session, name, caller.grant.user, ack.room, ack.position, ack.fence, ack.failed)
     await context.acknowledgements.settle(told)
     return NO_CONTENT
 
