@@ -680,7 +680,7 @@ def use_http_hooks(hub: Hub, settings: HooksSettings) -> None:
     except ModuleNotFoundError:
         raise ConfigError("hooks: install trunkline[client]") from None
     engine = context_of(hub).engine
-    hooks = HttpHooks(settings, engine.clock, engine.limits.call_s)
+    hooks = HttpHooks(settings, engine.clock, engine.limits)
     if settings.authenticate:
         hub.authenticate(hooks.authenticate)
     if settings.authorize:

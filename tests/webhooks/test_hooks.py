@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.access.support import bearer, knock, serving
-from tests.support import TRANSPORTS, Server, free_port
+from tests.support import TRANSPORTS, Server, eventually, free_port
 from tests.webhooks.support import SECRET, Receiver, receiving
 from trunkline import Hub
 from trunkline.core.webhook import HooksSettings
@@ -28,6 +28,7 @@ class Application:
         self.asked: list[tuple[str, Any]] = []
         self.allowed = {"ana"}
         self.release = asyncio.Event()
+        self.late: Any = None  # what it says when it is released
         self.answers: dict[str, Any] = {}  # instead of what it would say, by kind
 
     def kinds(self) -> list[str]:
@@ -44,7 +45,7 @@ class Application:
                 return web.Response(text=told)
             if told is None:
                 await self.release.wait()
-                return web.Response(status=500)
+                return web.Response(status=500) if self.late is None else web.json_response(self.late)
             return web.json_response(told)
         if kind == "authenticate":
             user = data["cookies"].get("session") or data["token"]
@@ -126,6 +127,37 @@ async def test_it_looks_at_messages_and_answers_calls(http: aiohttp.ClientSessio
 
 
 WRONG = [500, 302, "no JSON", "[]", {"refuse": {"code": "internal"}}, {"refuse": {}}, "x" * 300_000, None]
+
+
+async def test_slow_calls_hold_nobody_up(http: aiohttp.ClientSession) -> None:
+    """However many there are: others are let in, and may publish."""
+    async with asking(authenticate=True, before_publish=("*",), calls=("slow",)) as (application, urls, _, _hub):
+        application.answers["call"] = None
+        calls = [
+            asyncio.ensure_future(http.post(f"{urls[0]}/calls/slow", json={"data": n}, headers=bearer(f"u{n % 5}")))
+            for n in range(40)
+        ]
+        await eventually(lambda: application.kinds().count("call") == 40)
+        async with http.post(f"{urls[0]}/rooms/r", json={"data": "x"}, headers=bearer("ben")) as response:
+            assert response.status == 201
+        application.release.set()
+        for call in calls:
+            (await call).close()
+
+
+async def test_an_answer_from_before_a_change_is_not_kept(http: aiohttp.ClientSession) -> None:
+    """Permissions change while the application answers: its next request is asked about again."""
+    async with asking(authenticate=True) as (application, urls, _, hub):
+        application.answers["authenticate"] = None
+        asked = asyncio.ensure_future(http.get(f"{urls[0]}/rooms/r?wait=0", headers=bearer("ana")))
+        await eventually(lambda: application.asked)
+        await hub.recheck("ana")
+        application.late = {"user": "ana", "permissions": {"read": ["*"]}}
+        application.release.set()
+        assert (await asked).status == 200
+        application.answers["authenticate"] = {"user": "ana", "permissions": {"read": []}}
+        async with http.get(f"{urls[0]}/rooms/r?wait=0", headers=bearer("ana")) as response:
+            assert response.status == 403
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=[str(n) for n in range(len(WRONG))])

@@ -53,6 +53,19 @@ async def test_a_name_that_leads_to_a_private_address_is_refused(monkeypatch: py
         assert asked == ["rebound.example", "mine.example"]
 
 
+async def test_http_goes_to_listed_addresses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public one is on the way of whoever stands between."""
+
+    async def resolve(self: object, host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
+        return [{"hostname": host, "host": "93.184.215.14", "port": port, "family": family, "proto": 0, "flags": 0}]
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    sender = Sender("http://mine.example/", parse_networks(["127.0.0.1"]), 5)
+    with pytest.raises(Refused, match="not allowed"):
+        await sender.post(b"{}", {})
+    await sender.close()
+
+
 async def test_a_redirect_is_an_answer_and_not_followed() -> None:
     async def answer(_: object, request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})

@@ -399,7 +399,7 @@ class Consumer:
             tries += 1
         self._counters.consumer_failures[self.name] += 1
         room.forget_read()
-        delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** (tries - 1))
+        delay_s = min(RETRY_S_MAX, RETRY_S * 2 ** min(tries - 1, 30))
         try:
             if tries >= self.settings.tries_max:
                 await self._set_aside(room, message, tries, reason)

@@ -36,7 +36,7 @@ def aside_room(consumer: str) -> str:
 
 def is_consumed_system_room(room: str) -> bool:
     """Return whether a durable consumer may read this room of the system's."""
-    return room in (PRESENCE_LOG, CONNECTION_LOG)
+    return room in (PRESENCE_LOG, CONNECTION_LOG) or room.startswith(_ASIDE)
 
 
 def is_volatile(room: str) -> bool:

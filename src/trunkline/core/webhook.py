@@ -21,6 +21,19 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 
+_NOT_PUBLIC = [
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24",  # RFC 6890
+        "168.63.129.16/32",  # a cloud's own services, as its machines see them
+        "::/96",
+        "::ffff:0:0:0/96",  # RFC 2765
+        "64:ff9b:1::/48",  # RFC 8215
+        "fec0::/10",  # RFC 3879
+    )
+]
+"""What may lead into a network, beside what the registries of special addresses list."""
+
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where messages are posted to.
@@ -137,16 +150,31 @@ def parse_networks(texts: Sequence[str]) -> list[Network]:
     return [ipaddress.ip_network(text, strict=False) for text in texts]
 
 
+def is_listed(address: str, networks: Sequence[Network]) -> bool:
+    """Return whether an address is one of these networks."""
+    return any(one in network for one in _meant(address) for network in networks)
+
+
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
     """Return whether a webhook may be sent to an address: a public one, or one of these networks."""
+    meant = _meant(address)
+    if is_listed(address, networks):
+        return True
+    return (
+        bool(meant)
+        and not any(one in network for one in meant for network in _NOT_PUBLIC)
+        and (meant[-1].is_global and not meant[-1].is_multicast)
+    )
+
+
+def _meant(address: str) -> list[IpAddress]:
+    """Return an address, and the one that it stands for, if it does; nothing if it is none."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return False
-    meant = embedded(found) or found
-    if any(found in network or meant in network for network in networks):
-        return True
-    return meant.is_global and not meant.is_multicast
+        return []
+    inner = embedded(found)
+    return [found] if inner is None else [found, inner]
 
 
 def embedded(address: IpAddress) -> IpAddress | None:

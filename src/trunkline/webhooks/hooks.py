@@ -19,6 +19,7 @@ import msgspec
 from trunkline.core.call import Call
 from trunkline.core.grant import Action, Grant, Permissions, check_permissions
 from trunkline.core.incoming import IncomingMessage
+from trunkline.core.limits import Limits
 from trunkline.core.webhook import HooksSettings, signature
 from trunkline.engine.clock import Clock
 from trunkline.errors import ConfigError, HookFailed, HookTimedOut, Refused, TrunklineError
@@ -30,6 +31,7 @@ log = logging.getLogger("trunkline")
 
 T = TypeVar("T")
 CACHED_MAX = 10_000
+DECISIONS_MAX = 100  # that the application is asked for at the same time
 HEADER_BYTES_MAX = 16 * 1024
 
 _encode = msgspec.json.Encoder().encode
@@ -64,6 +66,7 @@ class _Cache(Generic[T]):
         self._clock = clock
         self._kept_s = kept_s
         self._answers: OrderedDict[bytes, tuple[T, float, str | None]] = OrderedDict()
+        self.forgotten = 0
 
     def get(self, key: bytes) -> tuple[T] | None:
         found = self._answers.get(key)
@@ -71,13 +74,17 @@ class _Cache(Generic[T]):
             return None
         return (found[0],)
 
-    def put(self, key: bytes, answer: T, user: str | None) -> None:
+    def put(self, key: bytes, answer: T, user: str | None, forgotten: int) -> None:
+        """Keep an answer, unless something was forgotten since it was asked for, when there were so many."""
+        if forgotten != self.forgotten:
+            return
         self._answers.pop(key, None)
         self._answers[key] = (answer, self._clock.monotonic() + self._kept_s, user)
         if len(self._answers) > CACHED_MAX:
             self._answers.popitem(last=False)
 
     def forget(self, user: str) -> None:
+        self.forgotten += 1
         for key in [key for key, (_, _, of) in self._answers.items() if of == user]:
             del self._answers[key]
 
@@ -89,15 +96,16 @@ class HttpHooks:
         ConfigError: The settings are not what they should be.
     """
 
-    def __init__(self, settings: HooksSettings, clock: Clock, call_s: float) -> None:
+    def __init__(self, settings: HooksSettings, clock: Clock, limits: Limits) -> None:
         self._settings = settings
         self._clock = clock
-        self._call_s = call_s
         self._keys = keys_of(settings.secret, settings.former_secret, "hooks")
         if not (0 < settings.timeout_s <= 60 and 0 <= settings.cache_s <= 3600):
             raise ConfigError("hooks: timeout_s is up to 60, cache_s up to 3600")
         try:
-            self._sender = Sender(settings.url, None, settings.timeout_s)
+            self._sender = Sender(settings.url, None, settings.timeout_s, DECISIONS_MAX)
+            # Of their own: calls may be slow, and what lets clients in must not wait for them.
+            self._calls = Sender(settings.url, None, limits.call_s, limits.calls_in_flight_max)
         except ConfigError as error:
             raise ConfigError(f"hooks: {error}") from None
         self._who: _Cache[Grant] = _Cache(clock, settings.cache_s)
@@ -118,6 +126,7 @@ class HttpHooks:
         known = self._who.get(key)
         if known is not None:
             return known[0]
+        forgotten = self._who.forgotten
         who = await self._ask("authenticate", asked, _Who)
         if who.user is None:
             return None
@@ -126,7 +135,7 @@ class HttpHooks:
         except ValueError as error:
             raise self._failed("authenticate", f"its permissions: {error}") from None
         grant = Grant(user=who.user, permissions=permissions, expires_at=who.expires_at)
-        self._who.put(key, grant, who.user)
+        self._who.put(key, grant, who.user, forgotten)
         return grant
 
     async def authorize(self, grant: Grant, action: Action, room: str) -> bool:
@@ -136,8 +145,9 @@ class HttpHooks:
         known = self._may.get(key)
         if known is not None:
             return known[0]
+        forgotten = self._may.forgotten
         allowed = (await self._ask("authorize", asked, _May)).allowed
-        self._may.put(key, allowed, grant.user)
+        self._may.put(key, allowed, grant.user, forgotten)
         return allowed
 
     async def before_publish(self, grant: Grant, message: IncomingMessage) -> None:
@@ -159,7 +169,7 @@ class HttpHooks:
             "address": call.address,
             "data": data,
         }
-        answer = await self._ask("call", asked, _Let, timeout_s=self._call_s, is_once=True)
+        answer = await self._ask("call", asked, _Let, self._calls)
         _check(answer)
         return msgspec.Raw(b"null") if answer.data is msgspec.UNSET else answer.data
 
@@ -171,20 +181,19 @@ class HttpHooks:
     async def close(self) -> None:
         """Close the connections."""
         await self._sender.close()
+        await self._calls.close()
 
-    async def _ask(
-        self, kind: str, data: dict[str, Any], wanted: type[T], *, timeout_s: float | None = None, is_once: bool = False
-    ) -> T:
+    async def _ask(self, kind: str, data: dict[str, Any], wanted: type[T], sender: Sender | None = None) -> T:
         now_ms = self._clock.wall_ms()
         body = _encode(
             {"type": f"trunkline.{kind}", "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC), "data": data}
         )
         headers = signature(self._keys, f"msg_{secrets.token_hex(16)}", now_ms // 1000, body)
         try:
-            answer = await self._sender.post(body, headers, timeout_s)
+            answer = await (sender or self._sender).post(body, headers)
         except Unsent as error:
             failed = self._failed(kind, str(error))
-            raise HookTimedOut(str(failed)) if is_once and error.was_sent else failed from None
+            raise HookTimedOut(str(failed)) if sender is self._calls and error.was_sent else failed from None
         if not 200 <= answer.status < 300:
             raise self._failed(kind, f"it answered {answer.status}")
         if len(answer.body) > ANSWER_BYTES_MAX:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from trunkline.core.webhook import Network, is_allowed
+from trunkline.core.webhook import Network, is_allowed, is_listed
 from trunkline.errors import ConfigError
 
 ANSWER_BYTES_MAX = 256 * 1024
@@ -55,17 +56,17 @@ class Refused(Unsent):
 class _Resolver(AbstractResolver):
     """Resolves names to addresses that may be sent to. What it returns is what is connected to."""
 
-    def __init__(self, networks: Sequence[Network] | None) -> None:
-        self._networks = networks
+    def __init__(self, may: Callable[[str], bool] | None) -> None:
+        self._may = may
         self._inner = ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
-        if self._networks is None:
+        if self._may is None:
             return found
-        allowed = [one for one in found if is_allowed(one["host"], self._networks)]
+        allowed = [one for one in found if self._may(one["host"])]
         if not allowed:
             raise _NotAllowed(f"{host} is at {', '.join(one['host'] for one in found)}, which is not allowed")
         return allowed
@@ -83,31 +84,36 @@ class Sender:
 
     Args:
         networks: Private addresses that may be sent to; None for any address.
+        connections_max: How many there may be at the same time; more requests wait.
 
     Raises:
         ConfigError: The URL is none that may be sent to.
     """
 
-    def __init__(self, url: str, networks: Sequence[Network] | None, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, networks: Sequence[Network] | None, timeout_s: float, connections_max: int = 20
+    ) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError:
+            (host or "").encode("idna")
+        except ValueError:  # of which UnicodeError is one: a label that is empty, or too long
             host, port = None, None
         if host is None or port == 0 or parts.scheme not in ("http", "https") or not url.isascii():
             raise ConfigError("the URL is http://… or https://…")
         if parts.username is not None or parts.password is not None:
             raise ConfigError("the URL has a user or a password, which would be in every log on the way: sign instead")
+        self._may = None if networks is None else partial(_MAY[parts.scheme], networks=networks)
         if networks is not None and parts.scheme == "http" and not networks:
             raise ConfigError("the URL is https://…; http is for addresses that are listed in `networks`")
-        if networks is not None and _is_address(host) and not is_allowed(host, networks):
-            raise ConfigError(f"{host} is no public address: list it in `networks`, if it is yours")
+        if self._may is not None and _is_address(host) and not self._may(host):
+            raise ConfigError(f"{host} is not public, or http: list it in `networks`, if it is yours")
         self.url = url
-        self._networks = networks
+        self._connections_max = connections_max
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, body: bytes, headers: dict[str, str], timeout_s: float | None = None) -> Answer:
+    async def post(self, body: bytes, headers: dict[str, str]) -> Answer:
         """Post a body, once; return the answer.
 
         Raises:
@@ -116,27 +122,34 @@ class Sender:
         """
         if self._session is None:
             self._session = self._open()
+        sent = asyncio.Event()
         try:
-            async with asyncio.timeout(timeout_s or self._timeout_s):
+            async with asyncio.timeout(self._timeout_s):
                 async with self._session.post(
-                    self.url, data=body, headers=HEADERS | headers, allow_redirects=False
+                    self.url, data=body, headers=HEADERS | headers, allow_redirects=False, trace_request_ctx=sent
                 ) as response:
                     read = b""
                     while len(read) <= ANSWER_BYTES_MAX and (piece := await response.content.read(16 * 1024)):
                         read += piece
                     return Answer(response.status, read, _seconds(response.headers.get("Retry-After")))
         except TimeoutError:
-            raise Unsent("there was no answer in time", was_sent=True) from None
+            raise Unsent("there was no answer in time", was_sent=sent.is_set()) from None
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, _NotAllowed):
                 raise Refused(str(error.os_error)) from None
             raise Unsent(f"it cannot be connected to: {error.os_error or error}", was_sent=False) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unsent(f"the connection has failed: {error or type(error).__name__}", was_sent=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            why = f"the connection has failed: {error or type(error).__name__}"
+            raise Unsent(why, was_sent=sent.is_set()) from None
 
     def _open(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_note_sent)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=_Resolver(self._networks), use_dns_cache=False, limit=20),
+            connector=aiohttp.TCPConnector(
+                resolver=_Resolver(self._may), use_dns_cache=False, limit=self._connections_max
+            ),
+            trace_configs=[trace],
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             trust_env=False,  # a proxy of the environment would connect to whatever it likes
@@ -148,6 +161,13 @@ class Sender:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+async def _note_sent(_session: aiohttp.ClientSession, context: Any, _headers: Any) -> None:
+    context.trace_request_ctx.set()
+
+
+_MAY = {"http": is_listed, "https": is_allowed}
 
 
 def _is_address(host: str) -> bool:

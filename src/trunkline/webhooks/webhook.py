@@ -2,7 +2,8 @@
 
 A batch that is not taken is posted again, with the same `webhook-id`, less and less often; nothing overtakes it. Only
 when that has gone on for long, or the receiver says that it will never take it, it is given up: each message is set
-aside, and a gap says so: by itself before anything else is posted, or with the next batch that is taken.
+aside. The reports of that are messages of a room, which it consumes as well, and posts as gaps; those it never gives
+up.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import msgspec
 from trunkline.consumers.consumer import Settings
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.consumers.registry import Consumers
-from trunkline.core.consumer import check_patterns
+from trunkline.core.consumer import SetAside, check_patterns
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
-from trunkline.core.system_rooms import CONNECTION_LOG, PRESENCE_LOG
+from trunkline.core.system_rooms import CONNECTION_LOG, PRESENCE_LOG, aside_room
 from trunkline.core.webhook import WebhookSettings, parse_networks, parse_secret, signature
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
@@ -33,8 +34,7 @@ from trunkline.webhooks.sender import Answer, Sender, Unsent
 log = logging.getLogger("trunkline")
 
 RETRY_S, RETRY_S_MAX = 1.0, 300.0
-NEVER_TRIES = 5  # of a batch that the receiver says it will not take
-GAPS_MAX = 1000
+NEVER_TRIES = 10  # of a batch that the receiver says it will not take: within some minutes
 BEGIN_AGAIN_S = 5.0
 LOGS = {"presence": PRESENCE_LOG, "connections": CONNECTION_LOG}
 
@@ -58,7 +58,11 @@ class _GivenUp(msgspec.Struct):
     reason: str = "given_up"
 
 
-class _Batch(msgspec.Struct, omit_defaults=True):
+class _Gone(Exception):
+    pass
+
+
+class _Batch(msgspec.Struct):
     webhook: str
     messages: list[_Entry] = []
     gaps: list[Gap | _GivenUp] = []
@@ -101,8 +105,6 @@ class Webhook:
             self._sender = Sender(settings.url, networks, settings.timeout_s)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-        self._gaps: list[_GivenUp] = []
-        self._is_gone = False
 
     @property
     def name(self) -> str:
@@ -116,7 +118,7 @@ class Webhook:
 
     async def run(self) -> None:
         """Post for ever, or until the receiver says that it is gone for good."""
-        rooms = [*self._settings.rooms, *(LOGS[event] for event in self._settings.events)]
+        rooms = [*self._settings.rooms, *(LOGS[event] for event in self._settings.events), aside_room(self.name)]
         # A batch is tried for as long as it takes: what the receiver does not take is never a message's fault alone.
         settings = Settings(
             in_flight=self._settings.batch_messages,
@@ -127,48 +129,43 @@ class Webhook:
             batch_messages=self._settings.batch_messages,
         )
         try:
-            while not self._is_gone:
+            while True:
                 try:
                     batches = self._consumers.consume_batches(self.name, rooms, self._settings.since, settings)
                     async with aclosing(batches):
                         async for batch in batches:
                             await self._post_messages(batch)
-                            if self._is_gone:
-                                return
                 except ShuttingDown:
                     return
-                except TrunklineError as error:
-                    log.warning("webhook %s begins again: %s", self.name, error)
+                except _Gone:
+                    log.error("webhook %s: the receiver is gone for good (410); a restart tries it again", self.name)
+                    return
+                except Exception as error:
+                    if isinstance(error, TrunklineError):
+                        log.warning("webhook %s begins again: %s", self.name, error)
+                    else:
+                        log.exception("webhook %s has failed, and begins again", self.name)
                     await asyncio.sleep(BEGIN_AGAIN_S)
         finally:
             await self._sender.close()
 
     async def _post_messages(self, batch: list[ConsumedMessage]) -> None:
-        gaps = self._gaps
-        entries = [_Entry(one.message, one.position, one.fence, one.tries) for one in batch]
-        content = _Batch(webhook=self.name, messages=entries, gaps=[*gaps])
+        reports = [one for one in batch if one.room == aside_room(self.name)]
+        others = [one for one in batch if one.room != aside_room(self.name)]
+        entries = [_Entry(one.message, one.position, one.fence, one.tries) for one in others]
+        content = _Batch(webhook=self.name, messages=entries, gaps=[*_given_up(reports)])
         why = await self._deliver(content, batch[0].position)
-        if self._is_gone:
-            return
-        last = {message.room: message for message in batch}
-        for message in batch if why is not None else last.values():
+        last = list({message.room: message for message in batch}.values())
+        for message in last if why is None else [*reports[:1], *others]:
             try:
                 if why is None:
                     await message.ack()
+                elif message in reports:
+                    await message.fail(why)
                 else:
                     await message.set_aside(why)
             except Fenced as error:
                 log.info("webhook %s: %s", self.name, error)
-        if why is None:
-            self._gaps = self._gaps[len(gaps) :]
-            return
-        for room, message in last.items():
-            first = next(one for one in batch if one.room == room)
-            self._gaps.append(_GivenUp(room, message.epoch, first.offset, message.offset))
-        del self._gaps[:-GAPS_MAX]
-        told = [*self._gaps]
-        if await self._deliver(_Batch(webhook=self.name, gaps=list(told)), batch[-1].position) is None:
-            self._gaps = self._gaps[len(told) :]  # else the next batch says so
 
     async def _tell(self, gaps: Sequence[Gap] = (), redactions: Sequence[Message] = ()) -> None:
         """Post what is no message, before the cursor passes it."""
@@ -179,7 +176,11 @@ class Webhook:
             log.error("webhook %s was not told of a gap or a redaction: %s", self.name, why)
 
     async def _deliver(self, content: _Batch, key: str) -> str | None:
-        """Post a batch until it is taken; return why it was given up, if it was."""
+        """Post a batch until it is taken; return why it was given up, if it was.
+
+        Raises:
+            _Gone: The receiver is gone for good.
+        """
         began, tries, delay_s = self._clock.monotonic(), 0, RETRY_S
         now_ms = self._clock.wall_ms()
         body = _encode(_Body("trunkline.batch", datetime.fromtimestamp(now_ms / 1000, UTC), content))
@@ -198,9 +199,7 @@ class Webhook:
                         log.warning("webhook %s is taken again, after %d tries", self.name, tries)
                     return None
                 if answer.status == 410:
-                    self._is_gone = True
-                    log.error("webhook %s: the receiver is gone for good (410); a restart tries it again", self.name)
-                    return "it is gone"
+                    raise _Gone
                 why, never = f"it answered {answer.status}", _is_never(answer)
                 wait_s = max(delay_s, min(answer.retry_after_s or 0.0, RETRY_S_MAX))
             age_s = self._clock.monotonic() - began
@@ -228,6 +227,23 @@ def keys_of(secret: str | None, former: str | None, where: str) -> list[bytes]:
         return [parse_secret(one) for one in (secret, former) if one is not None]
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def _given_up(reports: Sequence[ConsumedMessage]) -> list[_GivenUp]:
+    """Return the gaps that reports of messages that were set aside make; neighbours are one."""
+    gaps: list[_GivenUp] = []
+    for report in reports:
+        aside = msgspec.json.decode(report.message.json, type=SetAside)
+        before = gaps[-1] if gaps else None
+        if (
+            before is not None
+            and (before.room, before.epoch) == (aside.room, aside.epoch)
+            and before.last < aside.offset
+        ):
+            before.last = aside.offset
+        else:
+            gaps.append(_GivenUp(aside.room, aside.epoch, aside.offset, aside.offset))
+    return gaps
 
 
 def _is_never(answer: Answer) -> bool:
