@@ -159,7 +159,7 @@ class Refused(TrunklineError):
             raise ValueError(f"{code!r} is a code of the protocol, which clients act upon: choose another one")
         if status not in _CLIENT_ERRORS:
             raise ValueError(f"a refusal has a status of HTTP's from 400 to 499, not {status}")
-        super().__init__(message or code)
+        super().__init__(message.encode(errors="replace").decode() or code)  # an error's text may have no UTF-8
         self.code = code
         self.status = REQUEST_ERRORS.get(code, status)
         self.retry_after_ms = retry_after_ms

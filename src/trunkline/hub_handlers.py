@@ -9,7 +9,7 @@ from trunkline.consumers.consumer import OnGap, OnRedacted, Settings
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.core.webhook import WebhookSettings
 from trunkline.errors import ConfigError
-from trunkline.handlers.registry import ConnectionHook, Handlers, PublishHook
+from trunkline.handlers.registry import ConnectionHook, Handlers, PublishHook, check_takes
 from trunkline.transports.context import Context
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -43,7 +43,7 @@ class HubHandlers:
                 are called in the order in which they are registered.
 
         Raises:
-            ConfigError: One of them is no pattern.
+            ConfigError: One of them is no pattern, or the hook takes other arguments.
         """
 
         self._handlers.check_patterns(patterns)
@@ -84,6 +84,7 @@ class HubHandlers:
         It is called once, on the node that the client is connected to. It may be `async`; if it is not, it runs on a
         thread. What it raises is logged. Polls are no connections: see `on_presence`.
         """
+        check_takes(hook, "on_connect", "(event)", 1)
         self._handlers.on_connect = hook
         return hook
 
@@ -92,6 +93,7 @@ class HubHandlers:
 
         As `on_connect`, and after it. A node that is killed tells of no ends; `on_presence` is told of its members.
         """
+        check_takes(hook, "on_disconnect", "(event)", 1)
         self._handlers.on_disconnect = hook
         return hook
 

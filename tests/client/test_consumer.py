@@ -69,6 +69,22 @@ async def test_gaps_are_told() -> None:
         assert (await waiting).data == 2
 
 
+async def test_what_the_application_raises_about_a_gap_ends_the_loop() -> None:
+    """It is not taken for a stream that was lost, after which the gap would be passed over."""
+
+    def on_gap(gap: Any) -> None:
+        raise ValueError("this gap")
+
+    hub = Hub("memory:")
+    async with serving(hub) as urls:
+        await hub.publish("r", 1)
+        async with aclosing(consume(urls[0], "c", "r", on_gap=on_gap)) as messages:
+            await (await anext(messages)).ack()
+            await hub.admin.delete("r")
+            with pytest.raises(ValueError, match="this gap"):
+                await anext(messages)
+
+
 async def test_it_comes_back_when_the_server_was_away(tmp_path: Path) -> None:
     """With what was not acknowledged; what was is not given again; the rest follows."""
     taken: list[Any] = []

@@ -281,6 +281,50 @@ async def test_nothing_runs_that_could_not_be_claimed() -> None:
         assert await call(hub, "move", {"x": 1, "y": 1}, "k") == {"sum": 2}
 
 
+async def test_a_claim_whose_answer_was_lost_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller was told that nothing was done; so its repeat is carried out, once."""
+    hub, made = game()
+    async with TestHub(hub):
+        records = context_of(hub).engine.records
+        swap = records.swap
+
+        async def lost(wanted: Swap) -> bool:
+            await swap(wanted)
+            raise StoreUnavailable("the answer was lost")
+
+        monkeypatch.setattr(records, "swap", lost)
+        with pytest.raises(StoreUnavailable):
+            await call(hub, "move", {"x": 1, "y": 1}, "k")
+        monkeypatch.undo()
+        assert made == []
+        for _ in range(2):
+            assert await call(hub, "move", {"x": 1, "y": 1}, "k") == {"sum": 2}
+        assert len(made) == 1
+
+
+async def test_what_nobody_knows_is_not_carried_out_again_for_a_day() -> None:
+    hub = Hub("memory:", limits=Limits(call_s=1))
+    runs = 0
+
+    @hub.call("hang")
+    async def hang(_: Call) -> None:
+        nonlocal runs
+        runs += 1
+        await asyncio.Event().wait()
+
+    async with TestHub(hub) as test:
+        asking = asyncio.ensure_future(call(hub, "hang", None, "k"))
+        await test.clock.tick(2)
+        with pytest.raises(RequestError, match="within"):
+            await asking
+        for hours in range(23):
+            await test.clock.tick(3600)
+            with pytest.raises(RequestError) as unknown:
+                await call(hub, "hang", None, "k")
+            assert unknown.value.code == "outcome_unknown", hours
+        assert runs == 1
+
+
 async def test_the_end_of_the_hub_waits_for_calls() -> None:
     """Which may still publish; new ones are refused."""
     hub, _ = game()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -210,6 +211,105 @@ async def test_what_is_not_changed_is_stored_to_the_byte(http: aiohttp.ClientSes
             assert response.status == 201
         [message] = (await hub.page("r", since="start")).messages
         assert bytes(message.json) == b'{"a":1.0,"b":1e2}'
+
+
+async def test_what_readers_could_take_for_something_else_is_refused(http: aiohttp.ClientSession) -> None:
+    """Of a key that stands there twice, a hook sees one, and a reader perhaps the other."""
+    hub = Hub("memory:")
+
+    @hub.before_publish("chat:*")
+    async def look(_: Grant, message: IncomingMessage) -> None:
+        assert message.data
+
+    async with serving(hub) as urls:
+        for data in (
+            b'{"text":"insult","text":"nice"}',
+            b'{"text":"nice","more":[{"a":1,"a":2}]}',
+            b'{"t":1,"\\u0074":2}',
+        ):
+            headers = {"Content-Type": "application/json"}
+            async with http.post(f"{urls[0]}/rooms/chat:1", data=b'{"data":%b}' % data, headers=headers) as response:
+                assert (response.status, (await response.json())["error"]["code"]) == (400, "bad_json")
+            async with http.post(
+                f"{urls[0]}/rooms/unmoderated", data=b'{"data":%b}' % data, headers=headers
+            ) as response:
+                assert response.status == 201  # nobody decides by it, and it is passed on to the byte
+
+
+async def test_what_a_hook_itself_does_wrong_is_not_its_clients_fault() -> None:
+    """An error of ours, a nested time-out, the end of the process: the client is told `internal`."""
+    hub = Hub("memory:", limits=Limits(hook_s=0.1))
+
+    @hub.before_publish("slow")
+    async def slow(_: Grant, message: IncomingMessage) -> None:
+        await asyncio.Event().wait()
+
+    @hub.before_publish("wrong", "exit", "asks", "exits")
+    async def wrong(_: Grant, message: IncomingMessage) -> None:
+        if message.room == "wrong":
+            await hub.publish("no room", 1)
+        elif message.room == "asks":
+            await hub.publish("slow", 1, check=True)
+        elif message.room == "exit":
+            sys.exit(3)
+
+    @hub.before_publish("exits")
+    def exits(_: Grant, message: IncomingMessage) -> None:
+        sys.exit(3)
+
+    async with hub:
+        for room in ("wrong", "asks", "exit", "exits", "slow"):
+            with pytest.raises(HookFailed) as failed:
+                await hub.publish(room, 1, check=True)
+            assert type(failed.value) is HookFailed
+            assert failed.value.code == "internal"
+
+
+async def test_a_hook_that_publishes_to_itself_comes_to_an_end() -> None:
+    hub = Hub("memory:")
+    runs = 0
+
+    @hub.before_publish()
+    async def again(_: Grant, message: IncomingMessage) -> None:
+        nonlocal runs
+        runs += 1
+        await hub.publish("r", runs, sender=f"u{runs}", check=True)
+
+    async with hub:
+        with pytest.raises(HookFailed):
+            await hub.publish("r", 0, check=True)
+        assert runs == 8
+        assert await texts(hub, "r") == []
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb"])
+async def test_a_refusal_may_have_any_text(http: aiohttp.ClientSession, text: str) -> None:
+    """That of an error of the system, for example, which has bytes of its own."""
+    hub = Hub("memory:")
+
+    @hub.before_publish()
+    async def refuse(_: Grant, message: IncomingMessage) -> None:
+        raise Refused("no", text)
+
+    async with serving(hub) as urls, http.post(f"{urls[0]}/rooms/r", json={"data": 1}) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (422, "no")
+
+
+def test_a_hook_that_could_not_be_called_is_refused_at_once() -> None:
+    hub = Hub("memory:")
+    wrong: list[tuple[Any, Any]] = [
+        (hub.before_publish(), lambda message: None),
+        (hub.before_publish("a"), lambda grant, message, more: None),
+        (hub.on_connect, lambda: None),
+        (hub.on_disconnect, lambda a, b: None),
+    ]
+    for register, hook in wrong:
+        with pytest.raises(ConfigError, match="is called with"):
+            register(hook)
+    with pytest.raises(ConfigError, match=r"write @hub\.before_publish"):
+        hub.before_publish(lambda grant, message: None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"write @hub\.call"):
+        hub.call(lambda call: None)  # type: ignore[arg-type]
 
 
 async def test_several_hooks_see_what_those_before_have_made() -> None:

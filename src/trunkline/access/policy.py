@@ -368,7 +368,7 @@ class Access:
             return answer
         except TrunklineError:
             raise
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("the application's %s failed", getattr(hook, "__name__", "hook"))
             raise HookFailed("the application could not decide") from None
 

@@ -128,6 +128,14 @@ async def consume(
         await stream.close()
 
 
+class _Raised(Exception):
+    """What a function of the application has raised, and not the stream."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 class _Stream:
     def __init__(
         self,
@@ -170,6 +178,8 @@ class _Stream:
                         log.info("the stream has ended: %s", data["message"])
                     elif kind in self._on:
                         await self._tell(kind, data)
+            except _Raised as raised:
+                raise raised.error from None
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 log.info("the stream is lost (%s); trying again", error or type(error).__name__)
             await asyncio.sleep(random.uniform(0, delay_s))  # noqa: S311 - full jitter, not a secret
@@ -183,9 +193,12 @@ class _Stream:
                     "messages %s to %s of %s are gone (%s)", data["from"], data["to"], data["room"], data["reason"]
                 )
             return
-        waiting = told(data)
-        if inspect.isawaitable(waiting):
-            await waiting
+        try:
+            waiting = told(data)
+            if inspect.isawaitable(waiting):
+                await waiting
+        except Exception as error:
+            raise _Raised(error) from error
 
     async def _headers(self) -> dict[str, str]:
         if self._get_token is None:

@@ -13,6 +13,7 @@ from trunkline.errors import RequestError
 
 CALL_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,64}\Z")  # "." and ".." would be other paths
 KEPT_MS = 60_000  # how long a call is recognised after its end
+UNKNOWN_KEPT_MS = 86_400_000  # the same, if nobody knows how it ended
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ hundred bytes of `1e308` cost a parser that rounds exactly a hundred times what 
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
@@ -52,6 +53,24 @@ def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
         raise RequestError("bad_json", "data has a number that is larger than a double can hold (1.8e308)")
     # A line break can stand between tokens only. It would end an SSE field, so it goes.
     return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
+
+
+def refuse_repeated_keys(text: bytes) -> None:
+    """Refuse a text that is known to be JSON, and in which an object has a key twice: readers differ in what it means
+    (RFC 8259 section 4), so whoever decides by it would decide about something else.
+
+    Raises:
+        RequestError: `bad_json`.
+    """
+    _decode_pairs(text.decode())
+
+
+def _refuse_repeats(pairs: list[tuple[str, None]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise RequestError("bad_json", "an object has a key twice: it is not clear which of them counts")
+
+
+_decode_pairs = json.JSONDecoder(object_pairs_hook=_refuse_repeats, parse_int=bool, parse_float=bool).decode
 
 
 def too_deep(depth_max: int | None = None) -> RequestError:

@@ -2,7 +2,7 @@
 
 Before a handler runs, its node claims the call by a record that must not be there yet; a repeat finds it, and waits for
 what the record says in the end. If the node has died meanwhile, nobody knows what it did: then that is the outcome, for
-good.
+a day.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from trunkline.access.policy import Access
-from trunkline.core.call import KEPT_MS, Call, Outcome, check_call_name, decode_outcome, outcome_unknown, space_of
+from trunkline.core.call import (
+    KEPT_MS,
+    UNKNOWN_KEPT_MS,
+    Call,
+    Outcome,
+    check_call_name,
+    decode_outcome,
+    outcome_unknown,
+    space_of,
+)
 from trunkline.core.json_text import check_json
 from trunkline.core.membership import LEASE_S
 from trunkline.core.message import check_id
@@ -41,6 +50,7 @@ from trunkline.stores.base import Swap
 log = logging.getLogger("trunkline")
 
 LOOK_S = 0.2  # how often it is looked whether a call that runs on another node has ended
+UNCLAIMED_MAX = 1000
 KIND = KEY = "call"
 
 
@@ -56,6 +66,7 @@ class Calls:
         self._rate = Rate(limits.calls_per_user_per_s, limits.calls_per_user_burst)
         self._of_caller: Counter[str] = Counter()
         self._running: dict[str, asyncio.Future[bytes]] = {}  # those with an id, by the space of their records
+        self._unclaimed: dict[str, bytes] = {}  # claims whose answer was lost, by their space
         self._started_at = 0.0
         self._is_stopping = False
         self._settled: asyncio.Event
@@ -193,12 +204,30 @@ class Calls:
             return _answer_of(await self._run(handler, call, arguments))
         # Of this very attempt, so that no other one is taken for it.
         running = Outcome("running", self._engine.name, message=secrets.token_hex(4)).encoded()
-        until = self._engine.clock.wall_ms() + round(self._engine.limits.call_s * 1000) + 2 * KEPT_MS
-        if not await self._engine.records.swap(Swap(space, KIND, KEY, None, running, None, until)):
+        until = self._engine.clock.wall_ms() + round(self._engine.limits.call_s * 1000) + UNKNOWN_KEPT_MS
+        if not await self._claim(space, running, until):
             return _answer_of(await self._elsewhere(space))
         outcome = await self._run(handler, call, arguments)
         await self._note(space, running, outcome)
         return _answer_of(outcome)
+
+    async def _claim(self, space: str, running: bytes, until: int) -> bool:
+        """Return whether a call is this attempt's to carry out.
+
+        Raises:
+            StoreUnavailable: It is not carried out.
+        """
+        before = self._unclaimed.pop(space, None)
+        try:
+            for known in (None, before) if before is not None else (None,):
+                if await self._engine.records.swap(Swap(space, KIND, KEY, known, running, None, until)):
+                    return True
+        except StoreUnavailable:
+            self._unclaimed[space] = running  # it may be claimed all the same, by what was never carried out
+            if len(self._unclaimed) > UNCLAIMED_MAX:
+                del self._unclaimed[next(iter(self._unclaimed))]
+            raise
+        return False
 
     async def _run(self, handler: CallHandler, call: Call, arguments: tuple[Any, ...]) -> Outcome:
         """Run a handler, once; return what comes of it."""
@@ -215,17 +244,15 @@ class Calls:
             return _refusal(name, outcome_unknown(str(error)), state="unknown")
         except HookFailed as error:
             return _refusal(name, error)
-        except TrunklineError as error:  # of what the handler itself has called
-            log.warning("%s failed: %s", name_of(handler.function), error)
-            return _refusal(name, HookFailed("the application failed"))
         if len(json) > limits.message_bytes_max:
             many = f"{name_of(handler.function)} has returned {len(json)} bytes, at most {limits.message_bytes_max}"
             return _refusal(name, self._runner.failed(many + " are allowed"))
         return Outcome("done", name, json)
 
     async def _note(self, space: str, running: bytes, outcome: Outcome) -> None:
-        """Let repeats know what has become of a call, for a minute; one that is to be tried again is forgotten."""
-        until = self._engine.clock.wall_ms() + KEPT_MS
+        """Let repeats know what has become of a call, for a minute; one that is to be tried again is forgotten, and one
+        whose outcome nobody knows is not carried out again for a day."""
+        until = self._engine.clock.wall_ms() + (UNKNOWN_KEPT_MS if outcome.state == "unknown" else KEPT_MS)
         kept = None if outcome.retry_after_ms is not None else outcome.encoded()
         try:
             noted = await self._engine.records.swap(Swap(space, KIND, KEY, running, kept, None, until))
@@ -252,7 +279,7 @@ class Calls:
                 return outcome
             if self._is_gone(outcome.node) or self._engine.clock.monotonic() > end:
                 unknown = _refusal(outcome.node, outcome_unknown("the node that ran it has ended"), state="unknown")
-                until = self._engine.clock.wall_ms() + KEPT_MS
+                until = self._engine.clock.wall_ms() + UNKNOWN_KEPT_MS
                 if await self._engine.records.swap(Swap(space, KIND, KEY, record, unknown.encoded(), None, until)):
                     return unknown
                 continue

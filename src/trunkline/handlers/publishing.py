@@ -9,17 +9,19 @@ A repeat of an id that is stored gets its receipt, and the hook does not see it 
 from __future__ import annotations
 
 from collections import deque
+from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 from trunkline.access.policy import Access
 from trunkline.core.grant import EVERYTHING, UNAUTHENTICATED, Grant
 from trunkline.core.incoming import IncomingMessage
-from trunkline.core.json_text import check_json
+from trunkline.core.json_text import check_json, refuse_repeated_keys
 from trunkline.core.message import Draft, Receipt
 from trunkline.engine.appender import Answer
 from trunkline.engine.engine import Engine
 from trunkline.errors import (
     HookFailed,
+    HookTimedOut,
     Overloaded,
     RequestError,
     ShuttingDown,
@@ -53,7 +55,12 @@ class _Waiting(NamedTuple):
     publisher: Publisher
     draft: Draft
     answer: Answer
+    depth: int
 
+
+DEPTH_MAX = 8
+_depth: ContextVar[int] = ContextVar("depth", default=0)
+"""How many messages are being looked at, each of which was published by a hook that looked at the one before."""
 
 _Lane = tuple[int, str]  # a publisher, and a room
 
@@ -86,6 +93,8 @@ class Publishing:
             )
         elif self._count >= limits.in_flight_max or self._bytes >= limits.in_flight_bytes_max:
             error = Overloaded("too many messages wait for the application; publish again, with the same id")
+        elif _depth.get() >= DEPTH_MAX:
+            error = self._runner.failed(f"before_publish: a hook publishes what is looked at {DEPTH_MAX} times over")
         else:
             self._count += 1
             self._bytes += len(draft.json)
@@ -94,7 +103,7 @@ class Publishing:
             if lane is None:
                 lane = self._lanes[name] = deque()
                 self._engine.tasks.spawn(self._run(name, lane))
-            lane.append(_Waiting(publisher, draft, answer))
+            lane.append(_Waiting(publisher, draft, answer, _depth.get()))
             return
         self._refuse(draft, answer, error)
 
@@ -137,10 +146,11 @@ class Publishing:
 
     async def _pass(self, waiting: _Waiting) -> TrunklineError | None:
         """Have a message looked at and stored, and its publisher answered; return why it was not, if so."""
-        publisher, draft, answer = waiting
+        publisher, draft, answer, depth = waiting
         try:
             known = None if draft.id is None else await self._known(draft, draft.id)
             if known is None:
+                _depth.set(depth + 1)
                 draft = await self._looked_at(publisher, draft)
         except Exception as raised:  # noqa: BLE001 - whatever it is, the publisher gets an answer
             error = raised if isinstance(raised, TrunklineError) else self._runner.failed(f"before_publish: {raised!r}")
@@ -171,9 +181,13 @@ class Publishing:
             TrunklineError: It does not, or its publisher may not publish any more.
         """
         limits = self._engine.limits
+        refuse_repeated_keys(draft.json)
         message = IncomingMessage(draft.room, draft.id, draft.json)
         for hook in self._handlers.publish_hooks(draft.room):
-            await self._runner.run("before_publish", hook, publisher.grant, message, timeout_s=limits.hook_s)
+            try:
+                await self._runner.run("before_publish", hook, publisher.grant, message, timeout_s=limits.hook_s)
+            except HookTimedOut as error:  # nothing was stored, so nothing is unknown
+                raise HookFailed(str(error)) from None
         json = draft.json
         try:
             changed = message.json()

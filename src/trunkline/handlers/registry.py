@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -55,7 +56,12 @@ class Handlers:
             _check(pattern, "before_publish")
 
     def add_publish_hook(self, patterns: Sequence[str], hook: PublishHook) -> None:
-        """Call a hook for the messages of rooms that one of these patterns matches; without any, of all rooms."""
+        """Call a hook for the messages of rooms that one of these patterns matches; without any, of all rooms.
+
+        Raises:
+            ConfigError: It does not take what it would be called with.
+        """
+        check_takes(hook, "before_publish", "(grant, message)", 2)
         self.of_messages += [_ByPattern(pattern, hook) for pattern in patterns or ("*",)]
 
     def publish_hooks(self, room: str) -> list[PublishHook]:
@@ -88,6 +94,21 @@ class Handlers:
         found = [entry for entry in self._calls if matches(entry.pattern, name)]
         found.sort(key=lambda entry: (entry.pattern == name, len(entry.pattern)))
         return found[-1].hook if found else None
+
+
+def check_takes(hook: Callable[..., Any], what: str, arguments: str, count: int) -> None:
+    """Check that a hook can be called with so many arguments.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        inspect.signature(hook).bind(*[None] * count)
+    except TypeError as error:
+        name = getattr(hook, "__qualname__", repr(hook))
+        raise ConfigError(f"{what}: {name} is called with {arguments}: {error}") from None
+    except ValueError:
+        pass  # one of C, which does not say
 
 
 def _check(pattern: str, what: str) -> None:

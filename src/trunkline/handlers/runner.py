@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from trunkline.engine.clock import Clock
-from trunkline.errors import HookFailed, HookTimedOut, TrunklineError
+from trunkline.errors import HookFailed, HookTimedOut, Refused
 from trunkline.observe.counters import Counters
 
 log = logging.getLogger("trunkline")
@@ -52,8 +52,9 @@ class Runner:
             kind: What it is, for the metrics.
 
         Raises:
-            TrunklineError: As the function has raised it (`Refused`, for example).
-            HookFailed: It has raised something else, which is logged.
+            Refused: The function does not want it.
+            HookFailed: It has raised something else, which is logged: also an error of ours, which is about what the
+                function wanted, and not about what its client did.
             HookTimedOut: It has taken too long.
         """
         began = self._clock.monotonic()
@@ -75,7 +76,7 @@ class Runner:
                     return await function(*arguments)
                 answer = await self._on_thread(function, arguments)
                 return await answer if inspect.isawaitable(answer) else answer
-        except TrunklineError:
+        except (Refused, HookFailed):
             raise
         except TimeoutError:
             if not deadline.expired():
@@ -83,7 +84,7 @@ class Runner:
                 raise HookFailed("the application failed") from None
             log.error("the application's %s has taken longer than %g s, and was given up", name, timeout_s)
             raise HookTimedOut(f"the application did not answer within {timeout_s:g} s") from None
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("the application's %s failed", name)
             raise HookFailed("the application failed") from None
 
@@ -107,16 +108,22 @@ class Runner:
             error: BaseException | None = None
             try:
                 answer = call()
-            except StopIteration as stop:
-                error = RuntimeError(f"the function raised {stop!r}")  # a future cannot hold it
             except BaseException as raised:  # noqa: BLE001 - it belongs to whoever waits
                 error = raised
+                if isinstance(raised, StopIteration) or not isinstance(raised, Exception):
+                    # What a future cannot hold, or would end the event loop.
+                    error = RuntimeError(f"the function raised {raised!r}")
+                    error.__cause__ = raised
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(ended, answer, error)
 
         # Of its own, and a daemon: a pool's threads would be waited for at the end of the process.
         run = partial(copy_context().run, function, *arguments)
-        threading.Thread(target=work, args=(run,), name="trunkline-hook", daemon=True).start()
+        try:
+            threading.Thread(target=work, args=(run,), name="trunkline-hook", daemon=True).start()
+        except RuntimeError:  # there are no more threads
+            turns.release()
+            raise
         return await answered
 
 
