@@ -132,6 +132,7 @@ async def test_a_message_that_fails_comes_again_and_is_set_aside(hub: Hub, caplo
                 message = await anext(messages)
                 taken.append(message.data)
                 if message.data == 1:
+                    failed = message.position
                     await message.fail("no such account")
                 else:
                     await message.ack()
@@ -140,7 +141,7 @@ async def test_a_message_that_fails_comes_again_and_is_set_aside(hub: Hub, caplo
     assert aside.data | {"fence": 0, "epoch": ""} == {
         "consumer": "c", "room": "r", "epoch": "", "offset": 2, "tries": 3, "reason": "no such account", "fence": 0,
     }  # fmt: skip
-    assert [record.message for record in caplog.records] == ["a message was set aside by a consumer"]
+    assert [record.message for record in caplog.records] == [f"consumer c has set {failed} of r aside, after 3 tries"]
     counters = hub._engine.counters
     assert (counters.consumer_failures["c"], counters.consumer_set_aside["c"]) == (3, 1)
 

@@ -440,15 +440,8 @@ class Consumer:
         await self._cursors.move(room, Progress(room.epoch, message.offset))
         room.is_careful = False
         self._counters.consumer_set_aside[self.name] += 1
-        log.error(
-            "a message was set aside by a consumer",
-            extra={
-                "consumer": self.name,
-                "room": room.name,
-                "position": f"{room.epoch}.{message.offset}",
-                "tries": tries,
-            },
-        )
+        at = f"{room.epoch}.{message.offset}"
+        log.error("consumer %s has set %s of %s aside, after %d tries", self.name, at, room.name, tries)
 
     # Slots.
 

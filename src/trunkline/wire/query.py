@@ -133,12 +133,18 @@ def parse_consume_query(head: RequestHead, name: str) -> ReadQuery:
     consume = ConsumeQuery(
         check_consumer_name(name),
         check_patterns([value for key, value in head.query if key == "rooms"]),
-        head.one("since") or "start",
+        _beginning(head.one("since") or "start"),
         _number(head, "in_flight", 1, IN_FLIGHT_MAX, IN_FLIGHT_DEFAULT),
         _number(head, "ack_wait", 1, ACK_WAIT_S_MAX, ACK_WAIT_S_DEFAULT),
         _number(head, "tries", 1, TRIES_MAX, TRIES_DEFAULT),
     )
     return ReadQuery([], True, NO_PRESENCE, LIMIT_DEFAULT, 0, None, consume)
+
+
+def _beginning(since: str) -> str:
+    if since not in ("start", "now"):
+        raise RequestError("bad_position", "a consumer begins at start or now")
+    return since
 
 
 def named_rooms(head: RequestHead) -> list[str]:
