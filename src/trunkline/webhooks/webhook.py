@@ -62,6 +62,10 @@ class _Gone(Exception):
     pass
 
 
+class _Redacted(Exception):
+    """Something that was to be posted is to be read again."""
+
+
 class _Batch(msgspec.Struct):
     webhook: str
     messages: list[_Entry] = []
@@ -154,11 +158,17 @@ class Webhook:
         others = [one for one in batch if one.room != aside_room(self.name)]
         entries = [_Entry(one.message, one.position, one.fence, one.tries) for one in others]
         content = _Batch(webhook=self.name, messages=entries, gaps=[*_given_up(reports)])
-        why = await self._deliver(content, batch[0].position)
         last = list({message.room: message for message in batch}.values())
+        why, rereads = None, False
+        try:
+            why = await self._deliver(content, batch[0].position, [message.room for message in last])
+        except _Redacted:
+            rereads = True
         for message in last if why is None else [*reports[:1], *others]:
             try:
-                if why is None:
+                if rereads:
+                    await message.fail("something was redacted")
+                elif why is None:
                     await message.ack()
                 elif message in reports:
                     await message.fail(why)
@@ -175,12 +185,18 @@ class Webhook:
         if why is not None:
             log.error("webhook %s was not told of a gap or a redaction: %s", self.name, why)
 
-    async def _deliver(self, content: _Batch, key: str) -> str | None:
+    async def _deliver(self, content: _Batch, key: str, rooms: Sequence[str] = ()) -> str | None:
         """Post a batch until it is taken; return why it was given up, if it was.
+
+        Args:
+            rooms: Those of its messages.
 
         Raises:
             _Gone: The receiver is gone for good.
+            _Redacted: It was not taken, and has something that was taken away meanwhile.
         """
+        redactions = self._engine.redactions
+        seen = redactions.count
         began, tries, delay_s = self._clock.monotonic(), 0, RETRY_S
         now_ms = self._clock.wall_ms()
         body = _encode(_Body("trunkline.batch", datetime.fromtimestamp(now_ms / 1000, UTC), content))
@@ -212,6 +228,8 @@ class Webhook:
                 async with asyncio.timeout(wait_s * (0.5 + self._clock.fraction() / 2)):
                     await self._consumers.stopping.wait()
                     raise ShuttingDown("the hub is stopping")
+            if redactions.is_stale(seen, *rooms):
+                raise _Redacted
             delay_s = min(RETRY_S_MAX, delay_s * 2)
 
 
