@@ -15,6 +15,12 @@ from tests.support import WAIT_S, Server, events, publish
 pytestmark = needs_redis
 
 
+async def ready(node: Server) -> None:
+    """Until a node has begun to serve: its port is there before that."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(WAIT_S), http.get(f"{node.url}/readyz") as response:
+        assert response.status == 200
+
+
 async def test_nodes_and_redis_die(tmp_path: Path) -> None:
     """Every message once, in order, no gap; a Redis that was killed and is back costs nobody their connection."""
     rng = random.Random(28)
@@ -27,6 +33,9 @@ async def test_nodes_and_redis_die(tmp_path: Path) -> None:
                 node.kill()
                 await asyncio.sleep(0.2)
                 node.start()
+                await ready(
+                    node
+                )  # one that loses the log while it starts ends, for whatever has started it to try again
                 redis.kill()
                 await asyncio.sleep(0.2)
                 await asyncio.to_thread(redis.start)
