@@ -9,9 +9,10 @@ from contextlib import aclosing, suppress
 import pytest
 
 from trunkline import ConsumedMessage, Gap, GapError, Hub, StoreUnavailable
-from trunkline.core.consumer import MEMBER, space_of
+from trunkline.core.consumer import MEMBER, Progress, cursor_kind, decode_progress, encoded, slot_of, space_of
 from trunkline.errors import Fenced
 from trunkline.hub import context_of
+from trunkline.stores.base import Swap
 from trunkline.testing import TestHub
 
 
@@ -113,6 +114,27 @@ async def test_a_room_that_is_gone_while_nobody_looked_is_a_gap_once() -> None:
         await at.hub.publish("r:2", "b")
         async with aclosing(at.hub.consume("c", "r:*")) as messages:
             assert (await following(at, messages)).data == "b"
+
+
+async def test_a_log_that_ends_before_the_cursor_is_a_gap_and_goes_on() -> None:
+    """As after a restore: what is written then is handled."""
+    async with TestHub() as at:
+        await at.hub.publish("r", 0)
+        async with aclosing(at.hub.consume("c", "r")) as messages:
+            await (await anext(messages)).ack()
+        records, space, kind = context_of(at.hub).engine.records, space_of("c"), cursor_kind(slot_of("r"))
+        before = await records.all(space, kind)
+        beyond = encoded(Progress(decode_progress(before["r"]).epoch, 10))
+        assert await records.swap(Swap(space, kind, "r", before["r"], beyond))
+        gaps: list[Gap] = []
+        async with aclosing(at.hub.consume("c", "r", on_gap=gaps.append)) as messages:
+            waiting = asyncio.ensure_future(anext(messages))
+            await at.clock.tick(3)
+            await at.hub.publish("r", 1)
+            await at.clock.tick(3)
+            message = await waiting
+            assert (message.data, [gap.reason for gap in gaps]) == (1, ["future"])
+            await message.ack()
 
 
 async def handle(hub: Hub, by: str, handled: dict[str, str], *, hangs: bool, rooms: str = "r:*") -> None:

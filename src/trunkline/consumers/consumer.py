@@ -333,7 +333,7 @@ class Consumer:
         nothing_lost = room.is_complete and gap.last < gap.first
         if self.settings.on_gap is not None and not (nothing_lost and gap.reason == "epoch"):
             await _maybe(self.settings.on_gap(gap))
-        await self._cursors.move(room, Progress(epoch, int(gap.next.rpartition(".")[2])))
+        await self._cursors.move(room, Progress(epoch, int(gap.next.rpartition(".")[2])), back=True)
         if self.settings.on_gap is None and not nothing_lost:
             log.error("consumer %s: %s", self.name, GapError(gap))
             room.forget_read()

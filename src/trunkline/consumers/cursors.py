@@ -27,8 +27,11 @@ class Cursors:
         found = await self._records.all(self._space, cursor_kind(slot))
         return {name: (record, decode_progress(record)) for name, record in found.items()}
 
-    async def move(self, room: ConsumedRoom, progress: Progress) -> None:
+    async def move(self, room: ConsumedRoom, progress: Progress, *, back: bool = False) -> None:
         """Move the cursor of a room. Harmless if it is behind that position of the same log already.
+
+        Args:
+            back: Move it in that case, too: the log ends before it.
 
         Raises:
             Fenced: The room is another instance's by now.
@@ -39,7 +42,7 @@ class Cursors:
             if guard is None or room.state == "lost":
                 raise fenced(room.name)
             at = room.progress
-            if at is not None and at.epoch == progress.epoch and at.offset > progress.offset:
+            if not back and at is not None and at.epoch == progress.epoch and at.offset > progress.offset:
                 return  # what was handled meanwhile stays so
             kind, after = cursor_kind(room.slot), encoded(progress)
             while not await self._records.swap(Swap(self._space, kind, room.name, room.record, after, guard)):

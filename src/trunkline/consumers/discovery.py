@@ -115,7 +115,7 @@ class Discovery:
         progress = room.progress
         if progress is None and self._note.since == "now" and info.at < self._note.created_at:
             room.progress = Progress(info.epoch, info.head)  # which is not stored: it is found out again
-        elif progress is not None and progress.epoch == info.epoch and progress.offset >= info.head:
+        elif progress is not None and progress.epoch == info.epoch and progress.offset == info.head:
             room.is_complete = not room.has_news
         else:
             self._moved(room)
