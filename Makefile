@@ -12,7 +12,7 @@ test: $(VENV)/developing
 	tools/browser
 	tools/node
 	tools/servers
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/interop
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/interop
 
 # What others read of us and speak with us: programs that are heavy to install or to run.
 interop: $(VENV)/developing
