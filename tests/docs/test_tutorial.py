@@ -58,7 +58,10 @@ async def test_each_step(
         for page in pages:
             await expect(page.locator("li")).to_have_text(said, timeout=WAIT_MS)
     if step == 4:
-        await expect(pages[0].locator("#status")).to_contain_text(re.compile(r"Here: somebody \d+, somebody \d+"))
+        for page in pages:  # also the one that types: a signal is not sent again after a reconnect
+            await expect(page.locator("#status")).to_contain_text(
+                re.compile(r"Here: somebody \d+, somebody \d+"), timeout=WAIT_MS
+            )
         await pages[1].locator("#text").press_sequentially("x")
         await expect(pages[0].locator("#status")).to_contain_text("is typing…", timeout=WAIT_MS)
 
