@@ -177,6 +177,28 @@ async def test_rooms_that_only_the_newest_instance_knows_are_all_handled() -> No
         assert len(handled) == 40
 
 
+async def test_the_systems_rooms_are_not_among_all_rooms() -> None:
+    """Neither their hints, nor the list of rooms, nor its lag: what administrators alone may read stays with them."""
+    async with TestHub() as at, aclosing(at.hub.consume("c", "*", tries_max=1, on_gap=lambda gap: None)) as messages:
+        await at.hub.publish("r", "bad")
+        await at.hub.publish("s", "good")
+        for _ in range(2):
+            message = await following(at, messages)
+            await (message.fail("no") if message.data == "bad" else message.ack())
+        waiting = asyncio.ensure_future(anext(messages))
+        await at.clock.tick(2)
+        await at.hub.admin.delete("s")
+        await at.clock.tick(30)
+        assert not waiting.done(), waiting.result().room
+        assert len((await at.hub.page("$aside.c", since="start")).messages) == 1
+        assert len((await at.hub.page("$audit", since="start")).messages) == 1
+        [info] = await at.hub.admin.consumers()
+        assert (info.lag, info.cursors) == (0, 1)
+        await at.hub.publish("t", "last")
+        await at.clock.tick(2)
+        assert (await waiting).data == "last"
+
+
 async def test_whenever_an_instance_is_cancelled_it_leaves_nothing_behind() -> None:
     """Others would count it as alive for a while."""
     async with TestHub() as at:

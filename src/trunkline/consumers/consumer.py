@@ -301,16 +301,12 @@ class Consumer:
                 passed = entry
                 if self.settings.on_redacted is not None:
                     await _maybe(self.settings.on_redacted(entry))
-            elif self._is_before_begin(room, entry):
+            elif room.record is None and self.note.is_before_begin(entry.at):
                 passed = entry
             elif room.has_handled(entry):
                 continue  # a late acknowledgement came while it was read again
             else:
                 return entry
-
-    def _is_before_begin(self, room: ConsumedRoom, entry: Message) -> bool:
-        """Return whether a message is of before a consumer that begins with what is new."""
-        return self.note.since == "now" and room.record is None and entry.at < self.note.created_at
 
     async def _read(self, room: ConsumedRoom) -> None:
         """Read a page behind what was read."""

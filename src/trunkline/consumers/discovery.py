@@ -8,18 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 from trunkline.consumers.room import ConsumedRoom
 from trunkline.consumers.rooms import ConsumedRooms
 from trunkline.core.consumer import ConsumerNote, Progress, is_consumed
-from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.errors import StoreUnavailable
 from trunkline.stores.base import CorrectionStore, RoomInfo
 
 SWEEP_S = 15.0  # how long a room may have moved without a hint
 SWEEP_AGAIN_S = 1.0
 ROOMS_AT_ONCE = 500
+
+
+async def consumed_rooms(store: CorrectionStore, patterns: Sequence[str]) -> AsyncIterator[RoomInfo]:
+    """Iterate over the rooms of a consumer, each once.
+
+    Raises:
+        StoreUnavailable: The log did not answer.
+    """
+    seen = set[str]()
+    for pattern in patterns:
+        after = ""
+        while page := await store.find_rooms(pattern.removesuffix("*"), after, ROOMS_AT_ONCE):
+            after = page[-1].room
+            for info in page:
+                if info.room not in seen and is_consumed((pattern,), info.room):
+                    seen.add(info.room)
+                    yield info
+            if len(page) < ROOMS_AT_ONCE or not pattern.endswith("*"):
+                break
 
 
 class Discovery:
@@ -87,18 +105,9 @@ class Discovery:
             StoreUnavailable: The log did not answer.
         """
         slots, listed = self._rooms.slots, set[str]()
-        for pattern in self._note.rooms:
-            after = ""
-            while page := await self._store.find_rooms(pattern.removesuffix("*"), after, ROOMS_AT_ONCE):
-                after = page[-1].room
-                for info in page:
-                    if info.room[:1] == SYSTEM_PREFIX != pattern[:1]:
-                        continue
-                    if is_consumed((pattern,), info.room):
-                        listed.add(info.room)
-                        self._seen(info)
-                if len(page) < ROOMS_AT_ONCE or not pattern.endswith("*"):
-                    break
+        async for info in consumed_rooms(self._store, self._note.rooms):
+            listed.add(info.room)
+            self._seen(info)
         for room in self._rooms:
             if room.name in listed or room.slot not in slots:
                 continue
@@ -113,7 +122,7 @@ class Discovery:
             return
         room.first, room.head = info.first, info.head
         progress = room.progress
-        if progress is None and self._note.since == "now" and info.at < self._note.created_at:
+        if progress is None and self._note.is_before_begin(info.at):
             room.progress = Progress(info.epoch, info.head)  # which is not stored: it is found out again
         elif progress is not None and progress.epoch == info.epoch and progress.offset == info.head:
             room.is_complete = not room.has_news

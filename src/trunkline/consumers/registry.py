@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from trunkline.consumers.consumer import Consumer, Settings
-from trunkline.consumers.discovery import ROOMS_AT_ONCE
+from trunkline.consumers.discovery import consumed_rooms
 from trunkline.consumers.leases import LEASE_S
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.core.consumer import (
@@ -28,7 +28,7 @@ from trunkline.core.consumer import (
     cursor_kind,
     decode_lease,
     decode_progress,
-    is_consumed,
+    lag_of,
     space_of,
 )
 from trunkline.core.notes import CONSUMER
@@ -202,18 +202,10 @@ class Consumers:
             records = await store.records(space, cursor_kind(slot))
             cursors.update((room, decode_progress(record)) for room, record in records.items())
         lag = 0
-        for pattern in note.rooms:
-            after = ""
-            while page := await store.find_rooms(pattern.removesuffix("*"), after, ROOMS_AT_ONCE):
-                after = page[-1].room
-                for info in page:
-                    if is_consumed((pattern,), info.room):
-                        progress = cursors.get(info.room)
-                        if progress is None and note.since == "now" and info.at < note.created_at:
-                            continue
-                        lag += info.head - max(info.first - 1, 0 if progress is None else progress.offset)
-                if not pattern.endswith("*"):
-                    break
+        async for info in consumed_rooms(store, note.rooms):
+            progress = cursors.get(info.room)
+            if progress is not None or not note.is_before_begin(info.at):
+                lag += lag_of(info.first, info.head, progress)
         leases = [decode_lease(record) for record in (await store.records(space, LEASE)).values()]
         aside = await store.head(aside_room(name))
         return ConsumerInfo(
@@ -222,7 +214,7 @@ class Consumers:
             since=note.since,
             created_at=note.created_at,
             cursors=len(cursors),
-            lag=max(0, lag),
+            lag=lag,
             instances=len(await store.records(space, MEMBER)),
             owners=dict(Counter(lease.owner for lease in leases if lease.owner)),
             set_aside=aside.head - aside.first + 1,

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import Literal
 
-from trunkline.core.consumer import Progress
+from trunkline.core.consumer import Progress, lag_of
 from trunkline.core.message import Message
 
 State = Literal["idle", "ready", "busy", "paused", "lost"]
@@ -83,4 +83,4 @@ class ConsumedRoom:
     @property
     def lag(self) -> int:
         """How many messages are not handled yet, as far as is known."""
-        return max(0, self.head - max(self.first - 1, 0 if self.progress is None else self.progress.offset))
+        return lag_of(self.first, self.head, self.progress)

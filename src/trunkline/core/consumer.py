@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from trunkline.core.grant import check_pattern, matches
+from trunkline.core.message import SYSTEM_PREFIX
 from trunkline.core.system_rooms import is_consumed_system_room
 from trunkline.errors import RequestError
 
@@ -37,6 +38,10 @@ class ConsumerNote(msgspec.Struct, kw_only=True):
     rooms: tuple[str, ...]
     since: str
     created_at: int
+
+    def is_before_begin(self, at: int) -> bool:
+        """Return whether what was published then, in ms since 1970 UTC, is not for the consumer."""
+        return self.since == "now" and at < self.created_at
 
 
 class Lease(msgspec.Struct, array_like=True, frozen=True):
@@ -198,5 +203,15 @@ def check_patterns(rooms: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def is_consumed(patterns: Sequence[str], room: str) -> bool:
-    """Return whether a room is one of those of a consumer."""
-    return any(matches(pattern, room) for pattern in patterns)
+    """Return whether a room is one of those of a consumer. The system's own take a pattern that names them."""
+    is_system = room.startswith(SYSTEM_PREFIX)
+    return any(matches(pattern, room) and pattern.startswith(SYSTEM_PREFIX) == is_system for pattern in patterns)
+
+
+def lag_of(first: int, head: int, progress: Progress | None) -> int:
+    """Return how many messages of a room are not handled yet.
+
+    Args:
+        first, head: The earliest and the newest offset.
+    """
+    return max(0, head - max(first - 1, 0 if progress is None else progress.offset))
