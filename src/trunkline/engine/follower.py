@@ -204,9 +204,10 @@ class Follower:
 
     def on_append(self, heads: Mapping[str, int] | None) -> None:
         """Take a hint of the store (`ChangeFeed.on_append`)."""
-        deleted = [] if heads is None else [room for room, head in heads.items() if not head]
-        self._news.moved(deleted, has_new=False)
-        self._news.moved(None if heads is None else heads.keys() - deleted)
+        if self._news.listeners:
+            deleted = [] if heads is None else [room for room, head in heads.items() if not head]
+            self._news.moved(deleted, has_new=False)
+            self._news.moved(None if heads is None else heads.keys() - deleted)
         if heads is None:
             self._tasks.spawn(self._look_now())
             return
