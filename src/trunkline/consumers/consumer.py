@@ -38,7 +38,6 @@ from trunkline.core.system_rooms import aside_room
 from trunkline.engine.engine import Engine
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import Fenced, Overloaded, ShuttingDown, StoreUnavailable, TrunklineError, explain
-from trunkline.observe.counters import Counters
 
 log = logging.getLogger("trunkline")
 
@@ -84,15 +83,13 @@ class Consumer:
         is_stopping: It gives nothing out any more.
     """
 
-    def __init__(
-        self, engine: Engine, counters: Counters, name: str, me: str, note: ConsumerNote, settings: Settings
-    ) -> None:
+    def __init__(self, engine: Engine, name: str, me: str, note: ConsumerNote, settings: Settings) -> None:
         self.name = name
         self.note = note
         self.settings = settings
         self.is_stopping = False
         self._engine = engine
-        self._counters = counters
+        self._counters = engine.counters
         self._leases = Leases(
             name,
             me,
@@ -428,16 +425,16 @@ class Consumer:
             reason=reason[:REASON_MAX].encode(errors="replace").decode(),
             fence=lease.fence,
         )
-        key = hashlib.sha256(f"{room.name} {room.epoch}.{message.offset}".encode()).hexdigest()[:32]
+        at = Progress(room.epoch, message.offset)
+        key = hashlib.sha256(f"{room.name} {at.position}".encode()).hexdigest()[:32]
         try:
             await self._engine.appender.append(aside_room(self.name), key, None, msgspec.json.encode(entry))
         except (Overloaded, ShuttingDown) as error:
             raise StoreUnavailable(f"the report of a message that is set aside was not stored: {error}") from error
-        await self._cursors.move(room, Progress(room.epoch, message.offset))
+        await self._cursors.move(room, at)
         room.is_careful = False
         self._counters.consumer_set_aside[self.name] += 1
-        at = f"{room.epoch}.{message.offset}"
-        log.error("consumer %s has set %s of %s aside, after %d tries", self.name, at, room.name, tries)
+        log.error("consumer %s has set %s of %s aside, after %d tries", self.name, at.position, room.name, tries)
 
     # Slots.
 

@@ -124,7 +124,9 @@ class Leases:
         await self._show()
         members = await self._records.all(self._space, MEMBER)
         alive = await self._alive(members)
-        leases = {int(slot): decode_lease(value) for slot, value in (await self._leases()).items()}
+        leases = {
+            int(slot): decode_lease(value) for slot, value in (await self._records.all(self._space, LEASE)).items()
+        }
         for slot in [slot for slot, lease in self._mine.items() if leases.get(slot) != lease]:
             self.drop(slot)
         self._beat_at = began
@@ -141,9 +143,6 @@ class Leases:
                 why = "an instance was begun later with other rooms; this one waits until that has ended"
                 log.warning("consumer %s: %s", self._name, why)
         return share(self._me, charged) if self._is_in_charge else 0
-
-    async def _leases(self) -> dict[str, bytes]:
-        return await self._records.all(self._space, LEASE)
 
     async def _show(self) -> None:
         """Let this instance's number beat; if its record is not as it left it, it was taken for dead."""

@@ -23,6 +23,7 @@ from trunkline.core.consumer import (
     SLOTS,
     ConsumerNote,
     Progress,
+    check_beginning,
     check_consumer_name,
     check_patterns,
     cursor_kind,
@@ -131,9 +132,9 @@ class Consumers:
     async def _instance(
         self, name: str, rooms: str | Sequence[str], since: str, settings: Settings
     ) -> AsyncIterator[Consumer]:
-        note = await self._note(check_consumer_name(name), check_patterns(rooms), since)
+        note = await self._note(check_consumer_name(name), check_patterns(rooms), check_beginning(since))
         me = f"{self._engine.name}.{next(self._numbers)}"
-        consumer = Consumer(self._engine, self._engine.counters, name, me, note, settings)
+        consumer = Consumer(self._engine, name, me, note, settings)
         if self.stopping.is_set():
             consumer.stop()
         self._running.append(consumer)
@@ -154,8 +155,6 @@ class Consumers:
                     self._engine.store.unsubscribe_matching(pattern)
 
     async def _note(self, name: str, rooms: tuple[str, ...], since: str) -> ConsumerNote:
-        if since not in ("start", "now"):
-            raise RequestError("bad_position", "a consumer begins at start or now")
         notes = await self._engine.store.notes()
         known = notes.get(CONSUMER + name)
         if known is None:

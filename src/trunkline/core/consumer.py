@@ -157,8 +157,8 @@ def next_fence(before: Lease | None, now_ms: int) -> int:
 
 
 def share(me: str, members: Collection[str]) -> int:
-    """Return how many slots an instance is to have, of which there are these."""
-    ordered = sorted({me, *members})
+    """Return how many slots an instance is to have, which is one of these."""
+    ordered = sorted(members)
     return SLOTS // len(ordered) + (ordered.index(me) < SLOTS % len(ordered))
 
 
@@ -171,6 +171,17 @@ def in_charge(members: Mapping[str, Member]) -> set[str]:
 def free_slots(leases: Mapping[int, Lease], alive: Collection[str]) -> list[int]:
     """Return the slots that nobody has, or nobody who is alive."""
     return [slot for slot in range(SLOTS) if slot not in leases or leases[slot].owner not in alive]
+
+
+def check_beginning(since: str) -> str:
+    """Check where a consumer is to begin; return it.
+
+    Raises:
+        RequestError: `bad_position`.
+    """
+    if since not in ("start", "now"):
+        raise RequestError("bad_position", "a consumer begins at start or now")
+    return since
 
 
 def check_consumer_name(name: str) -> str:

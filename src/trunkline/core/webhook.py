@@ -152,19 +152,19 @@ def parse_networks(texts: Sequence[str]) -> list[Network]:
 
 def is_listed(address: str, networks: Sequence[Network]) -> bool:
     """Return whether an address is one of these networks."""
-    return any(one in network for one in _meant(address) for network in networks)
+    return _is_in(_meant(address), networks)
 
 
 def is_allowed(address: str, networks: Sequence[Network]) -> bool:
     """Return whether a webhook may be sent to an address: a public one, or one of these networks."""
     meant = _meant(address)
-    if is_listed(address, networks):
-        return True
-    return (
-        bool(meant)
-        and not any(one in network for one in meant for network in _NOT_PUBLIC)
-        and (meant[-1].is_global and not meant[-1].is_multicast)
-    )
+    if not meant or _is_in(meant, networks):
+        return bool(meant)
+    return meant[-1].is_global and not meant[-1].is_multicast and not _is_in(meant, _NOT_PUBLIC)
+
+
+def _is_in(addresses: Sequence[IpAddress], networks: Sequence[Network]) -> bool:
+    return any(address in network for address in addresses for network in networks)
 
 
 def _meant(address: str) -> list[IpAddress]:

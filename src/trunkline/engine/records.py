@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 from trunkline.engine.tasks import Tasks
 from trunkline.errors import StoreUnavailable, TrunklineError
@@ -41,10 +40,6 @@ class Records:
             self._tasks.spawn(self._run())
         return await done
 
-    async def swap_all(self, swaps: Sequence[Swap]) -> list[bool]:
-        """Change records; see `swap`."""
-        return list(await asyncio.gather(*[self.swap(swap) for swap in swaps]))
-
     async def get(self, space: str, kind: str, key: str) -> bytes | None:
         """Return the value of a record; None if there is none.
 
@@ -60,14 +55,6 @@ class Records:
             StoreUnavailable: The log did not answer.
         """
         return await self._store.records(space, kind)
-
-    async def forget(self, space: str, kinds: Sequence[str]) -> None:
-        """Forget all records of these kinds.
-
-        Raises:
-            StoreUnavailable: They may be forgotten or not.
-        """
-        await self._store.forget_records(space, kinds)
 
     async def _run(self) -> None:
         try:

@@ -19,7 +19,7 @@ from trunkline.transports.acknowledgements import AWAY, COUNTED, FENCED, NOT_HER
 from trunkline.transports.context import Context
 from trunkline.wire import sse
 from trunkline.wire.envelope import gap_body, message_body
-from trunkline.wire.query import ConsumeQuery, ReadQuery
+from trunkline.wire.query import ConsumeQuery
 
 SETTLED_MAX = 10_000  # acknowledgements that are recognised when they come again
 FULL_S = 0.05
@@ -45,20 +45,23 @@ class Port(Protocol):
 
 
 class Consumption:
-    """What one stream consumes."""
+    """What one stream consumes.
 
-    def __init__(self, context: Context, stream: Port, whole: ReadQuery, query: ConsumeQuery) -> None:
+    Attributes:
+        query: What it has asked for.
+    """
+
+    def __init__(self, context: Context, stream: Port, query: ConsumeQuery) -> None:
         self._context = context
         self._stream = stream
-        self._query = query
-        self.needs = list(whole.needs())
+        self.query = query
         self._given: dict[str, ConsumedMessage] = {}  # by room: what waits for its acknowledgement
         self._settled: dict[str, tuple[str, int]] = {}  # by room: the last one, and its fencing number
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Say which session this is, and begin to give messages out."""
-        told = {"session": self._stream.session, "consumer": self._query.name, "rooms": list(self._query.rooms)}
+        told = {"session": self._stream.session, "consumer": self.query.name, "rooms": list(self.query.rooms)}
         self._stream.send(sse.other_event(b"consuming", _encode(told)))
         self._context.acknowledgements.streams[self._stream.session] = self
         self._task = self._context.engine.tasks.spawn(self._run())
@@ -71,7 +74,7 @@ class Consumption:
             task.cancel()
 
     async def _run(self) -> None:
-        query = self._query
+        query = self.query
         settings = Settings(query.in_flight, query.ack_wait_s, query.tries_max, self._gap, self._redacted)
         try:
             consumers = self._context.consumers
@@ -99,7 +102,7 @@ class Consumption:
 
     async def settle(self, ack: AckConsumed) -> int:
         """Take what a client says of a message; return what has become of that."""
-        if self._stream.grant.user != ack.user or self._query.name != ack.consumer:
+        if self._stream.grant.user != ack.user or self.query.name != ack.consumer:
             return NOT_HERE
         if self._settled.get(ack.room) == (ack.position, ack.fence):
             return COUNTED

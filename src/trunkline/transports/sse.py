@@ -79,7 +79,7 @@ class EventStream(Stream):
             # If the stream is cut before its first gap has arrived, the reader must be told again.
             at[room.name] = f"{room.epoch}.{cursor.offset}" if gap is None else str(start)
         if query.consume is not None:
-            self._consumption = Consumption(self.context, self, query, query.consume)
+            self._consumption = Consumption(self.context, self, query.consume)
             self._consumption.begin()
         elif query.names_rooms:
             self._positions = at
@@ -138,7 +138,7 @@ class EventStream(Stream):
         await super().recheck_rooms()
         if self._consumption is not None:
             try:
-                await self.context.access.check_all(self.grant, self._consumption.needs)
+                await self.context.access.check_all(self.grant, self._consumption.query.needs())
             except TrunklineError as error:
                 self.dismiss(error)
 

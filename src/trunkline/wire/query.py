@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from trunkline.core.consumer import check_consumer_name, check_patterns
+from trunkline.core.consumer import check_beginning, check_consumer_name, check_patterns
 from trunkline.core.grant import Action
 from trunkline.core.joins import parse_joins
 from trunkline.core.limits import Limits
@@ -48,6 +48,12 @@ class ConsumeQuery(NamedTuple):
     ack_wait_s: int
     tries_max: int
 
+    def needs(self) -> Iterator[tuple[Action, str]]:
+        """Iterate over what must be permitted, as `ReadQuery.needs` does."""
+        yield "consume", self.name
+        for pattern in self.rooms:
+            yield "read", pattern
+
 
 class ReadQuery(NamedTuple):
     """What a request to read asks for.
@@ -79,9 +85,7 @@ class ReadQuery(NamedTuple):
         """Iterate over what must be permitted: an action and the room for it; or a pattern of rooms, which is permitted
         if all of them are."""
         if self.consume is not None:
-            yield "consume", self.consume.name
-            for pattern in self.consume.rooms:
-                yield "read", pattern
+            yield from self.consume.needs()
         for room, _ in self.joins:
             yield "read", room
         if self.presence.watch:
@@ -133,18 +137,12 @@ def parse_consume_query(head: RequestHead, name: str) -> ReadQuery:
     consume = ConsumeQuery(
         check_consumer_name(name),
         check_patterns([value for key, value in head.query if key == "rooms"]),
-        _beginning(head.one("since") or "start"),
+        check_beginning(head.one("since") or "start"),
         _number(head, "in_flight", 1, IN_FLIGHT_MAX, IN_FLIGHT_DEFAULT),
         _number(head, "ack_wait", 1, ACK_WAIT_S_MAX, ACK_WAIT_S_DEFAULT),
         _number(head, "tries", 1, TRIES_MAX, TRIES_DEFAULT),
     )
     return ReadQuery([], True, NO_PRESENCE, LIMIT_DEFAULT, 0, None, consume)
-
-
-def _beginning(since: str) -> str:
-    if since not in ("start", "now"):
-        raise RequestError("bad_position", "a consumer begins at start or now")
-    return since
 
 
 def named_rooms(head: RequestHead) -> list[str]:
