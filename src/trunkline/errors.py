@@ -17,6 +17,8 @@ A code is part of the protocol (PROTOCOL.md lists them all); a message is for pe
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 
@@ -174,6 +176,22 @@ class ConfigError(TrunklineError):
     """A setting is wrong; the message says which, and what would be right."""
 
     code = "config"
+
+
+@contextmanager
+def setting(where: str) -> Iterator[None]:
+    """Say which setting is wrong, if one turns out to be.
+
+    Args:
+        where: What is put in front of the reason.
+
+    Raises:
+        ConfigError: A ConfigError, a RequestError or a ValueError was raised inside.
+    """
+    try:
+        yield
+    except (ConfigError, RequestError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def error_headers(error: TrunklineError) -> list[tuple[str, str]]:

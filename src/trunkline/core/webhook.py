@@ -119,6 +119,17 @@ def parse_secret(text: str) -> bytes:
     return key
 
 
+def signing_keys(secret: str | None, former: str | None) -> list[bytes]:
+    """Return the keys that sign.
+
+    Raises:
+        ValueError: There is no secret, or one is not valid.
+    """
+    if secret is None:
+        raise ValueError("set its secret; `trunkline secret` makes one")
+    return [parse_secret(one) for one in (secret, former) if one is not None]
+
+
 def new_secret(key: bytes) -> str:
     """Return a key as the text of a secret."""
     return SECRET_PREFIX + base64.b64encode(key).decode()

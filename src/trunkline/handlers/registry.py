@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from trunkline.core.connection_event import ConnectionEvent
 from trunkline.core.grant import Grant, check_pattern, matches
 from trunkline.core.incoming import IncomingMessage
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, setting
 from trunkline.handlers.arguments import CallHandler
 
 H = TypeVar("H")
@@ -112,7 +112,5 @@ def check_takes(hook: Callable[..., Any], what: str, arguments: str, count: int)
 
 
 def _check(pattern: str, what: str) -> None:
-    try:
+    with setting(what):
         check_pattern(pattern)
-    except ValueError as error:
-        raise ConfigError(f"{what}: {error}") from None

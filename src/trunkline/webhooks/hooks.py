@@ -20,11 +20,10 @@ from trunkline.core.call import Call
 from trunkline.core.grant import Action, Grant, Permissions, check_permissions
 from trunkline.core.incoming import IncomingMessage
 from trunkline.core.limits import Limits
-from trunkline.core.webhook import HooksSettings, signature
+from trunkline.core.webhook import HooksSettings, signature, signing_keys
 from trunkline.engine.clock import Clock
-from trunkline.errors import ConfigError, HookFailed, HookTimedOut, Refused, TrunklineError
+from trunkline.errors import ConfigError, HookFailed, HookTimedOut, Refused, TrunklineError, setting
 from trunkline.webhooks.sender import ANSWER_BYTES_MAX, Sender, Unsent
-from trunkline.webhooks.webhook import keys_of
 from trunkline.wire.credentials import Credentials
 
 log = logging.getLogger("trunkline")
@@ -99,15 +98,13 @@ class HttpHooks:
     def __init__(self, settings: HooksSettings, clock: Clock, limits: Limits) -> None:
         self._settings = settings
         self._clock = clock
-        self._keys = keys_of(settings.secret, settings.former_secret, "hooks")
-        if not (0 < settings.timeout_s <= 60 and 0 <= settings.cache_s <= 3600):
-            raise ConfigError("hooks: timeout_s is up to 60, cache_s up to 3600")
-        try:
+        with setting("hooks"):
+            self._keys = signing_keys(settings.secret, settings.former_secret)
+            if not (0 < settings.timeout_s <= 60 and 0 <= settings.cache_s <= 3600):
+                raise ConfigError("timeout_s is up to 60, cache_s up to 3600")
             self._sender = Sender(settings.url, None, settings.timeout_s, DECISIONS_MAX)
             # Of their own: calls may be slow, and what lets clients in must not wait for them.
             self._calls = Sender(settings.url, None, limits.call_s, limits.calls_in_flight_max)
-        except ConfigError as error:
-            raise ConfigError(f"hooks: {error}") from None
         self._who: _Cache[Grant] = _Cache(clock, settings.cache_s)
         self._may: _Cache[bool] = _Cache(clock, settings.cache_s)
 

@@ -25,10 +25,10 @@ from trunkline.core.consumer import SetAside, check_patterns
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
 from trunkline.core.system_rooms import CONNECTION_LOG, PRESENCE_LOG, aside_room
-from trunkline.core.webhook import WebhookSettings, parse_networks, parse_secret, signature
+from trunkline.core.webhook import WebhookSettings, parse_networks, signature, signing_keys
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
-from trunkline.errors import ConfigError, Fenced, RequestError, ShuttingDown, TrunklineError
+from trunkline.errors import ConfigError, Fenced, ShuttingDown, TrunklineError, setting
 from trunkline.webhooks.sender import Answer, Sender, Unsent
 
 log = logging.getLogger("trunkline")
@@ -91,24 +91,17 @@ class Webhook:
         self._consumers = consumers
         self._settings = settings
         self._clock: Clock = engine.clock
-        where = f"webhook {settings.consumer}"
-        if not settings.rooms and not settings.events:
-            raise ConfigError(f"{where}: name rooms, or events")
-        try:
-            check_patterns([*settings.rooms, *(LOGS[event] for event in settings.events)])
-        except RequestError as error:
-            raise ConfigError(f"{where}: {error}") from None
-        self._keys = keys_of(settings.secret, settings.former_secret, where)
-        try:
-            networks = parse_networks(settings.networks)
-        except ValueError as error:
-            raise ConfigError(f"{where}: networks: {error}") from None
-        if not (0 < settings.timeout_s <= 300 and 0 < settings.batch_messages <= 1000 and settings.give_up_s > 0):
-            raise ConfigError(f"{where}: timeout_s is up to 300, batch_messages up to 1000, give_up_s more than 0")
-        try:
+        self._rooms = [*settings.rooms, *(LOGS[event] for event in settings.events)]
+        with setting(f"webhook {settings.consumer}"):
+            if not self._rooms:
+                raise ConfigError("name rooms, or events")
+            check_patterns(self._rooms)
+            self._keys = signing_keys(settings.secret, settings.former_secret)
+            with setting("networks"):
+                networks = parse_networks(settings.networks)
+            if not (0 < settings.timeout_s <= 300 and 0 < settings.batch_messages <= 1000 and settings.give_up_s > 0):
+                raise ConfigError("timeout_s is up to 300, batch_messages up to 1000, give_up_s more than 0")
             self._sender = Sender(settings.url, networks, settings.timeout_s)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
 
     @property
     def name(self) -> str:
@@ -122,7 +115,7 @@ class Webhook:
 
     async def run(self) -> None:
         """Post for ever, or until the receiver says that it is gone for good."""
-        rooms = [*self._settings.rooms, *(LOGS[event] for event in self._settings.events), aside_room(self.name)]
+        rooms = [*self._rooms, aside_room(self.name)]
         # A batch is tried for as long as it takes: what the receiver does not take is never a message's fault alone.
         settings = Settings(
             in_flight=self._settings.batch_messages,
@@ -231,20 +224,6 @@ class Webhook:
             if redactions.is_stale(seen, *rooms):
                 raise _Redacted
             delay_s = min(RETRY_S_MAX, delay_s * 2)
-
-
-def keys_of(secret: str | None, former: str | None, where: str) -> list[bytes]:
-    """Return the keys that sign.
-
-    Raises:
-        ConfigError: There is none, or one is not valid.
-    """
-    if secret is None:
-        raise ConfigError(f"{where}: set its secret; `trunkline secret` makes one")
-    try:
-        return [parse_secret(one) for one in (secret, former) if one is not None]
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
 
 
 def _given_up(reports: Sequence[ConsumedMessage]) -> list[_GivenUp]:
