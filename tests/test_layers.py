@@ -240,6 +240,7 @@ TESTED_BY = {
     "consumers/message": "consumers/test_consumer.py",
     "consumers/rooms": "consumers/test_consumer.py",
     "consumers/registry": "consumers/test_consumer.py",
+    "consumers/settings": "consumers/test_consumer.py",
     "core/call": "handlers/test_calls.py",
     "core/connection_event": "handlers/test_connection_hooks.py",
     "core/incoming": "handlers/test_publishing.py",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
-from trunkline.consumers.consumer import OnGap, OnRedacted, Settings
 from trunkline.consumers.message import ConsumedMessage
+from trunkline.consumers.settings import OnGap, OnRedacted, Settings
 from trunkline.core.webhook import WebhookSettings
 from trunkline.errors import ConfigError
 from trunkline.handlers.registry import ConnectionHook, Handlers, PublishHook, check_takes
@@ -135,12 +136,9 @@ class HubHandlers:
         """
         await self._ensure_started()
         settings = Settings(in_flight, ack_wait_s, tries_max, on_gap, on_redacted)
-        messages = self._context.consumers.consume(name, rooms, since, settings)
-        try:
+        async with aclosing(self._context.consumers.consume(name, rooms, since, settings)) as messages:
             async for message in messages:
                 yield message
-        finally:
-            await messages.aclose()
 
     def webhook(
         self,

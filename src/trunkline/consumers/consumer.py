@@ -2,8 +2,6 @@
 
 A room is read when it has news, and only as long as it has. Its messages are given out one after the other, each when
 the one before is handled.
-
-One file, although it is long: giving out, acknowledging and failing change the same states of the same rooms.
 """
 
 from __future__ import annotations
@@ -13,8 +11,6 @@ import hashlib
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
-from typing import NamedTuple
 
 import msgspec
 
@@ -24,6 +20,7 @@ from trunkline.consumers.leases import BEAT_S, Leases, Left
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.consumers.room import ConsumedRoom
 from trunkline.consumers.rooms import ConsumedRooms
+from trunkline.consumers.settings import Settings
 from trunkline.core.consumer import (
     REASON_MAX,
     ConsumerNote,
@@ -46,30 +43,6 @@ READ_BYTES = 256 * 1024
 RETRY_S = 1.0  # after the first failure; doubled after each further one
 RETRY_S_MAX = 60.0
 AGAIN_S = 0.5
-
-OnGap = Callable[[Gap], Awaitable[None] | None]
-OnRedacted = Callable[[Message], Awaitable[None] | None]
-
-
-class Settings(NamedTuple):
-    """How a consumer handles its messages.
-
-    Attributes:
-        in_flight: How many messages, of as many rooms, may be given out and not acknowledged yet.
-        ack_wait_s: After how many seconds without an acknowledgement a message counts as failed.
-        tries_max: After how many failures a message is set aside.
-        on_gap: Called with messages that are gone.
-        on_redacted: Called with redactions, in their place among the messages.
-        batch_messages, batch_bytes: How many messages, of how many bytes, `batches` gives out at once; at least one.
-    """
-
-    in_flight: int = 100
-    ack_wait_s: float = 30.0
-    tries_max: int = 5
-    on_gap: OnGap | None = None
-    on_redacted: OnRedacted | None = None
-    batch_messages: int = 1
-    batch_bytes: int = 256 * 1024
 
 
 class Consumer:
@@ -115,17 +88,9 @@ class Consumer:
 
     # Life.
 
-    async def messages(self) -> AsyncGenerator[ConsumedMessage, None]:
-        """Iterate over the messages of the rooms that this instance has, for ever.
-
-        Raises: As `batches`.
-        """
-        async with aclosing(self.batches()) as batches:
-            async for [message] in batches:
-                yield message
-
     async def batches(self) -> AsyncGenerator[list[ConsumedMessage], None]:
-        """Iterate over the messages in batches: those of a room in their order, without one between them.
+        """Iterate over the messages of the rooms that this instance has, for ever, in batches: those of a room in their
+        order, without one between them.
 
         An acknowledgement of one counts for those of its room before it; so does a failure, with which all of its room
         come again.
@@ -153,7 +118,6 @@ class Consumer:
         room: ConsumedRoom | None = self._rooms.get(first.room)
         while len(batch) < settings.batch_messages:
             if room is None or not room.read or room.read[0].redacts or room.is_careful or room.state != "busy":
-                following = None
                 room = self._next_room()
                 if room is None:
                     break

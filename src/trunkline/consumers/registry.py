@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from trunkline.consumers.consumer import Consumer, Settings
+from trunkline.consumers.consumer import Consumer
 from trunkline.consumers.discovery import consumed_rooms
 from trunkline.consumers.leases import LEASE_S
 from trunkline.consumers.message import ConsumedMessage
+from trunkline.consumers.settings import Settings
 from trunkline.core.consumer import (
     ALL_KINDS,
     LEASE,
@@ -116,8 +117,8 @@ class Consumers:
         self, name: str, rooms: str | Sequence[str], since: str, settings: Settings
     ) -> AsyncGenerator[ConsumedMessage, None]:
         """Iterate over the messages of the rooms that fall to this instance; see `Hub.consume`."""
-        async with self._instance(name, rooms, since, settings) as consumer, aclosing(consumer.messages()) as messages:
-            async for message in messages:
+        async with aclosing(self.consume_batches(name, rooms, since, settings)) as batches:
+            async for [message] in batches:
                 yield message
 
     async def consume_batches(

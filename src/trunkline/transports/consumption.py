@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from trunkline.consumers.consumer import Settings
 from trunkline.consumers.message import ConsumedMessage
+from trunkline.consumers.settings import Settings
 from trunkline.core.cluster_messages import AckConsumed
 from trunkline.core.grant import Grant
 from trunkline.core.message import Message

@@ -12,15 +12,15 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
 import msgspec
 
-from trunkline.consumers.consumer import Settings
 from trunkline.consumers.message import ConsumedMessage
 from trunkline.consumers.registry import Consumers
+from trunkline.consumers.settings import Settings
 from trunkline.core.consumer import SetAside, check_patterns
 from trunkline.core.message import Message
 from trunkline.core.position import Gap
@@ -152,21 +152,24 @@ class Webhook:
         entries = [_Entry(one.message, one.position, one.fence, one.tries) for one in others]
         content = _Batch(webhook=self.name, messages=entries, gaps=[*_given_up(reports)])
         last = list({message.room: message for message in batch}.values())
-        why, rereads = None, False
         try:
             why = await self._deliver(content, batch[0].position, [message.room for message in last])
         except _Redacted:
-            rereads = True
-        for message in last if why is None else [*reports[:1], *others]:
+            await self._settle(last, lambda message: message.fail("something was redacted"))
+            return
+        if why is None:
+            await self._settle(last, ConsumedMessage.ack)
+        else:
+            await self._settle(reports[:1], lambda message: message.fail(why))
+            await self._settle(others, lambda message: message.set_aside(why))
+
+    async def _settle(
+        self, messages: Sequence[ConsumedMessage], settle: Callable[[ConsumedMessage], Awaitable[None]]
+    ) -> None:
+        """Settle messages, but for those of rooms that another instance has by now."""
+        for message in messages:
             try:
-                if rereads:
-                    await message.fail("something was redacted")
-                elif why is None:
-                    await message.ack()
-                elif message in reports:
-                    await message.fail(why)
-                else:
-                    await message.set_aside(why)
+                await settle(message)
             except Fenced as error:
                 log.info("webhook %s: %s", self.name, error)
 
