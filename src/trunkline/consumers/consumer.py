@@ -81,7 +81,7 @@ class Consumer:
         self._busy: dict[str, ConsumedRoom] = {}
         self._wake = asyncio.Event()
         self._is_asked = False
-        self._is_resting = False  # nobody takes its messages: others may have its slots
+        self._is_resting = False  # the loop does not ask for messages: other instances may have its slots
         self._gave_at = engine.clock.monotonic()
         self._tasks: list[asyncio.Future[None]] = []
         self._away = False

@@ -13,7 +13,7 @@ from trunkline.errors import RequestError
 
 CALL_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:~-]{1,64}\Z")  # "." and ".." would be other paths
 KEPT_MS = 60_000  # how long a call is recognised after its end
-UNKNOWN_KEPT_MS = 86_400_000  # the same, if nobody knows how it ended
+UNKNOWN_KEPT_MS = 86_400_000  # the same, if the node that ran it died, or gave it up
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True):
     """What has become of a call.
 
     Attributes:
-        state: `running`, on a node that may have died since; `done`; or `unknown`: nobody will ever know.
+        state: `running`, on a node that may have died since; `done`; or `unknown`: its node died, or gave it up.
         node: Which node runs it, or ran it.
         json: What it was answered with, as JSON; None if it was refused.
         code, message, status, retry_after_ms: With what it was refused.
@@ -90,5 +90,5 @@ def space_of(user: str | None, name: str, call_id: str) -> str:
 
 
 def outcome_unknown(why: str) -> RequestError:
-    """Return the error of a call of which nobody knows whether it was carried out."""
+    """Return the error of a call of which the server cannot tell whether it was carried out."""
     return RequestError("outcome_unknown", f"{why}: the call may have been carried out or not, and is not tried again")

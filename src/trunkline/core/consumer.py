@@ -27,7 +27,7 @@ LEASE, MEMBER = "lease", "member"
 
 
 class ConsumerNote(msgspec.Struct, kw_only=True):
-    """What is known of a consumer, whoever runs it: a note of the log.
+    """What all instances of a consumer share: a note of the log.
 
     Attributes:
         rooms: The patterns of its rooms, as they were given last.
@@ -169,7 +169,7 @@ def in_charge(members: Mapping[str, Member]) -> set[str]:
 
 
 def free_slots(leases: Mapping[int, Lease], alive: Collection[str]) -> list[int]:
-    """Return the slots that nobody has, or nobody who is alive."""
+    """Return the slots that no living instance has."""
     return [slot for slot in range(SLOTS) if slot not in leases or leases[slot].owner not in alive]
 
 

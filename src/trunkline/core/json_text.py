@@ -57,7 +57,7 @@ def check_json(text: bytes, bytes_max: int, depth_max: int) -> bytes:
 
 def refuse_repeated_keys(text: bytes) -> None:
     """Refuse a text that is known to be JSON, and in which an object has a key twice: readers differ in what it means
-    (RFC 8259 section 4), so whoever decides by it would decide about something else.
+    (RFC 8259 section 4), so a hook that looks at one value would let another one through.
 
     Raises:
         RequestError: `bad_json`.

@@ -1,8 +1,8 @@
 """Calls: handlers of the application answer clients. A call with an id is carried out at most once, on all nodes.
 
 Before a handler runs, its node claims the call by a record that must not be there yet; a repeat finds it, and waits for
-what the record says in the end. If the node has died meanwhile, nobody knows what it did: then that is the outcome, for
-a day.
+what the record says in the end. If the node has died meanwhile, the outcome is that it is unknown,
+for a day.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class Calls:
 
     async def _note(self, space: str, running: bytes, outcome: Outcome) -> None:
         """Let repeats know what has become of a call, for a minute; one that is to be tried again is forgotten, and one
-        whose outcome nobody knows is not carried out again for a day."""
+        whose outcome is unknown is not carried out again for a day."""
         until = self._engine.clock.wall_ms() + (UNKNOWN_KEPT_MS if outcome.state == "unknown" else KEPT_MS)
         kept = None if outcome.retry_after_ms is not None else outcome.encoded()
         try:

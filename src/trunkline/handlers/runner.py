@@ -108,7 +108,7 @@ class Runner:
             error: BaseException | None = None
             try:
                 answer = call()
-            except BaseException as raised:  # noqa: BLE001 - it belongs to whoever waits
+            except BaseException as raised:  # noqa: BLE001 - it belongs to the caller
                 error = raised
                 if isinstance(raised, StopIteration) or not isinstance(raised, Exception):
                     # What a future cannot hold, or would end the event loop.

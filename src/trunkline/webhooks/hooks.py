@@ -1,6 +1,7 @@
 """Hooks by HTTP: an application in any language is asked by signed requests to one URL.
 
-They fail closed: without an answer that can be understood nobody is let in, nothing is permitted and nothing stored.
+They fail closed: without an answer that can be understood the client is not let in, its action not permitted, and its
+message not stored.
 Only who somebody is and what they may do is kept for a moment, by everything that the application was told when it was
 asked.
 """
