@@ -13,7 +13,7 @@ import aiohttp
 import jwt
 import uvicorn
 
-from tests.support import WAIT_S, events, free_port
+from tests.support import WAIT_S, events, eventually, free_port
 from trunkline import Hub
 from trunkline.config import Config
 from trunkline.server import RoomsServer
@@ -97,8 +97,7 @@ async def serving(hub: Hub) -> AsyncIterator[list[str]]:
         asyncio.ensure_future(server._serve([server._listener])),
         asyncio.ensure_future(plain._serve()),
     ]
-    while not (server.started and plain.started):
-        await asyncio.sleep(0.01)
+    await eventually(lambda: server.started and plain.started)
     try:
         yield [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{plain.config.port}"]
     finally:

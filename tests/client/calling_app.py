@@ -42,4 +42,4 @@ async def slow(_: Call, text: str) -> str:
 @hub.call("die")
 async def die(_: Call) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()

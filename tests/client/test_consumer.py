@@ -95,14 +95,15 @@ async def test_it_comes_back_when_the_server_was_away(tmp_path: Path) -> None:
                 taken.append(message.data)
                 try:
                     await message.ack()
+                    acked.append(message.data)
                 except ClientError:
                     taken.append("fenced")
 
+        acked: list[Any] = []
         working = asyncio.ensure_future(work())
         async with http_client() as http:
             await publish(http, server.url, "orders:1", 1)
-            await eventually(lambda: taken == [1])
-            await asyncio.sleep(0.1)
+            await eventually(lambda: acked == [1])
             server.kill()
             server.start()
             await publish_surely(http, server.url, "orders:1", 2, "second")

@@ -91,12 +91,11 @@ async def test_consumers_are_independent_of_each_other(hub: Hub) -> None:
 async def test_one_that_begins_now_gets_what_comes_then(hub: Hub) -> None:
     """Also in a room that was there before; and where it began counts when it comes back."""
     await hub.publish("r", "old")
-    await hub.publish("untouched", "old")
-    await asyncio.sleep(0.005)  # a millisecond is as fine as stamps are
+    old, clock = await hub.publish("untouched", "old"), context_of(hub).engine.clock
+    await eventually(lambda: clock.wall_ms() > old.at)  # a millisecond is as fine as stamps are
     async with aclosing(hub.consume("c", "*", since="now")) as messages:
         waiting = asyncio.ensure_future(take(messages, 2))
         await eventually(lambda: running(hub).slots)
-        await asyncio.sleep(0.01)
         await hub.publish("r", "new")
         await hub.publish("s", "new")
         assert await waiting == ["new", "new"]
@@ -106,15 +105,15 @@ async def test_one_that_begins_now_gets_what_comes_then(hub: Hub) -> None:
         await anext(hub.consume("c", "*", since="yesterday"))  # type: ignore[arg-type]
 
 
-async def test_a_room_waits_for_its_acknowledgement_and_others_do_not(hub: Hub) -> None:
-    for room in ("a", "b", "c"):
-        for n in (1, 2):
-            await hub.publish(room, n)
-    async with aclosing(hub.consume("c", "*", in_flight=2)) as messages, asyncio.timeout(WAIT_S):
+async def test_a_room_waits_for_its_acknowledgement_and_others_do_not() -> None:
+    async with TestHub() as at, aclosing(at.hub.consume("c", "*", in_flight=2)) as messages, asyncio.timeout(WAIT_S):
+        for room in ("a", "b", "c"):
+            for n in (1, 2):
+                await at.hub.publish(room, n)
         first, second = await anext(messages), await anext(messages)
         assert first.room != second.room
         third = asyncio.ensure_future(anext(messages))
-        await asyncio.sleep(0.1)
+        await at.clock.tick(5)
         assert not third.done()
         await second.ack()
         await second.ack()  # again, which changes nothing
@@ -302,23 +301,25 @@ async def test_who_does_not_take_its_messages_gives_its_rooms_back(hub: Hub) -> 
         assert await take(stuck, 1) == [2]  # it takes its messages again
 
 
-async def test_another_choice_of_rooms_leaves_the_former_ones_alone(hub: Hub) -> None:
+async def test_another_choice_of_rooms_leaves_the_former_ones_alone() -> None:
     """And comes back to where it was in them when they are chosen again."""
-    for room in ("a", "b"):
-        await hub.publish(room, 1)
-    async with aclosing(hub.consume("c", ["a", "b"])) as messages:
-        await take(messages, 2)
-    for room in ("a", "b"):
-        await hub.publish(room, 2)
-    async with aclosing(hub.consume("c", "b")) as messages:
-        assert await take(messages, 1, lambda message: (message.room, message.data)) == [("b", 2)]
-        waiting = asyncio.ensure_future(anext(messages))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()
-        waiting.cancel()
-        await asyncio.wait([waiting])
-    async with aclosing(hub.consume("c", ["a", "b"])) as messages:
-        assert await take(messages, 1, lambda message: (message.room, message.data)) == [("a", 2)]
+    async with TestHub() as at:
+        hub = at.hub
+        for room in ("a", "b"):
+            await hub.publish(room, 1)
+        async with aclosing(hub.consume("c", ["a", "b"])) as messages:
+            await take(messages, 2)
+        for room in ("a", "b"):
+            await hub.publish(room, 2)
+        async with aclosing(hub.consume("c", "b")) as messages:
+            assert await take(messages, 1, lambda message: (message.room, message.data)) == [("b", 2)]
+            waiting = asyncio.ensure_future(anext(messages))
+            await at.clock.tick(40)  # longer than between two looks at the list of rooms
+            assert not waiting.done()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        async with aclosing(hub.consume("c", ["a", "b"])) as messages:
+            assert await take(messages, 1, lambda message: (message.room, message.data)) == [("a", 2)]
 
 
 async def test_one_whose_instances_have_died_can_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -42,6 +44,19 @@ def begin(server: Server, port: int, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "examples.digest.app"], cwd=ROOT, env=environment)
 
 
+@asynccontextmanager
+async def away(port: int) -> AsyncIterator[list[int]]:
+    """A mail server that is away: whoever connects is cut off, which is noted."""
+    tries: list[int] = []
+
+    def cut(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(1)
+        writer.close()
+
+    async with await asyncio.start_server(cut, "127.0.0.1", port):
+        yield tries
+
+
 def mailed(folder: Path) -> int:
     """How many the worker has noted as mailed."""
     with sqlite3.connect(folder / "sent.db") as file:
@@ -56,7 +71,8 @@ async def test_each_order_is_mailed_once(tmp_path: Path, http: aiohttp.ClientSes
         await publish(http, server.url, "orders:1", {"email": "ana@example.com", "items": ["tea", "cups"]})
         worker = begin(server, port, tmp_path)
         try:
-            await asyncio.sleep(2)  # the mail server is away, and the order waits
+            async with away(port) as tries:
+                await eventually(lambda: tries, 30)  # and the order waits
             assert box.letters == []
             mails.start()
             await eventually(lambda: box.subjects == ["Your order 1"], 30)

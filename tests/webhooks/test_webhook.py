@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.support import Server, eventually
 from tests.webhooks.support import LOCAL, SECRET, Receiver, receiving
 from trunkline import Hub
 from trunkline.errors import ConfigError
+from trunkline.hub import context_of
 from trunkline.testing import TestHub
 from trunkline.webhooks import webhook as module
 
@@ -33,6 +33,16 @@ def posting(receiver: Receiver, store: str = "memory:", **settings: Any) -> Hub:
     options: dict[str, Any] = {"secret": SECRET, "networks": LOCAL, "since": "start", "name": "w"} | settings
     hub.webhook(receiver.url, options.pop("rooms", "orders:*"), **options)
     return hub
+
+
+async def ended(hub: Hub, receiver: Receiver) -> None:
+    """Until the webhook has posted, and has ended."""
+    await eventually(lambda: receiver.ids and not context_of(hub).consumers.running())
+
+
+async def has_nothing_left(hub: Hub) -> bool:
+    """Whether the webhook has handled everything."""
+    return all(info.lag == 0 for info in await hub.admin.consumers())
 
 
 async def test_messages_are_posted_in_order_and_signed() -> None:
@@ -131,9 +141,8 @@ async def test_a_gap_that_a_receiver_was_gone_for_is_told_after_a_restart(tmp_pa
         await hub.publish("orders:1", 2)
     async with receiving() as receiver:
         receiver.statuses = [410]
-        async with posting(receiver, url):
-            await eventually(lambda: len(receiver.ids) == 1)
-            await asyncio.sleep(0.1)
+        async with posting(receiver, url) as hub:
+            await ended(hub, receiver)
             assert len(receiver.ids) == 1
         async with posting(receiver, url):
             await eventually(lambda: receiver.data == [2])
@@ -206,7 +215,7 @@ async def test_events_are_posted_once_after_a_restart_of_the_hub() -> None:
         async with hub:
             hub._engine.presence.enter("chat:1", "ana", "phone-123", b"{}")
             await eventually(lambda: receiver.data)
-            await asyncio.sleep(0.1)
+            await eventually(lambda: has_nothing_left(hub))
             assert len(receiver.data) == 1
 
 
@@ -217,8 +226,8 @@ async def test_a_receiver_that_is_gone_is_left_alone(caplog: pytest.LogCaptureFi
         with caplog.at_level(logging.ERROR, "trunkline"):
             await hub.publish("orders:1", 1)
             await eventually(lambda: "gone for good" in caplog.text)
+        await ended(hub, receiver)
         await hub.publish("orders:1", 2)
-        await asyncio.sleep(0.1)
         assert receiver.data == []
 
 
@@ -227,7 +236,7 @@ async def test_tests_do_not_post() -> None:
         hub = posting(receiver)
         async with TestHub(hub) as test:
             await test.hub.publish("orders:1", 1)
-            await asyncio.sleep(0.1)
+            await test.clock.tick(30)
         assert receiver.ids == []
 
 
