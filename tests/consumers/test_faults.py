@@ -137,44 +137,43 @@ async def test_a_log_that_ends_before_the_cursor_is_a_gap_and_goes_on() -> None:
             await message.ack()
 
 
-async def handle(hub: Hub, by: str, handled: dict[str, str], *, hangs: bool, rooms: str = "r:*") -> None:
-    async for message in hub.consume("c", rooms, ack_wait_s=5):
-        handled[message.room] = by
-        await message.ack()
-        if hangs:
-            await asyncio.Event().wait()
+async def handled_of_forty(*instances: tuple[str, bool]) -> int:
+    """How many of 40 rooms are handled by instances that come one after the other.
+
+    Args:
+        instances: The rooms of each, and whether it hangs behind its first acknowledgement.
+    """
+    handled = set[str]()
+
+    async def handle(hub: Hub, rooms: str, hangs: bool) -> None:
+        async for message in hub.consume("c", rooms, ack_wait_s=5):
+            await message.ack()
+            handled.add(message.room)
+            if hangs:
+                await asyncio.Event().wait()
+
+    async with TestHub() as at:
+        for n in range(40):
+            await at.hub.publish(f"b:{n}", n)
+        tasks = []
+        for rooms, hangs in instances:
+            tasks.append(asyncio.ensure_future(handle(at.hub, rooms, hangs)))
+            await at.clock.tick(2)
+        await at.clock.tick(60)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return len(handled)
 
 
 async def test_who_hangs_behind_an_acknowledgement_gives_its_rooms_back() -> None:
     """As who hangs in front of one does."""
-    async with TestHub() as at:
-        for n in range(40):
-            await at.hub.publish(f"r:{n}", n)
-        handled: dict[str, str] = {}
-        tasks = [asyncio.ensure_future(handle(at.hub, "hangs", handled, hangs=True))]
-        await at.clock.tick(2)
-        tasks.append(asyncio.ensure_future(handle(at.hub, "works", handled, hangs=False)))
-        await at.clock.tick(60)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert len(handled) == 40
+    assert await handled_of_forty(("b:*", True), ("b:*", False)) == 40
 
 
 async def test_rooms_that_only_the_newest_instance_knows_are_all_handled() -> None:
     """While one of before, with fewer rooms, still runs."""
-    async with TestHub() as at:
-        for n in range(40):
-            await at.hub.publish(f"b:{n}", n)
-        handled: dict[str, str] = {}
-        tasks = [asyncio.ensure_future(handle(at.hub, "old", handled, hangs=False, rooms="a:*"))]
-        await at.clock.tick(2)
-        tasks.append(asyncio.ensure_future(handle(at.hub, "new", handled, hangs=False, rooms="*")))
-        await at.clock.tick(60)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert len(handled) == 40
+    assert await handled_of_forty(("a:*", False), ("*", False)) == 40
 
 
 async def test_the_systems_rooms_are_not_among_all_rooms() -> None:
