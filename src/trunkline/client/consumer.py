@@ -15,6 +15,7 @@ from yarl import URL
 
 from trunkline.client.client import GetToken
 from trunkline.client.errors import ClientError
+from trunkline.client.http import refusal
 from trunkline.client.json_text import Json
 from trunkline.core.consumer import check_consumer_name, check_patterns
 from trunkline.errors import RequestError
@@ -282,8 +283,5 @@ class _Stream:
 
 
 async def _problem(response: aiohttp.ClientResponse) -> tuple[str, str]:
-    try:
-        error = json.loads(await response.text())["error"]
-        return str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"http {response.status}", f"{response.url.host} answered {response.status}"
+    down = await refusal(response)
+    return down["reason"], down["text"] or f"{response.url.host} answered {response.status}"

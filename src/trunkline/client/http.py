@@ -125,7 +125,7 @@ class HttpLink:
             timeout=aiohttp.ClientTimeout(total=total_s, connect=CONNECT_S),
         ) as response:
             if response.status >= 400:
-                return {"type": "refused", "down": await _refusal(response)}
+                return {"type": "refused", "down": await refusal(response)}
             if request["stream"]:
                 decoder = codecs.getincrementaldecoder("utf-8")()
                 async for piece in response.content.iter_any():
@@ -154,7 +154,7 @@ def _failed(error: Exception, *, unreachable: bool = False) -> Json:
     return {"type": "refused", "down": {**down, "unreachable": True} if unreachable else down}
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Json:
+async def refusal(response: aiohttp.ClientResponse) -> Json:
     """Return why a request was refused, as the session is told."""
     status = response.status
     try:
