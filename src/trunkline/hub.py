@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
@@ -34,6 +35,7 @@ from trunkline.admin.lookup import Lookup
 from trunkline.admin.overview import Overview
 from trunkline.consumers.registry import Consumers
 from trunkline.core.address_limits import LOOPBACK
+from trunkline.core.grant import Grant, Permissions
 from trunkline.core.json_text import check_json
 from trunkline.core.limits import Limits, Tuning
 from trunkline.core.message import Draft, Message, Receipt, check_id, check_room, check_sender
@@ -60,7 +62,7 @@ from trunkline.hub_handlers import HubHandlers
 from trunkline.observe.counters import Counters
 from trunkline.stores import Store, open_store
 from trunkline.transports.acknowledgements import Acknowledgements
-from trunkline.transports.app import build_app, on_error, serve_room, serve_websocket
+from trunkline.transports.app import RoomEvents, build_app, on_error, serve_room, serve_websocket
 from trunkline.transports.context import Context, Parts
 from trunkline.transports.follow import Follows
 from trunkline.transports.shutdown import called_on_signals
@@ -322,6 +324,24 @@ class Hub(HubHandlers):
             RequestError: `bad_room`.
         """
         return serve_room(self._context, check_room(room))
+
+    def sse(self, room: str, request: Request, *, user: str | None = None) -> Response:
+        """Return the event stream of a room as the response of an endpoint of yours: `return hub.sse(room, request)`.
+
+        The client begins where its `Last-Event-ID`, or `since` or `last` in the query, says.
+
+        Args:
+            room: Name of the room.
+            request: The request that is answered.
+            user: Who the client is. Your endpoint has decided that this user may read the room; without it, the hub's
+                own authentication and permissions decide.
+
+        Raises:
+            RequestError: `bad_room`.
+        """
+        check_room(room)
+        grant = None if user is None else Grant(user=user, permissions=Permissions(read=(room,), presence=(room,)))
+        return RoomEvents(self._context, room, grant)
 
     @cached_property
     def websocket(self) -> Callable[[WebSocket], Awaitable[None]]:

@@ -13,8 +13,8 @@ import inspect
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from trunkline.access.admin_sessions import CODE_S, TOKEN_PREFIX, AdminSession, AdminSessions, Kind
 from trunkline.access.jwt import JwtAuth
@@ -29,7 +29,7 @@ from trunkline.core.tickets import Tickets, ticket_refused
 from trunkline.engine.clock import Clock
 from trunkline.errors import ConfigError, HookFailed, Refused, RequestError, TrunklineError
 from trunkline.observe.counters import Counters
-from trunkline.wire.credentials import Credentials, credentials
+from trunkline.wire.credentials import GRANT, Credentials, credentials
 from trunkline.wire.origin import Origins, check_origin_setting
 from trunkline.wire.request_head import RequestHead
 
@@ -139,9 +139,14 @@ class Access:
         """Whether every client may do everything, whatever it brings."""
         return not self.is_required and self.authorize_hook is None
 
+    @property
+    def needs_scope(self) -> bool:
+        """Whether the application's hook wants the request as the application sees it (`trunkline.starlette.Rooms`)."""
+        return getattr(self.authenticate_hook, "needs_scope", False)
+
     def asks(self, brought: Credentials) -> bool:
-        """Return whether a client with these credentials is asked who it is."""
-        return self.is_required
+        """Return whether it must be found out who a client with these credentials is."""
+        return self.is_required or brought.scope is not None
 
     def redeem_elsewhere(self, redeem: Callable[[str, bytes], Awaitable[Grant | None]]) -> None:
         """Ask *redeem* for the grants of tickets of other nodes: it gets the node's name and the ticket's hash."""
@@ -192,11 +197,17 @@ class Access:
 
     nothing = Credentials(None, None, RequestHead("", [], {}), "")  # what is known of a client after the handshake
 
-    def credentials(self, head: RequestHead, key: str | None) -> Credentials:
-        """Return what a request brings for authentication; nothing if no client is asked who it is."""
-        if self.is_open:
+    def credentials(self, head: RequestHead, key: str | None, scope: Mapping[str, Any] | None = None) -> Credentials:
+        """Return what a request brings for authentication; nothing if no client is asked who it is.
+
+        Args:
+            scope: That of a request that came through an application.
+        """
+        if scope is not None and not (self.needs_scope or GRANT in scope):
+            scope = None
+        if self.is_open and scope is None:
             return self.nothing
-        return credentials(head, key or "trusted", self._cookie)
+        return credentials(head, key or "trusted", self._cookie, scope)
 
     def grant_now(self, brought: Credentials) -> Grant | None:
         """Return the grant, if it can be known without waiting; None if `authenticate` must be called.
@@ -204,6 +215,9 @@ class Access:
         Raises:
             RequestError: `unauthorized`, `token_expired` or `revoked`.
         """
+        given = None if brought.scope is None else brought.scope.get(GRANT)
+        if isinstance(given, Grant):
+            return self.current(given)
         if not self.is_required:
             return UNAUTHENTICATED
         if self.admin_sessions is not None and brought.token is not None and brought.token.startswith(TOKEN_PREFIX):

@@ -130,13 +130,22 @@ class AppServer(Server):
 
 def _choose_direct(mounts: list[Mounted], wanted: str | None) -> Mounted | None:
     if wanted is None:
-        return next((mounted for mounted in mounts if mounted.is_bare), None)
+        return next((mounted for mounted in mounts if mounted.is_bare and not _needs_application(mounted)), None)
     path = "/" + wanted.strip("/") if wanted.strip("/") else ""
     for mounted in mounts:
         if mounted.path == path:
+            if _needs_application(mounted):
+                raise ConfigError(
+                    f"direct: the authenticate hook of the rooms under {path or '/'} takes the request, which only the"
+                    " application has: leave --direct out, or give the hub `auth=` or @hub.authenticate"
+                )
             return mounted
     found = ", ".join(mounted.path or "/" for mounted in mounts) or "none that can be seen"
     raise ConfigError(f"direct: no rooms are mounted under {path or '/'} (there are: {found})")
+
+
+def _needs_application(mounted: Mounted) -> bool:
+    return context_of(mounted.hub).access.needs_scope
 
 
 def load_app(name: str) -> Any:

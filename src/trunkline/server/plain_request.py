@@ -74,6 +74,7 @@ class PlainRequest:
     """
 
     is_counted = True
+    scope: Mapping[str, Any] | None = None
 
     def __init__(
         self,

@@ -94,12 +94,12 @@ def begin_admission(context: Context, request: Exchange, needs: Sequence[Need]) 
 def authenticate(context: Context, request: Exchange, needs: Sequence[Need]) -> Admitting:
     """Let a request in whose address, URL and origin were checked; raises like `admit`."""
     access = context.access
-    if access.is_open:
+    brought = access.credentials(request.head, request.key, request.scope)
+    if access.is_open and brought.scope is None:
         for action, room in needs:  # everything but administration is permitted, without being asked about each time
             if action == "admin" or room.startswith(SYSTEM_PREFIX):
                 access.check_now(UNAUTHENTICATED, [(action, room)])
         return Caller(context, UNAUTHENTICATED, request.key)
-    brought = access.credentials(request.head, request.key)
     grant = access.grant_now(brought)
     if grant is not None and access.check_now(grant, needs):
         return Caller(context, grant, request.key)

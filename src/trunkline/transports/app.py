@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
 
+from trunkline.core.grant import Grant
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.admission import admit_reading
@@ -33,7 +34,7 @@ from trunkline.transports.handover import Handover, admit_handed, handover_of
 from trunkline.transports.poll import wait_out
 from trunkline.transports.sse import SseConnection
 from trunkline.transports.websocket import WebSocketConnection
-from trunkline.wire.credentials import Credentials
+from trunkline.wire.credentials import GRANT, Credentials
 from trunkline.wire.deflate import agree
 from trunkline.wire.envelope import VERSION
 from trunkline.wire.query import ReadQuery
@@ -112,6 +113,7 @@ class _StarletteExchange:
         self.key = key_of(context, request)
         self.is_counted = bool(request.scope.get(_COUNTED))  # not so at an endpoint of another application
         self.path_parameters = path_parameters
+        self.scope: Mapping[str, Any] | None = request.scope
 
     def body_now(self, bytes_max: int) -> bytes | None:
         return None
@@ -174,6 +176,27 @@ def serve_room(context: Context, room: str) -> Callable[[Request], Awaitable[Res
             return await handle(request, error)
 
     return serve_or_refuse
+
+
+class RoomEvents(Response):
+    """The event stream of a room, as what an application's own endpoint returns.
+
+    Args:
+        grant: Who the client is, as that endpoint has found out; without it, the rooms' own rules find it out.
+    """
+
+    def __init__(self, context: Context, room: str, grant: Grant | None) -> None:
+        super().__init__()
+        self._serve = serve_room(context, room)
+        self._grant = grant
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+        scope = {**scope, "method": "GET", "headers": [*headers, (b"accept", b"text/event-stream")]}
+        if self._grant is not None:
+            scope[GRANT] = self._grant
+        response = await self._serve(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def _response(context: Context, answer: Answer) -> Response:
@@ -305,7 +328,7 @@ async def _serve_socket(context: Context, socket: WebSocket, send: Send) -> None
         await context.ensure_started()
         head, key = head_of(socket), key_of(context, socket)
         query = admit_reading(context, head, key, socket.path_params.get("room"), "websocket")
-        brought = context.access.credentials(head, key)
+        brought = context.access.credentials(head, key, socket.scope)
     except TrunklineError as error:
         await _deny(context, socket, error)
     else:

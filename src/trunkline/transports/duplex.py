@@ -145,7 +145,7 @@ class Duplex(Stream):
             self._enter(UNAUTHENTICATED, joins)
             return
         self._unauthenticated = (brought, joins)
-        if brought.token is None and brought.ticket is None and access.authenticate_hook is None:
+        if brought.token is None and brought.ticket is None and brought.scope is None and not access.authenticate_hook:
             access.start_auth_deadline(self)
             return
         try:

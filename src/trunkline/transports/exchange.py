@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from trunkline.wire.body_text import JSON
 from trunkline.wire.request_head import RequestHead
@@ -16,6 +16,7 @@ class Exchange(Protocol):
         key: Under which the limits of the client's address are counted; None if they are not.
         is_counted: Whether the request was counted already.
         path_parameters: Named parts of the path, decoded.
+        scope: The ASGI scope, if the request came through an application.
     """
 
     method: str
@@ -23,6 +24,7 @@ class Exchange(Protocol):
     key: str | None
     is_counted: bool
     path_parameters: Mapping[str, str]
+    scope: Mapping[str, Any] | None
 
     def body_now(self, bytes_max: int) -> bytes | None:
         """Return the body, if all of it is here; None if `body` must be awaited. Raises like it."""

@@ -12,12 +12,16 @@ If there are several, the first of this table counts. A WebSocket that brings no
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from trunkline.wire.request_head import RequestHead
 
 TOKEN_PROTOCOL = "trunkline.token."  # noqa: S105 - a prefix
 TOKEN_BYTES_MAX = 8 * 1024
+
+GRANT = "trunkline.grant"
+"""Under this key of a request's ASGI scope, the application in front of the rooms says who the client is."""
 
 
 class Credentials(NamedTuple):
@@ -28,12 +32,15 @@ class Credentials(NamedTuple):
         ticket: A single-use ticket.
         head: The request itself: its headers, cookies and query, for applications that decide by those.
         address: The client's, as far as trusted proxies tell it.
+        scope: The ASGI scope of a request that came through an application whose hook wants it, or that carries a grant
+            of the application's own (`GRANT`); else None.
     """
 
     token: str | None
     ticket: str | None
     head: RequestHead
     address: str
+    scope: Mapping[str, Any] | None = None
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -44,7 +51,9 @@ class Credentials(NamedTuple):
         return f"Credentials(address={self.address!r})"  # a log is no place for the rest
 
 
-def credentials(head: RequestHead, address: str, cookie: str | None) -> Credentials:
+def credentials(
+    head: RequestHead, address: str, cookie: str | None, scope: Mapping[str, Any] | None = None
+) -> Credentials:
     """Return the credentials that a request carries.
 
     Args:
@@ -57,7 +66,7 @@ def credentials(head: RequestHead, address: str, cookie: str | None) -> Credenti
     if token is None and cookie is not None:
         token = cookies(head).get(cookie)
     ticket = head.one("ticket") if token is None else None
-    return Credentials(token or None, ticket or None, head, address)
+    return Credentials(token or None, ticket or None, head, address, scope)
 
 
 def cookies(head: RequestHead) -> dict[str, str]:
