@@ -177,11 +177,18 @@ def _immature(token: str, issuer: Issuer) -> RequestError:
     return RequestError("unauthorized", text, max(100, round(ahead_s * 1000)))
 
 
-def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions | None = None) -> str:
+def sign(
+    issuer: Issuer,
+    user: str,
+    lifetime_s: float,
+    permissions: Permissions | None = None,
+    token_id: str | None = None,
+) -> str:
     """Sign a token as an application would, with a shared secret (HS256).
 
     Args:
         permissions: The `rooms` claim; None leaves it to the server's settings.
+        token_id: Its own name (`jti`); by default a random one.
 
     Raises:
         ConfigError: The issuer has no shared secret, or the permissions are no patterns.
@@ -189,7 +196,8 @@ def sign(issuer: Issuer, user: str, lifetime_s: float, permissions: Permissions 
     if issuer.secret is None and issuer.secret_file is None:
         raise ConfigError("only a shared secret can sign: set jwt.secret or jwt.secret_file")
     now = int(time.time())
-    claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + round(lifetime_s), "jti": secrets.token_hex(8)}
+    name = token_id or secrets.token_hex(8)
+    claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + round(lifetime_s), "jti": name}
     if permissions is not None:
         try:
             check_permissions(permissions)

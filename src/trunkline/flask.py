@@ -1,0 +1,156 @@
+"""Rooms for Flask: an application publishes to a server that runs beside it, and signs tokens for its users."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from flask import Blueprint, Flask, Response, current_app, jsonify, url_for
+from markupsafe import Markup
+
+from trunkline.backend import PUBLISH_S, Backend, derived_secret
+from trunkline.beside import serve_beside
+from trunkline.core.grant import Grant
+from trunkline.errors import ConfigError
+from trunkline.page_settings import page_settings
+
+UserT = TypeVar("UserT", bound=Callable[[], Grant | None])
+
+_NAME = "trunkline"
+
+
+class Rooms:
+    """The rooms of an application: `rooms = Rooms(app)`, or `rooms = Rooms()` and later `rooms.init_app(app)`.
+
+    It gives the application a view `/trunkline/token`, the template functions `trunkline()` and `trunkline_client()`,
+    and the command `flask trunkline serve`. Its settings are the application's:
+
+    - `TRUNKLINE_URL`: the server's address, `http://127.0.0.1:8001` by default.
+    - `TRUNKLINE_PUBLIC_URL`: the same as browsers reach it, if that is another one.
+    - `TRUNKLINE_SECRET`: what tokens are signed with; made of `SECRET_KEY` by default.
+    - `TRUNKLINE_STORE`: of `flask trunkline serve`, `sqlite:///trunkline.db` by default.
+    - `TRUNKLINE_ORIGINS`: origins of the application's pages, `["http://localhost:5000", "http://127.0.0.1:5000"]` by
+      default.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._user: Callable[[], Grant | None] | None = None
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give an application its rooms.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+        """
+        app.config.setdefault("TRUNKLINE_URL", "http://127.0.0.1:8001")
+        app.config.setdefault("TRUNKLINE_STORE", "sqlite:///trunkline.db")
+        app.config.setdefault("TRUNKLINE_ORIGINS", ["http://localhost:5000", "http://127.0.0.1:5000"])
+        app.extensions[_NAME] = self
+        views = Blueprint(_NAME, __name__, url_prefix="/trunkline")
+        views.add_url_rule("/token", "token", self._answer_token)
+        app.register_blueprint(views)
+        app.jinja_env.globals.update(trunkline=self.settings, trunkline_client=self.client_url)
+        app.cli.add_command(_commands(self))
+
+    def user(self, function: UserT) -> UserT:
+        """Decorator: say whose the current request is: a function that returns a `Grant`, or None if nobody's.
+
+        What the grant permits, the tokens of that user permit.
+        """
+        if inspect.iscoroutinefunction(function):
+            raise ConfigError("rooms.user: the function is async, and is asked in templates: it must not be")
+        self._user = function
+        return function
+
+    @property
+    def backend(self) -> Backend:
+        """The server, as the current application knows it.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+        """
+        config = current_app.config
+        secret = self._secret(current_app)
+        return Backend(config["TRUNKLINE_URL"], secret=secret, public_url=config.get("TRUNKLINE_PUBLIC_URL"))
+
+    def publish(
+        self,
+        room: str,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - its name on the wire
+        sender: str | None = None,
+        timeout_s: float = PUBLISH_S,
+    ) -> int:
+        """Publish any JSON value, and return its offset once the log has it (`Backend.publish`).
+
+        Raises:
+            ClientError: It was refused; or (`timeout`) it is not known whether it was stored: try again, with the same
+                id.
+        """
+        return self.backend.publish(room, data, id=id, sender=sender, timeout_s=timeout_s)
+
+    def token(self, *, expires_in_s: float = 3600.0) -> str | None:
+        """Return a token for the user of the current request; None if it has none.
+
+        Raises:
+            ConfigError: There is no function to ask (`user`).
+        """
+        if self._user is None:
+            raise ConfigError("say who the users are: @rooms.user")
+        grant = self._user()
+        if grant is None or grant.user is None:
+            return None
+        return self.backend.token(grant.user, grant.permissions, expires_in_s=expires_in_s)
+
+    def settings(self) -> Markup:
+        """Return what a page says to the client: in a template, `{{ trunkline() }}`."""
+        text = page_settings(self.backend.public_url, self.token(), url_for("trunkline.token"))
+        return Markup('<script type="application/json" id="trunkline">{}</script>').format(Markup(text))  # noqa: S704 - JSON without < > &
+
+    def client_url(self) -> str:
+        """Return where the page's client is: `import { client } from "{{ trunkline_client() }}"`."""
+        return f"{self.backend.public_url}/client/page.js"
+
+    def _answer_token(self) -> tuple[Response, int]:
+        token = self.token()
+        answer = jsonify(error={"code": "unauthorized", "message": "log in"}) if token is None else jsonify(token=token)
+        answer.headers["Cache-Control"] = "no-store"
+        return answer, 401 if token is None else 200
+
+    @staticmethod
+    def _secret(app: Flask) -> str:
+        given = app.config.get("TRUNKLINE_SECRET")
+        if given is not None:
+            return str(given)
+        if not app.secret_key:
+            raise ConfigError("set SECRET_KEY, or TRUNKLINE_SECRET: tokens are signed with it")
+        return derived_secret(app.secret_key)
+
+
+def _commands(rooms: Rooms) -> click.Group:
+    group = click.Group(_NAME, help="Trunkline's server.")
+
+    @group.command("serve")
+    @click.option("--host", default="127.0.0.1", help="Address to listen on.")
+    @click.option("--port", default=8001, help="Port to listen on.")
+    def serve(host: str, port: int) -> None:
+        """Serve the rooms, beside this application and with its secret."""
+        config = current_app.config
+        try:
+            serve_beside(
+                rooms._secret(current_app),  # noqa: SLF001 - the extension's own
+                lambda url, data: click.echo(f"Trunkline on {url}, data in {data}"),
+                host=host,
+                port=port,
+                store=config["TRUNKLINE_STORE"],
+                origins=config["TRUNKLINE_ORIGINS"],
+            )
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from None
+
+    return group
