@@ -24,6 +24,7 @@ from trunkline.core.grant import Action, Grant
 from trunkline.errors import ConfigError, Refused, RequestError
 from trunkline.handlers.registry import PublishHook
 from trunkline.hub import Hub
+from trunkline.outbox.relay import Relay
 from trunkline.starlette import request_scope
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -41,13 +42,14 @@ class Rooms(starlette.Rooms):
         app: The application.
         hub: Its rooms.
         path: Under which they are mounted.
+        relay: Publishes the messages of an outbox for as long as the hub runs (docs/outbox.md).
 
     Attributes:
         hub: The hub.
     """
 
-    def __init__(self, app: FastAPI, hub: Hub, path: str = "/realtime") -> None:
-        super().__init__(app, hub, path)
+    def __init__(self, app: FastAPI, hub: Hub, path: str = "/realtime", *, relay: Relay | None = None) -> None:
+        super().__init__(app, hub, path, relay=relay)
         self._fastapi = app
 
     def authenticate(self, hook: FunctionT) -> FunctionT:

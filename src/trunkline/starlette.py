@@ -16,6 +16,7 @@ from trunkline.access.policy import AuthenticateHook
 from trunkline.core.grant import Action, Grant
 from trunkline.core.message import Receipt
 from trunkline.hub import Hub, context_of
+from trunkline.outbox.relay import Relay
 from trunkline.transports.app import head_of, key_of
 from trunkline.wire.credentials import Credentials
 
@@ -37,12 +38,13 @@ class Rooms:
         app: The application.
         hub: Its rooms.
         path: Under which they are mounted.
+        relay: Publishes the messages of an outbox for as long as the hub runs (docs/outbox.md).
 
     Attributes:
         hub: The hub.
     """
 
-    def __init__(self, app: Starlette, hub: Hub, path: str = "/realtime") -> None:
+    def __init__(self, app: Starlette, hub: Hub, path: str = "/realtime", *, relay: Relay | None = None) -> None:
         self.hub = hub
         self._app = app
         self._context = context_of(hub)
@@ -53,7 +55,7 @@ class Rooms:
 
         @asynccontextmanager
         async def lifespan(app: Any) -> AsyncIterator[Any]:
-            async with hub.lifespan(), own(app) as state:
+            async with hub.lifespan(), _running(relay), own(app) as state:
                 yield state
 
         app.router.lifespan_context = lifespan
@@ -166,6 +168,18 @@ def request_scope(app: Starlette, credentials: Credentials | None = None) -> Sco
         scope.pop(name, None)
     scope.update(type="http", method="GET", app=app)
     return scope
+
+
+@asynccontextmanager
+async def _running(relay: Relay | None) -> AsyncIterator[None]:
+    if relay is None:
+        yield
+        return
+    relay.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(relay.stop)  # which publishes by the event loop that runs here
 
 
 async def _called(function: Callable[..., Any], *arguments: Any) -> Any:
