@@ -21,12 +21,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     event,
     func,
     insert,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects import mysql
@@ -150,9 +150,10 @@ class Waiting:
 
     def remove(self, messages: Sequence[Pending]) -> None:
         columns = self._table.c
-        rows = [(message.number, message.id) for message in messages]
+        # One by one: of a list MariaDB may read the whole table, and wait for every transaction that has written there.
+        one = delete(self._table).where(columns.number == bindparam("of_number"), columns.id == bindparam("of_id"))
         with self._engine.begin() as connection:
-            connection.execute(delete(self._table).where(tuple_(columns.number, columns.id).in_(rows)))
+            connection.execute(one, [{"of_number": message.number, "of_id": message.id} for message in messages])
 
     def refuse(self, message: Pending, why: str) -> None:
         columns = self._table.c
