@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
+import json
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +20,8 @@ from trunkline.access.jwt import sign
 from trunkline.access.keys import secret_of
 from trunkline.client.blocking import publish
 from trunkline.client.deadline import within
+from trunkline.client.errors import ClientError
+from trunkline.client.http_request import Refused, Unreachable, room_url, send
 from trunkline.core.grant import Permissions
 from trunkline.errors import ConfigError
 from trunkline.remote_admin import Operator
@@ -88,6 +92,32 @@ class Backend:
         plain = msgspec.to_builtins(data)
         token = self.token(sender or self._user, Permissions(write=(room,)), expires_in_s=OWN_TOKEN_S)
         return within(timeout_s, lambda: publish(self.url, room, plain, id=id, token=token, timeout_s=timeout_s))
+
+    def position(self, room: str, *, timeout_s: float = PUBLISH_S) -> str:
+        """Return where a room stands now: what a page that shows the present state follows it from (`since`).
+
+        Ask for it before you read the state: what changes meanwhile then comes twice, and not never.
+
+        Args:
+            room: Name of the room.
+            timeout_s: Seconds after which it gives up, whatever the network does.
+
+        Raises:
+            ClientError: It cannot be read now.
+        """
+        token = self.token(self._user, Permissions(read=(room,)), expires_in_s=OWN_TOKEN_S)
+        address = room_url(self.url, room, {"since": "now", "limit": "0"})
+
+        def ask() -> str:
+            try:
+                with send(address, token=token, timeout_s=timeout_s) as response:
+                    return str(json.load(response)["next"])
+            except Refused as error:
+                raise ClientError(error.code, str(error)) from None
+            except (Unreachable, OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+                raise ClientError("timeout", f"{self.url} does not answer: {error}") from None
+
+        return within(timeout_s, ask)
 
     def token(
         self,

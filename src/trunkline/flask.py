@@ -94,6 +94,14 @@ class Rooms:
         """
         return self.backend.publish(room, data, id=id, sender=sender, timeout_s=timeout_s)
 
+    def position(self, room: str, *, timeout_s: float = PUBLISH_S) -> str:
+        """Return where a room stands now: what a page that shows the present state follows it from.
+
+        Raises:
+            ClientError: It cannot be read now.
+        """
+        return self.backend.position(room, timeout_s=timeout_s)
+
     def token(self, *, expires_in_s: float = 3600.0) -> str | None:
         """Return a token for the user of the current request; None if it has none.
 

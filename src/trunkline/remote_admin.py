@@ -55,9 +55,13 @@ class Operator:
         """Iterate over the pages of all rooms whose names begin with *prefix*."""
         after: str | None = ""
         while after is not None:
-            page = self._ask("admin/rooms", {"prefix": prefix, "after": after, "limit": str(ROOMS_AT_ONCE)})
+            page = self.rooms_page(prefix, after, ROOMS_AT_ONCE)
             yield page
             after = page["next"]
+
+    def rooms_page(self, prefix: str, after: str, limit: int) -> dict[str, Any]:
+        """Return a page of the rooms whose names begin with *prefix* and are behind *after*."""
+        return self._ask("admin/rooms", {"prefix": prefix, "after": after, "limit": str(limit)})
 
     def redact(self, room: str, offsets: list[int], epoch: str | None) -> dict[str, Any]:
         """Take the data of messages away, for all readers and for good."""

@@ -15,6 +15,7 @@ _MODULES = {
     "apublish": "rooms",
     "backend": "rooms",
     "get_hub": "rooms",
+    "position": "rooms",
     "publish": "rooms",
     "publish_later": "outbox",
     "publish_on_commit": "rooms",

@@ -16,7 +16,7 @@ from trunkline.backend import Backend
 from trunkline.django import sessions
 from trunkline.django.conf import get_settings, permissions_of, when_changed
 from trunkline.errors import ConfigError
-from trunkline.hub import Hub
+from trunkline.hub import Hub, run_sync
 
 log = logging.getLogger("trunkline")
 
@@ -119,6 +119,23 @@ async def apublish(
     publish_there = sync_to_async(publish, thread_sensitive=False)
     offset: int = await publish_there(room, data, id=id, sender=sender, timeout_s=timeout_s)
     return offset
+
+
+def position(room: str, *, timeout_s: float | None = None) -> str:
+    """Return where a room stands now: what a page that shows the present state follows it from.
+
+    Ask for it before you read the state: what changes meanwhile then comes twice, and not never. In the page:
+    `client.room(name, { since: position })`.
+
+    Raises:
+        TrunklineError, ClientError, TimeoutError: It cannot be read now.
+    """
+    found = get_settings()
+    wait_s = found.publish_timeout_s if timeout_s is None else timeout_s
+    if found.store is None:
+        return backend().position(room, timeout_s=wait_s)
+    hub = get_hub()
+    return run_sync(hub, lambda: hub.page(room, since="now", limit=0), wait_s).next
 
 
 def publish_on_commit(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import template
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from django import template
 from trunkline.django.conf import get_settings
 from trunkline.django.rooms import public_url
 from trunkline.django.views import token_of
