@@ -106,7 +106,7 @@ class Backend:
             ClientError: It cannot be read now.
         """
         token = self.token(self._user, Permissions(read=(room,)), expires_in_s=OWN_TOKEN_S)
-        address = room_url(self.url, room, {"since": "now", "limit": "0"})
+        address = room_url(self.url, room, {"since": "now"})
 
         def ask() -> str:
             try:

@@ -106,7 +106,7 @@ def mariadb() -> Iterator[int]:
                 try:
                     connection = pymysql.connect(host="127.0.0.1", port=port, user="root")
                     break
-                except pymysql.err.OperationalError:
+                except pymysql.OperationalError:
                     assert process.poll() is None, "MariaDB has ended"
                     assert time.monotonic() < end, "MariaDB does not answer"
                     time.sleep(0.1)

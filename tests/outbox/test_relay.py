@@ -19,6 +19,7 @@ class Table:
         self.rows: list[Pending] = []
         self.looks = 0
         self.is_away = False
+        self.is_released = False
 
     def pending(self, limit: int, without: Sequence[str]) -> list[Pending]:
         self.looks += 1
@@ -28,6 +29,9 @@ class Table:
 
     def remove(self, messages: Sequence[Pending]) -> None:
         self.rows = [row for row in self.rows if row not in messages]
+
+    def release(self) -> None:
+        self.is_released = True
 
     def refuse(self, message: Pending, why: str) -> None:
         self.rows.remove(message)
@@ -60,6 +64,7 @@ def test_it_stops_behind_the_message_that_is_on_its_way() -> None:
     stopping.join()
     assert [row.number for row in table.rows] == [1, 2, 3, 4]
     assert relay.published == 1
+    assert table.is_released
 
 
 def test_a_database_that_is_away_is_asked_less_often(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,13 +4,12 @@ import unittest
 import warnings
 from typing import Any
 
-import django
 import pytest
-from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from fastapi import FastAPI
 
+from tests.django.site import configure
 from trunkline import Hub
 from trunkline.client import RoomError
 from trunkline.errors import WrongLoop
@@ -34,9 +33,7 @@ urlpatterns = [path("orders/<int:order>/ship", ship)]
 
 @pytest.fixture(scope="module", autouse=True)
 def configured() -> None:
-    if not settings.configured:
-        settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["testserver"], SECRET_KEY="x", USE_TZ=True)
-        django.setup()
+    configure()
 
 
 @pytest.mark.transports

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import close_old_connections, router, transaction
+from django.db import close_old_connections, connections, router, transaction
 
 from trunkline.core.limits import Limits
 from trunkline.django.models import OutboxLock, OutboxMessage
@@ -82,6 +82,13 @@ class Waiting:
     def refuse(self, message: Pending, why: str) -> None:
         self._rows.filter(number=message.number, id=message.id).update(refused=why)
 
+    def release(self) -> None:
+        connections[self._alias].close()
+
+    @property
+    def _alias(self) -> str:
+        return str(self._using or router.db_for_write(OutboxMessage))
+
     @property
     def _rows(self) -> Any:
-        return OutboxMessage.objects.using(self._using or router.db_for_write(OutboxMessage))
+        return OutboxMessage.objects.using(self._alias)

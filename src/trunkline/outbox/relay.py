@@ -59,6 +59,9 @@ class Outbox(Protocol):
     def refuse(self, message: Pending, why: str) -> None:
         """Keep a message that will never be published, with the reason, out of the way of the others."""
 
+    def release(self) -> None:
+        """Close what this thread has of the database: a relay ends."""
+
 
 class Relay:
     """Publishes what waits in an outbox, on a thread of its own: `with Relay(outbox, hub.publish_sync): …`.
@@ -83,7 +86,6 @@ class Relay:
         self._waking = threading.Event()
         self._thread: threading.Thread | None = None
         self._held: dict[str, float] = {}  # until when, by the monotonic clock
-        self._counting = threading.Lock()
         self.published = 0
         self.refused = 0
 
@@ -120,14 +122,20 @@ class Relay:
 
     def run(self) -> None:
         """Publish until `stop` is called, from another thread. Whatever fails is logged, and tried again."""
+        try:
+            self._run()
+        finally:
+            self._outbox.release()
+
+    def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             try:
                 count = self.run_once()
             except Exception as error:  # noqa: BLE001 - the database or the log is away, in any library's words
-                failures += 1
+                failures = min(failures + 1, 30)
                 log.warning("the outbox waits: %s: %s", type(error).__name__, error)
-                ceiling = min(LONGEST_PAUSE_S, self._poll_s * 2**failures)
+                ceiling = max(self._poll_s, min(LONGEST_PAUSE_S, self._poll_s * 2**failures))
                 self._stopping.wait(random.uniform(self._poll_s, ceiling))  # noqa: S311 - jitter
                 continue
             failures = 0
@@ -150,57 +158,62 @@ class Relay:
         rooms: dict[str, list[Pending]] = {}
         for message in self._outbox.pending(BATCH, list(self._held)):
             rooms.setdefault(message.room, []).append(message)
-        if not rooms:
-            return 0
-        if len(rooms) == 1:
-            [messages] = rooms.values()
-            return self._publish_room(messages)
-        with ThreadPoolExecutor(ROOMS_AT_ONCE, "trunkline-relay") as threads:
-            done = [threads.submit(self._publish_room, messages) for messages in rooms.values()]
-        failed = next((error for future in done if (error := future.exception()) is not None), None)
-        if failed is not None:
-            raise failed
-        return sum(future.result() for future in done)
+        outcomes = [_Outcome(messages) for messages in rooms.values()]
+        if len(outcomes) == 1:
+            self._publish_room(outcomes[0])
+        elif outcomes:
+            with ThreadPoolExecutor(ROOMS_AT_ONCE, "trunkline-relay") as threads:
+                for _ in threads.map(self._publish_room, outcomes):
+                    pass
+        return self._settle(outcomes)
 
-    def _publish_room(self, messages: Sequence[Pending]) -> int:
-        done: list[Pending] = []
-        count = 0
-        try:
-            for message in messages:
-                if self._stopping.is_set():
-                    break
-                try:
-                    self._publish_one(message)
-                    done.append(message)
-                except Exception as error:
-                    if not _is_of_the_message(error):
-                        if not _is_of_the_room(error):
-                            raise
-                        self._hold(message, error)
-                        break
-                    self._refuse(message, error)
-                count += 1
-        finally:
-            if done:
-                self._outbox.remove(done)
-                with self._counting:
-                    self.published += len(done)
-        return count
+    def _publish_room(self, outcome: _Outcome) -> None:
+        """Publish the messages of a room, one behind the ack of the other; on any thread, so without the database."""
+        for message in outcome.messages:
+            if self._stopping.is_set():
+                return
+            try:
+                self._publish_one(message)
+            except Exception as error:  # noqa: BLE001 - the publisher's, in any library's words
+                if not _is_of_the_message(error):
+                    outcome.failed = message, error
+                    return
+                outcome.refused.append((message, error))
+            else:
+                outcome.published.append(message)
+
+    def _settle(self, outcomes: Sequence[_Outcome]) -> int:
+        published = [message for outcome in outcomes for message in outcome.published]
+        if published:
+            self._outbox.remove(published)
+            self.published += len(published)
+        refused = [one for outcome in outcomes for one in outcome.refused]
+        for message, error in refused:
+            log.error("the outbox: message %s of %s was refused: %s", message.id, message.room, error)
+            self._outbox.refuse(message, str(error))
+            self.refused += 1
+        failures = [outcome.failed for outcome in outcomes if outcome.failed is not None]
+        for message, error in failures:
+            if not _is_of_the_room(error):
+                raise error
+            log.warning("the outbox: messages of %s wait: %s", message.room, error)
+            if len(self._held) < HELD_MAX:
+                self._held[message.room] = time.monotonic() + LONGEST_PAUSE_S
+        return len(published) + len(refused)
 
     def _publish_one(self, message: Pending) -> None:
         data = msgspec.json.decode(message.data)
         self._publish(message.room, data, id=message.id, sender=message.sender, timeout_s=self._timeout_s)
 
-    def _hold(self, message: Pending, error: Exception) -> None:
-        log.warning("the outbox: messages of %s wait: %s", message.room, error)
-        if len(self._held) < HELD_MAX:
-            self._held[message.room] = time.monotonic() + LONGEST_PAUSE_S
 
-    def _refuse(self, message: Pending, error: Exception) -> None:
-        log.error("the outbox: message %s of %s was refused: %s", message.id, message.room, error)
-        self._outbox.refuse(message, str(error))
-        with self._counting:
-            self.refused += 1
+class _Outcome:
+    """What has become of the messages of one room."""
+
+    def __init__(self, messages: Sequence[Pending]) -> None:
+        self.messages = messages
+        self.published: list[Pending] = []
+        self.refused: list[tuple[Pending, Exception]] = []
+        self.failed: tuple[Pending, Exception] | None = None
 
 
 def _code(error: Exception) -> str:

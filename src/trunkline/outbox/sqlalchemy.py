@@ -160,3 +160,6 @@ class Waiting:
         asked = update(self._table).where(columns.number == message.number, columns.id == message.id)
         with self._engine.begin() as connection:
             connection.execute(asked.values(refused=why[:REASON_MAX]))
+
+    def release(self) -> None:
+        """Do nothing: each connection is back in the engine's pool."""

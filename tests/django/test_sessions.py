@@ -1,0 +1,87 @@
+"""The site's sessions are the rooms' sessions, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trunkline.client import ClientError
+from trunkline.testing import BlockingHub
+
+TRANSPORTS = ["websocket", "sse", "longpoll", "shortpoll"]
+
+
+def signed_in(user: Any) -> tuple[Any, dict[str, str]]:
+    """A browser of the user, and its cookies."""
+    from django.test import Client
+
+    browser = Client()
+    browser.force_login(user)
+    return browser, {"sessionid": browser.cookies["sessionid"].value}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_user_of_the_session_is_known(hub: BlockingHub, ada: Any, transport: str) -> None:
+    from trunkline.django import publish
+
+    _, cookies = signed_in(ada)
+    room = f"inbox:{ada.pk}"
+    reader = hub.reader(room, cookies=cookies, transport=transport)
+    publish(room, "hello")
+    reader.expect("hello")
+    reader.publish("and back")
+    reader.expect("and back", sender=str(ada.pk))
+    with pytest.raises(ClientError, match="may not read"):
+        hub.reader("inbox:0", cookies=cookies, transport=transport)
+    for nobody in ({}, {"sessionid": "x" * 32}):
+        with pytest.raises(ClientError, match="log in again|authenticate first"):
+            hub.reader(room, cookies=nobody, transport=transport)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_who_signs_out_is_gone_from_the_rooms_and_only_that_session(hub: BlockingHub, ada: Any, transport: str) -> None:
+    browser, cookies = signed_in(ada)
+    _, of_the_phone = signed_in(ada)
+    room = f"inbox:{ada.pk}"
+    reader = hub.reader(room, cookies=cookies, transport=transport)
+    phone = hub.reader(room, cookies=of_the_phone, transport=transport)
+    browser.get("/sign-out")
+    hub.until(lambda: reader.state == "closed")
+    from trunkline.django import publish
+
+    publish(room, "still here")
+    phone.expect("still here")
+
+
+def test_a_user_who_is_not_active_any_more_is_nobody(hub: BlockingHub, ada: Any) -> None:
+    _, cookies = signed_in(ada)
+    ada.is_active = False
+    ada.save()
+    with pytest.raises(ClientError):
+        hub.reader(f"inbox:{ada.pk}", cookies=cookies)
+
+
+def test_a_stream_ends_with_its_session(hub: BlockingHub, ada: Any) -> None:
+    browser, cookies = signed_in(ada)
+    session = browser.session
+    session.set_expiry(60)
+    session.save()
+    reader = hub.reader(f"inbox:{ada.pk}", cookies=cookies, transport="sse")
+    hub.tick(90)
+    hub.until(lambda: reader.state == "closed")
+
+
+def test_clients_without_a_user_may_do_what_the_setting_says(hub: BlockingHub) -> None:
+    from django.test.utils import override_settings
+
+    from tests.django.site import application
+    from trunkline.django.rooms import get_hub
+
+    given = {"STORE": "memory:", "ANONYMOUS": {"read": ["public:*"]}}
+    with override_settings(TRUNKLINE=given), BlockingHub(get_hub(), application()) as site:
+        reader = site.reader("public:1", headers={"X": "y"})
+        site.publish("public:1", "for all")
+        reader.expect("for all")
+        with pytest.raises(ClientError, match="may not read"):
+            site.reader("inbox:1", headers={"X": "y"})
