@@ -89,9 +89,10 @@ class Server:
         command: list[str] | None = None,
         folder: Path = ROOT,
         environment: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
         self._folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ours = command is None
         self.metrics_port = free_port()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from flask import Blueprint, Flask, Response, current_app, jsonify, url_for
+from flask import Blueprint, Flask, Response, current_app, has_app_context, jsonify, url_for
 from markupsafe import Markup
 
 from trunkline.backend import PUBLISH_S, Backend, derived_secret
@@ -37,6 +37,7 @@ class Rooms:
 
     def __init__(self, app: Flask | None = None) -> None:
         self._user: Callable[[], Grant | None] | None = None
+        self._app: Flask | None = None
         if app is not None:
             self.init_app(app)
 
@@ -49,7 +50,9 @@ class Rooms:
         app.config.setdefault("TRUNKLINE_URL", "http://127.0.0.1:8001")
         app.config.setdefault("TRUNKLINE_STORE", "sqlite:///trunkline.db")
         app.config.setdefault("TRUNKLINE_ORIGINS", ["http://localhost:5000", "http://127.0.0.1:5000"])
+        self._app = self._app or app
         app.extensions[_NAME] = self
+        self._backend_of(app)  # so that a setting that cannot be used is said now
         views = Blueprint(_NAME, __name__, url_prefix="/trunkline")
         views.add_url_rule("/token", "token", self._answer_token)
         app.register_blueprint(views)
@@ -68,14 +71,19 @@ class Rooms:
 
     @property
     def backend(self) -> Backend:
-        """The server, as the current application knows it.
+        """The server, as the current application knows it; on threads and in tasks, the first that has these rooms.
 
         Raises:
-            ConfigError: A setting cannot be used.
+            ConfigError: A setting cannot be used, or no application has these rooms.
         """
-        config = current_app.config
-        secret = self._secret(current_app)
-        return Backend(config["TRUNKLINE_URL"], secret=secret, public_url=config.get("TRUNKLINE_PUBLIC_URL"))
+        app = current_app if has_app_context() else self._app
+        if app is None:
+            raise ConfigError("no application has these rooms yet: rooms.init_app(app)")
+        return self._backend_of(app)
+
+    def _backend_of(self, app: Flask) -> Backend:
+        url, public_url = app.config["TRUNKLINE_URL"], app.config.get("TRUNKLINE_PUBLIC_URL")
+        return Backend(url, secret=self._secret(app), public_url=public_url)
 
     def publish(
         self,

@@ -1,0 +1,1 @@
+"""Task queues, each in its way of making processes: what their tasks publish."""
