@@ -17,6 +17,7 @@ test: $(VENV)/developing
 # What others read of us and speak with us: programs that are heavy to install or to run.
 interop: $(VENV)/developing
 	tools/browser
+	tools/node
 	tools/servers
 	tools/foreign
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/interop

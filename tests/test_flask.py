@@ -52,10 +52,10 @@ def server() -> Iterator[Server]:
 def test_who_is_signed_in_gets_a_token() -> None:
     browser = make()[0].test_client()
     answer = browser.get("/trunkline/token")
-    assert (answer.status_code, answer.json["error"]["code"]) == (401, "unauthorized")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (401, "unauthorized")
     browser.get("/sign-in/ada")
     answer = browser.get("/trunkline/token")
-    claims = jwt.decode(answer.json["token"], derived_secret(SECRET_KEY), algorithms=["HS256"])
+    claims = jwt.decode(answer.get_json()["token"], derived_secret(SECRET_KEY), algorithms=["HS256"])
     assert (claims["sub"], claims["rooms"]) == ("ada", {"read": ["inbox:ada"]})
     assert answer.headers["Cache-Control"] == "no-store"
 

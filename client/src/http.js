@@ -62,14 +62,14 @@ export class HttpLink {
   /** @param {HttpRequest} request */
   async send({ id, method, path, query, token, body, stream, timeoutMs, farewell }) {
     /** @type {Record<string, string>} */
-    const headers = {};
+    const headers = { ...this.wire.headers };
     if (token) headers.Authorization = `Bearer ${token}`;
     if (stream) headers.Accept = "text/event-stream";
     if (body) headers["Content-Type"] = "application/json";
     const ending = new AbortController();
     this.open.set(id, ending);
     const timer = timeoutMs ? setTimeout(() => ending.abort(), timeoutMs) : undefined;
-    const init = { method, headers, cache: /** @type {const} */ ("no-store"), keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
+    const init = { method, headers, cache: /** @type {const} */ ("no-store"), ...(this.wire.credentials && { credentials: this.wire.credentials }), keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
     let unreachable = true;
     try {
       const response = await this.wire.fetch(address(this.wire.url, path, [["client", this.wire.clientId], ...query]), init);

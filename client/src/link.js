@@ -310,8 +310,10 @@ export class Link {
   }
 
   /** The page, the network or the machine has come back: find out at once what is left of the connection.
-   * @param {string} reason */
-  wake(reason) {
+   * @param {string} reason @param {boolean} [stale] nothing is left of it */
+  wake(reason, stale = false) {
+    if (stale && this.state === "online") this.wait("lost", reason);
+    else if (stale && this.state === "connecting") this.wait("fail", reason); // on the network of before
     if (this.state === "waiting") {
       this.failures = 0;
       this.connect("wake", reason);

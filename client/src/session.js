@@ -97,7 +97,7 @@ export class Session {
         if (["resend", "flush", "calls"].includes(input.name)) this.flush();
         else link.timer(input.name);
         break;
-      case "wake": link.wake(input.reason); break;
+      case "wake": link.wake(input.reason, input.stale); break;
     }
     return this.effects;
   }

@@ -59,7 +59,7 @@
  *   | {type: "call", call: Call} | {type: "abort", id: string}
  *   | {type: "event", event: ServerEvent} | {type: "down", down: Down}
  *   | {type: "token", token: string} | {type: "no-token", final: boolean, text: string}
- *   | {type: "timer", name: TimerName} | {type: "wake", reason: string})} Input
+ *   | {type: "timer", name: TimerName} | {type: "wake", reason: string, stale?: boolean})} Input
  *
  * @typedef {"connect" | "retry" | "stable" | "ping" | "pong" | "refresh" | "flush" | "resend" | "calls"} TimerName
  *

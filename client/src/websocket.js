@@ -6,6 +6,7 @@ import { address } from "./address.js";
 
 /**
  * @typedef {{url: string, clientId: string, attempt: () => string, token: string, fetch: typeof fetch, WebSocket: typeof WebSocket | undefined,
+ *   headers?: Record<string, string>, credentials?: RequestCredentials,
  *   pollMs: number, event: (event: ServerEvent) => void, down: (down: Down) => void, heard: () => void}} Wire
  * @typedef {{send: (command: Record<string, any>) => void, auth: (token: string) => void, close: () => void}} Driver
  */
@@ -14,7 +15,7 @@ import { address } from "./address.js";
 export function openWebSocket(wire, joins) {
   const url = address(wire.url, "connect", [["client", wire.clientId], ["attempt", wire.attempt()]]).replace("http", "ws");
   if (!wire.WebSocket) throw new Error("there is no WebSocket here");
-  const socket = new wire.WebSocket(url, "trunkline.v1");
+  const socket = create(wire.WebSocket, url, wire.headers);
   let over = false;
   /** @param {Record<string, any>} command */
   const send = (command) => {
@@ -41,4 +42,12 @@ export function openWebSocket(wire, joins) {
       socket.close();
     },
   };
+}
+
+/** Browsers send no headers with a WebSocket; Node's own takes them in the place of the protocols, `ws` and React Native
+ * behind these. @param {any} WebSocket @param {string} url @param {Record<string, string>} [headers] @returns {WebSocket} */
+function create(WebSocket, url, headers) {
+  if (!headers || globalThis.document) return new WebSocket(url, "trunkline.v1");
+  const isOfNode = WebSocket === globalThis.WebSocket && globalThis.navigator?.product !== "ReactNative";
+  return isOfNode ? new WebSocket(url, { protocols: ["trunkline.v1"], headers }) : new WebSocket(url, "trunkline.v1", { headers });
 }

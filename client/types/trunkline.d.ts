@@ -169,6 +169,10 @@ export interface Options {
   WebSocket?: typeof globalThis.WebSocket;
   /** The function to use instead of the platform's. */
   fetch?: typeof globalThis.fetch;
+  /** Sent with each request; with a WebSocket in Node and React Native, but not in browsers. */
+  headers?: Record<string, string>;
+  /** Of `fetch`: `include` sends cookies to a server of another origin, too. */
+  credentials?: RequestCredentials;
 }
 
 export interface CallOptions {
@@ -277,8 +281,9 @@ export class Client {
   call<T = any>(name: string, data?: any, options?: CallOptions): Promise<T>;
   /** Count how much of these rooms was not seen; they need not be read. */
   unread(rooms: string[]): Promise<Unread[]>;
-  /** Find out at once whether the connection is still good, and connect at once if there is none. */
-  wake(reason?: string): void;
+  /** Find out at once whether the connection is still good, and connect at once if there is none.
+   * @param stale it cannot be good any more: the network has changed */
+  wake(reason?: string, stale?: boolean): void;
   /** Close the connection. Messages that were not acked and calls that were not answered are rejected with `closed`. */
   close(): void;
 }

@@ -56,9 +56,10 @@ def test_it_may_go_through_the_outbox(hub: BlockingHub) -> None:
 
 
 def test_a_model_that_says_nothing_is_told_what_is_missing() -> None:
+    from tests.django.shop.models import Order
     from trunkline.django.published import PublishedModel
 
     with pytest.raises(NotImplementedError, match="realtime_room"):
-        PublishedModel.realtime_room(object())
+        PublishedModel.realtime_room(Order())
     with pytest.raises(NotImplementedError, match="realtime_data"):
-        PublishedModel.realtime_data(object())
+        PublishedModel.realtime_data(Order())

@@ -10,6 +10,7 @@ import json
 import random
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from trunkline.client.calls import REPEAT_MS
@@ -34,6 +35,7 @@ def publish(
     traceparent: str | None = None,
     tracestate: str | None = None,
     timeout_s: float = 30.0,
+    headers: Mapping[str, str] | None = None,
 ) -> int:
     """Publish any JSON value, and block until the log has it; tries again, with the same id, for *timeout_s*.
 
@@ -45,6 +47,7 @@ def publish(
         token: The publisher's token, on a server with authentication.
         traceparent, tracestate: The trace that it is part of (W3C Trace Context). One that is not valid is ignored.
         timeout_s: How many seconds to try.
+        headers: Sent with the request.
 
     Returns:
         The offset of the message.
@@ -62,7 +65,7 @@ def publish(
         left = end - time.monotonic()
         wait = 0.0
         try:
-            with send(address, body=body, token=token, timeout_s=max(0.05, min(REQUEST_S, left))) as response:
+            with send(address, body=body, headers=headers, token=token, timeout_s=_patience(left)) as response:
                 return int(json.load(response)["offset"])
         except Refused as error:
             # A token may be refused for a moment: then the server says when to come back.
@@ -86,6 +89,7 @@ def call(
     id: str | None = None,  # noqa: A002 - its name on the wire
     token: str | None = None,
     timeout_s: float = 10.0,
+    headers: Mapping[str, str] | None = None,
 ) -> Any:
     """Call a handler of the application, and block until it has answered; the server carries the call out once.
 
@@ -97,6 +101,7 @@ def call(
             another process.
         token: The caller's token, on a server with authentication.
         timeout_s: How many seconds to wait for the result.
+        headers: Sent with the request.
 
     Returns:
         The result of the handler.
@@ -114,7 +119,7 @@ def call(
         sent_at, wait = time.monotonic(), 0.0
         try:
             left = end - sent_at
-            with send(address, body=body, token=token, timeout_s=max(0.05, min(REQUEST_S, left))) as response:
+            with send(address, body=body, headers=headers, token=token, timeout_s=_patience(left)) as response:
                 return json.load(response)["data"]
         except Refused as error:
             # A token may be refused for a moment: then the server says when to come back.
@@ -135,3 +140,8 @@ def call(
             raise ClientError("outcome_unknown", f"it is too late to call again: it {fate}: {problem}")
         time.sleep(max(0.0, again_at - time.monotonic()))
         delay = min(LONGEST_DELAY_S, delay * 2)
+
+
+def _patience(left_s: float) -> float:
+    """Return how long one request may take, of the seconds that are left."""
+    return max(0.05, min(REQUEST_S, left_s))

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Self, overload
 
 import aiohttp
@@ -22,6 +22,7 @@ from yarl import URL
 from trunkline.client import events
 from trunkline.client.errors import ClientError, RoomError
 from trunkline.client.http import open_http
+from trunkline.client.http_headers import request_headers
 from trunkline.client.json_text import Json, dumps
 from trunkline.client.machine import THIS_MACHINE, Machine
 from trunkline.client.session import Session
@@ -303,6 +304,7 @@ class Client(_Emitter):
         poll_ms: Between two short polls.
         retry_max_ms: The longest pause before the next attempt to connect. By default 5000, or what the server has said
             that it needs for all its clients to come back.
+        headers, cookies: Sent with each request, WebSockets included: what a proxy or the application asks for.
         machine: Sockets, time and chance, for tests; by default those of this machine.
 
     Events for `on`: `state` (a dict with `state`, `reason`, `text`, `transport`), `outbox` (how many messages wait).
@@ -322,6 +324,8 @@ class Client(_Emitter):
         outbox_max: int = 1000,
         poll_ms: int = 2000,
         retry_max_ms: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
         machine: Machine = THIS_MACHINE,
     ) -> None:
         super().__init__()
@@ -332,6 +336,7 @@ class Client(_Emitter):
         self.member = ""
         self.client_id = secrets.token_hex(16) if client_id is None else client_id
         self._machine = machine
+        self._headers = request_headers(headers, cookies)
         self._life = secrets.token_hex(8)
         self._attempts = itertools.count(1)
         self._get_token = get_token
@@ -368,6 +373,7 @@ class Client(_Emitter):
 
     async def __aenter__(self) -> Self:
         self._http = self._machine.open_http()
+        self._http.headers.update(self._headers)
         self._watcher = asyncio.ensure_future(self._watch())
         asyncio.get_running_loop().call_soon(self.step, {"type": "start"})  # with the rooms that are asked for at once
         return self
@@ -541,9 +547,13 @@ class Client(_Emitter):
             raise ClientError(answer["error"]["code"], answer["error"]["message"])
         return answer
 
-    def wake(self, reason: str = "woken by the application") -> None:
-        """Find out at once whether the connection is still good; connect at once if there is none."""
-        self.step({"type": "wake", "reason": reason})
+    def wake(self, reason: str = "woken by the application", *, stale: bool = False) -> None:
+        """Find out at once whether the connection is still good; connect at once if there is none.
+
+        Args:
+            stale: It cannot be good any more: the network has changed. Connect again.
+        """
+        self.step({"type": "wake", "reason": reason, "stale": stale})
 
     async def close(self) -> None:
         """Close the connection. Messages that were not acked, and calls without a result, are refused with `closed`."""

@@ -7,7 +7,7 @@ import inspect
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import aiohttp
@@ -16,6 +16,7 @@ from yarl import URL
 from trunkline.client.client import GetToken
 from trunkline.client.errors import ClientError
 from trunkline.client.http import refusal
+from trunkline.client.http_headers import request_headers
 from trunkline.client.json_text import Json
 from trunkline.core.consumer import check_consumer_name, check_patterns
 from trunkline.errors import RequestError
@@ -93,6 +94,8 @@ async def consume(
     in_flight: int = 100,
     ack_wait_s: int = 30,
     tries_max: int = 5,
+    headers: Mapping[str, str] | None = None,
+    cookies: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[ConsumedMessage, None]:
     """Handle each message of many rooms at least once, in the order of each room, as one of several processes.
 
@@ -109,6 +112,7 @@ async def consume(
         in_flight: How many messages, of as many rooms, may wait for their acknowledgement.
         ack_wait_s: Seconds after which a message that was not acknowledged counts as failed.
         tries_max: After so many failures a message is set aside.
+        headers, cookies: Sent with each request.
 
     Raises:
         ClientError: The server refuses it for good, or the tokens.
@@ -121,7 +125,7 @@ async def consume(
         raise ValueError(str(error)) from None
     query = [("rooms", pattern) for pattern in patterns]
     query += [("since", since), ("in_flight", str(in_flight)), ("ack_wait", str(ack_wait_s)), ("tries", str(tries_max))]
-    stream = _Stream(url, name, query, get_token, on_gap, on_redacted)
+    stream = _Stream(url, name, query, get_token, on_gap, on_redacted, request_headers(headers, cookies))
     try:
         async for message in stream.messages():
             yield message
@@ -146,8 +150,10 @@ class _Stream:
         get_token: GetToken | None,
         on_gap: Told | None,
         on_redacted: Told | None,
+        headers: dict[str, str],
     ) -> None:
         address = URL(url)
+        self._own_headers = headers
         if address.scheme not in ("http", "https"):
             raise ValueError(f"{url!r} is no http:// or https:// address")
         self.session = ""
@@ -163,7 +169,7 @@ class _Stream:
             await self._http.close()
 
     async def messages(self) -> AsyncIterator[ConsumedMessage]:
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=self._own_headers)
         delay_s = BACKOFF_S
         while True:
             try:

@@ -343,8 +343,16 @@ class Link:
         elif self.now - self.heard_at > self._silence_ms:
             self.down({"reason": "silence", "text": "nothing was heard from the server"})
 
-    def wake(self, reason: str) -> None:
-        """Find out at once what is left of the connection: the network or the machine has come back."""
+    def wake(self, reason: str, *, stale: bool = False) -> None:
+        """Find out at once what is left of the connection: the network or the machine has come back.
+
+        Args:
+            stale: Nothing is left of it.
+        """
+        if stale and self.state == "online":
+            self.wait("lost", reason)
+        elif stale and self.state == "connecting":
+            self.wait("fail", reason)  # on the network of before
         if self.state == "waiting":
             self._failures = 0
             self._connect("wake", reason)

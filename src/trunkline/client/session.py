@@ -132,7 +132,7 @@ class Session:
         elif kind == "timer":
             self._timer(given["name"])
         elif kind == "wake":
-            link.wake(given["reason"])
+            link.wake(given["reason"], stale=given.get("stale", False))
         return self._effects
 
     def _emit(self, effect: str, **more: Any) -> None:

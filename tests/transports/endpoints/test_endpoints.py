@@ -33,6 +33,7 @@ class Request:
     """A request, as endpoints see it."""
 
     is_counted = False
+    scope: Mapping[str, Any] | None = None
     key: str | None = "127.0.0.9"
 
     def __init__(
