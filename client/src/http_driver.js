@@ -461,6 +461,7 @@ class HttpDriver {
 
   /** @param {string} token */
   auth(token) {
+    const before = this.token;
     this.token = token;
     this.terms = ""; // are to be told anew
     if (!this.session) this.turn(); // the next request brings it
@@ -468,8 +469,11 @@ class HttpDriver {
       this.request(`sessions/${this.session}/auth`, {
         answer: (answer) => this.event({ type: "authenticated", ...answer }),
         refused: (down) => {
-          if (down.status === 401) throw down;
-          this.turn(); // there may be another stream by now
+          if (down.status === 401 && !down.retryAfterMs) throw down;
+          if (down.status === 401) {
+            this.token = before; // which holds the stream open until it ends
+            this.event({ type: "error", about: "auth", ...reasonOf(down) });
+          } else this.turn(); // there may be another stream by now
         },
       }, { method: "POST" });
     }

@@ -154,6 +154,12 @@ export class Link {
     else if (this.state === "online") this.after(this.delay(), "refresh");
   }
 
+  /** A newer token was refused, on a connection that the one before still holds open.
+   * @param {number} retryAfterMs if it was for a moment */
+  tokenRefused(retryAfterMs) {
+    if (this.mayPass(retryAfterMs)) this.after(retryAfterMs, "refresh");
+  }
+
   /** The server has let this client in. */
   up() {
     this.home = this.index;
@@ -174,6 +180,7 @@ export class Link {
   /** What the server says of its end of the connection. Times are left, for clocks differ. @param {Terms} terms
    * @returns {number | undefined} after how many ms the token is to be renewed, if that is new */
   terms({ expires_in_ms: left, retry_max_ms: spread, heartbeat }) {
+    this.refusedSince = 0;
     if (spread) this.spreadMs = Math.min(SPREAD_MAX_MS, Math.max(LONGEST_DELAY_MS, spread));
     if (heartbeat) this.silenceMs = Math.max(SILENCE_MS, 1500 * heartbeat.interval_s);
     // A stream that is opened anew has the same token: a client that opens often would never come to renew it.

@@ -165,7 +165,8 @@ export class Session {
         if (event.about === "call") {
           calls.refused(event, link.now);
           this.flush();
-        } else if (event.id !== undefined) out.refused(event);
+        } else if (event.about === "auth") link.tokenRefused(event.retry_after_ms ?? 0);
+        else if (event.id !== undefined) out.refused(event);
         else if (event.room !== undefined) this.refused(event.room, event);
         break;
       case "left": readings.left(event.room); break;

@@ -150,3 +150,12 @@ def test_clocks_differ() -> None:
         strict.verify_now(ahead(5))
     with pytest.raises(ConfigError, match="leeway_s is 0 to 300 s"):
         JwtAuth([Issuer(secret=SECRET, leeway_s=301)])
+
+
+def test_a_logout_token_lets_nobody_in() -> None:
+    """A provider signs it with the same keys, and for the same client."""
+    auth = JwtAuth([Issuer(secret=SECRET)])
+    claims = {"sub": "ana", "exp": time.time() + 60, "events": {}}
+    for kind in ("logout+jwt", "application/logout+JWT"):
+        assert refused(auth, jwt.encode(claims, SECRET, "HS256", headers={"typ": kind})) == "unauthorized"
+    assert auth.verify_now(jwt.encode(claims, SECRET, "HS256", headers={"typ": "at+jwt"})) is not None

@@ -137,6 +137,8 @@ def _header(token: str) -> tuple[str | None, str]:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise RequestError("unauthorized", "the token is not a JWT") from None
+    if str(header.get("typ", "")).lower().endswith("logout+jwt"):  # of the same issuer and keys, and for something else
+        raise RequestError("unauthorized", "that is a logout token, and lets nobody in")
     key_id, algorithm = header.get("kid"), header.get("alg")
     return key_id if isinstance(key_id, str) else None, algorithm if isinstance(algorithm, str) else ""
 

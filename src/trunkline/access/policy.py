@@ -57,6 +57,7 @@ WHAT_TO_DO = {
 CODE = "code"
 EXPIRED = "the token of this connection has expired: get a new one"
 REVOKED = "the token was revoked: get a new one"
+NEXT_SECOND_MS = 1000
 REVOCATIONS_KEEP_S = 7 * 86_400.0
 
 Need = tuple[Action, str]
@@ -264,7 +265,7 @@ class Access:
             RequestError: `revoked` or `token_expired`.
         """
         if self.revocations.refuses(grant):
-            raise RequestError("revoked", REVOKED)
+            raise RequestError("revoked", REVOKED, NEXT_SECOND_MS if self.revocations.may_be_newer(grant) else None)
         if grant.expires_at is not None and grant.expires_at <= self._clock.wall_ms() / 1000:
             raise RequestError("token_expired", EXPIRED)
         return grant

@@ -538,7 +538,7 @@ class HttpDriver:
         self._event({"type": "error", **what, **reason})
 
     def _auth(self, token: str) -> None:
-        self._token = token
+        before, self._token = self._token, token
         self._terms = ""  # are to be told anew
         if not self._session:
             self._turn()  # the next request brings it
@@ -546,7 +546,11 @@ class HttpDriver:
 
         def refused(down: Json) -> None:
             if down.get("status") == 401:
-                raise _Failed(down)
+                if not down.get("retryAfterMs"):
+                    raise _Failed(down)
+                self._token = before  # which holds the stream open until it ends
+                self._event({"type": "error", "about": "auth", **_reason_of(down)})
+                return
             self._turn()  # there may be another stream by now
 
         self._request(

@@ -175,6 +175,15 @@ class Link:
         elif self.state == "online":
             self.after(self._delay(), "refresh")
 
+    def token_refused(self, retry_after_ms: float) -> None:
+        """Ask for a token again: a newer one was refused, on a connection that the one before still holds open.
+
+        Args:
+            retry_after_ms: When it may count, if it was refused for a moment; else 0.
+        """
+        if self._may_pass(retry_after_ms):
+            self.after(retry_after_ms, "refresh")
+
     def up(self) -> None:
         """Note that the server has accepted this client."""
         self._home = self._index
@@ -197,6 +206,7 @@ class Link:
         Returns:
             After how many ms the token is to be renewed, if that is new.
         """
+        self._refused_since = 0.0
         if event.get("retry_max_ms"):
             self._spread_ms = min(SPREAD_MAX_MS, max(LONGEST_DELAY_MS, event["retry_max_ms"]))
         if "heartbeat" in event:

@@ -222,6 +222,8 @@ class Session:
             if event.get("about") == "call":
                 self._calls.refused(event, link.now)
                 self._flush()
+            elif event.get("about") == "auth":
+                link.token_refused(event.get("retry_after_ms") or 0)
             elif event.get("id") is not None:
                 out.refused(event)
             elif event.get("room") is not None:

@@ -41,6 +41,13 @@ class Revocations:
         before = None if grant.user is None else self._users.get(grant.user)
         return before is not None and (grant.issued_at or 0.0) <= before
 
+    def may_be_newer(self, grant: Grant) -> bool:
+        """Return whether a grant that is refused may be newer than that: of the very second, which is all that its
+        token says of when it was issued."""
+        if grant.token_id in self._tokens or grant.user is None or grant.issued_at is None:
+            return False
+        return int(grant.issued_at) == int(self._users.get(grant.user, -1.0))
+
     def _add(self, entries: dict[str, float], name: str, at: float) -> None:
         at = max(at, entries.pop(name, at))
         entries[name] = at
