@@ -41,12 +41,13 @@ def snippets(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text(page), re.DOTALL)
 
 
-WITH_A_TEST = ("docs/testing.md",)  # a project of several files: test_testing.py
+# Projects of several files: test_testing.py, test_frameworks.py.
+WITH_A_TEST = ("docs/testing.md", "docs/fastapi.md", "docs/django.md", "docs/flask.md")
 PYTHON = [
     (page, code)
     for page in PAGES
     for code in snippets(page, "python")
-    if "localhost" not in code and page not in WITH_A_TEST
+    if "localhost" not in code and page not in WITH_A_TEST and not code.startswith("# views.py")
 ]
 
 
