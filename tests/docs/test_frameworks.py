@@ -7,14 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.conftest import CHROMIUM, browser
 from tests.support import ROOT, Server, free_port
+
+__all__ = ["browser"]  # a fixture
 
 BIN = Path(sys.executable).parent
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -62,14 +64,6 @@ def run_scripts(page: str, folder: Path) -> None:
 def run_pytest(folder: Path) -> None:
     said = run(folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert "passed" in said
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        await running.close()
 
 
 def test_the_tests_of_the_fastapi_application(tmp_path: Path) -> None:

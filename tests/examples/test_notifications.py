@@ -6,14 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.conftest import CHROMIUM, browser
 from tests.support import ROOT, WAIT_S, Server
+
+__all__ = ["browser"]  # a fixture
 
 FOLDER = ROOT / "examples" / "notifications"
 LINES_MAX = 10
@@ -43,14 +45,6 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     manage(tmp_path, "people")
     with Server(command=request.param, folder=FOLDER, environment={"BOARD_FOLDER": str(tmp_path)}) as running:
         yield running
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        await running.close()
 
 
 async def signed_in(browser: Browser, url: str, name: str) -> Page:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.conftest import CHROMIUM, browser
 from tests.support import ROOT, Server
+
+__all__ = ["browser"]  # a fixture
 
 FLASK = [sys.executable, "-m", "flask", "--app", "examples.progress.app"]
 LINES_MAX = 12
@@ -36,14 +38,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
             rooms._environment["PROGRESS_TRUNKLINE_ORIGINS"] = f'["{app.url}"]'
             rooms.start()
             yield Site(app, rooms)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        await running.close()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

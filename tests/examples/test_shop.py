@@ -9,10 +9,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.conftest import CHROMIUM, browser
 from tests.support import ROOT, Server, eventually
+
+__all__ = ["browser"]  # a fixture
 
 LINES_MAX = 12
 
@@ -22,14 +24,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "trunkline", "run", "examples.shop.app:app", "--port", "PORT"]
     with Server(command=command, environment={"SHOP_FOLDER": str(tmp_path)}) as running:
         yield running
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        await running.close()
 
 
 async def signed_in(browser: Browser, url: str, name: str) -> Page:

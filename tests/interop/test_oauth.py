@@ -6,16 +6,18 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import ARGUMENTS, CHROMIUM
+from tests.browser.conftest import CHROMIUM, browser
 from tests.support import ROOT, Server, free_port
+
+__all__ = ["browser"]  # a fixture
 
 HERE = Path(__file__).with_name("oidc")
 TTL_S = 24  # so that a token is renewed more than ten seconds behind the fetch of the keys that sign it
@@ -41,14 +43,6 @@ def site() -> Iterator[Site]:
         command = [sys.executable, "-m", "trunkline", "run", "examples.oauth.app:app", "--port", "PORT"]
         with Server(command=command, folder=ROOT, environment=environment, port=port) as app:
             yield Site(provider, app)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        await running.close()
 
 
 async def signed_in(browser: Browser, site: Site, name: str) -> Page:
