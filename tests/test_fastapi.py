@@ -155,6 +155,57 @@ async def test_what_a_client_may_do_is_decided_with_dependencies() -> None:
     assert opened.count("opened") == opened.count("closed") >= 4
 
 
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_hook_may_take_the_request_itself(is_async: bool) -> None:
+    app, hub, rooms = make()
+
+    def who(request: Request, user: Annotated[str | None, Depends(current_user)]) -> Grant | None:
+        return Grant(user=user or request.headers["x-user"], permissions=Permissions(read=("*",)))
+
+    async def who_async(request: Request) -> Grant | None:
+        return who(request, None)
+
+    rooms.authenticate(who_async if is_async else who)
+    async with TestHub(hub, app) as test:
+        for transport in TRANSPORTS:
+            reader = await test.reader("r", headers={"X-User": "ada"}, transport=transport)
+            assert reader.client.user == "ada"
+
+
+@pytest.mark.parametrize(
+    ("status", "answered", "code"),
+    [
+        (401, 401, "unauthorized"),
+        (303, 401, "unauthorized"),
+        (403, 403, "forbidden"),
+        (429, 429, "rate_limited"),
+        (503, 500, "internal"),
+    ],
+)
+async def test_what_a_dependency_refuses_with_is_what_the_client_is_told(status: int, answered: int, code: str) -> None:
+    app, hub, rooms = make()
+
+    def refuse() -> str:
+        raise HTTPException(status, "in the application's words", {"Retry-After": "7"})
+
+    @rooms.authenticate
+    async def who(user: Annotated[str, Depends(refuse)]) -> None:
+        return None
+
+    @app.get("/me")
+    async def me(grant: Annotated[Grant, Depends(rooms.grant)]) -> None:
+        return None
+
+    async with TestHub(hub, app) as test, test.http() as http:
+        for path in ("/me", "/realtime/rooms/r"):
+            async with http.get(path) as response:
+                error = (await response.json())["error"]
+                assert (response.status, error["code"]) == (answered, code)
+                assert error["message"] == "in the application's words"
+                if status == 429:
+                    assert error["retry_after_ms"] == 7000
+
+
 async def test_calls_have_dependencies_beside_their_data() -> None:
     app, hub, rooms = make()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -21,7 +22,7 @@ from starlette.types import Message, Scope
 
 from trunkline import starlette
 from trunkline.core.grant import Action, Grant
-from trunkline.errors import ConfigError, Refused, RequestError
+from trunkline.errors import ConfigError, HookFailed, Refused, RequestError, TrunklineError
 from trunkline.handlers.registry import PublishHook
 from trunkline.hub import Hub
 from trunkline.outbox.relay import Relay
@@ -29,14 +30,13 @@ from trunkline.starlette import request_scope
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-_CALL = "trunkline.call"  # in a scope: what the route is asked for
-
 
 class Rooms(starlette.Rooms):
     """Mounts a hub in an application: `rooms = Rooms(app, hub)`, and lets hooks have FastAPI's dependencies.
 
-    Without dependencies, and without a request, hooks are the hub's own. Dependencies that raise `HTTPException` refuse
-    the client: with 401 as one that is not known, with anything else as one that may not do that.
+    Without dependencies, and without a request, hooks are the hub's own. A dependency that raises `HTTPException`
+    refuses the client: in `authenticate` with 401 and with redirects as one that is not known, with 429 for a moment, with 5xx
+    as one that cannot be decided about now, and else as one that may not; in the other hooks always as the last.
 
     Args:
         app: The application.
@@ -67,7 +67,7 @@ class Rooms(starlette.Rooms):
             try:
                 grant: Grant | None = await solved.call(dict(request.scope))
             except HTTPException as error:
-                raise RequestError("unauthorized", str(error.detail)) from None
+                raise _refusal(error) from None
             return grant
 
         self.hub.authenticate(self._with_request(ask))
@@ -144,6 +144,9 @@ class _Call:
         self.result: Any = None
 
 
+_asked: ContextVar[_Call] = ContextVar("trunkline.asked")
+
+
 class _Solved:
     """A function whose dependencies FastAPI solves.
 
@@ -175,16 +178,15 @@ class _Solved:
         first = min(first, given_max)
         self.given, others = parameters[:first], parameters[first:]
         self.has_dependencies = bool(others)
-        asked = inspect.Parameter("trunkline_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
         as_keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in others]
 
-        async def endpoint(*, trunkline_request: Request, **solved: Any) -> Response:
-            call: _Call = trunkline_request.scope[_CALL]
+        async def endpoint(**solved: Any) -> Response:
+            call = _asked.get()
             call.result = await _run(partial(function, *call.arguments, **solved), function)
             return Response()
 
-        endpoint.__signature__ = inspect.Signature([asked, *as_keywords])  # type: ignore[attr-defined]
-        endpoint.__annotations__ = {parameter.name: parameter.annotation for parameter in [asked, *as_keywords]}
+        endpoint.__signature__ = inspect.Signature(as_keywords)  # type: ignore[attr-defined]
+        endpoint.__annotations__ = {parameter.name: parameter.annotation for parameter in as_keywords}
         router = APIRouter(dependency_overrides_provider=app)
         try:
             router.add_api_route("/", endpoint, response_model=None)
@@ -199,8 +201,23 @@ class _Solved:
             HTTPException: A dependency, or the function, does not let the client in.
         """
         call = _Call(arguments)
-        await self._route({**scope, _CALL: call}, _no_body, _nowhere)
+        asked = _asked.set(call)
+        try:
+            await self._route(scope, _no_body, _nowhere)
+        finally:
+            _asked.reset(asked)
         return call.result
+
+
+def _refusal(error: HTTPException) -> TrunklineError:
+    """Return what a client is told whose authentication a dependency has refused."""
+    text = str(error.detail)
+    if error.status_code >= 500:
+        return HookFailed(text)
+    if error.status_code == 429:
+        after = str((error.headers or {}).get("Retry-After", ""))
+        return RequestError("rate_limited", text, int(after) * 1000 if after.isdecimal() else 1000)
+    return RequestError("unauthorized" if error.status_code <= 401 else "forbidden", text)
 
 
 def _is_solved(parameter: inspect.Parameter) -> bool:
