@@ -1,6 +1,7 @@
 """Rooms in a FastAPI application: one call mounts them, and hooks have the application's own dependencies."""
 
-from collections.abc import AsyncIterator, Iterator
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, Header, HTTPException, Re
 from fastapi.security import OAuth2PasswordBearer
 from starlette.middleware.sessions import SessionMiddleware
 
-from trunkline import Call, ConfigError, Grant, Hub, IncomingMessage, Permissions
+from trunkline import Call, ConfigError, Grant, Hub, IncomingMessage, Permissions, Refused
 from trunkline.client import ClientError, RoomError
 from trunkline.config import Config
 from trunkline.errors import StoreUnavailable
@@ -204,6 +205,40 @@ async def test_what_a_dependency_refuses_with_is_what_the_client_is_told(status:
                 assert error["message"] == "in the application's words"
                 if status == 429:
                     assert error["retry_after_ms"] == 7000
+
+
+async def test_a_coroutine_behind_a_plain_decorator_is_awaited() -> None:
+    app, hub, rooms = make()
+
+    def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def inner(*arguments: Any, **more: Any) -> Any:
+            return function(*arguments, **more)
+
+        return inner
+
+    @rooms.authenticate
+    @logged
+    async def who(x_user: Annotated[str, Header()]) -> Grant:
+        return Grant(user=x_user, permissions=Permissions(write=("*",)))
+
+    @rooms.authorize
+    @logged
+    async def may(grant: Grant, action: str, room: str, db: Annotated[Database, Depends(database)]) -> bool:
+        return action == "write"
+
+    @rooms.before_publish()
+    @logged
+    async def refuse(grant: Grant, message: IncomingMessage, db: Annotated[Database, Depends(database)]) -> None:
+        raise Refused("never", "never")
+
+    async with TestHub(hub, app) as test:
+        with pytest.raises(RoomError, match="may not read"):
+            await test.reader("r", headers={"X-User": "ada"})
+        with pytest.raises(ClientError, match="never"):
+            await test.publish("r", 1, headers={"X-User": "ada"})
+        with pytest.raises(ClientError, match="x-user|authenticate first"):
+            await test.reader("r", headers={"X-Other": "ada"}, transport="sse")
 
 
 async def test_calls_have_dependencies_beside_their_data() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import jwt
@@ -68,6 +69,9 @@ def test_a_page_says_where_the_rooms_are_and_who_asks() -> None:
         '<script type="application/json" id="trunkline">{"url":"https://rooms.example/\\u003c/script'
     )
     assert text.count("</script>") == 1
+    assert text.endswith("/trunkline/client/page.js")
+    assert "export const client" in browser.get("/trunkline/client/page.js", buffered=True).text
+    assert browser.get("/trunkline/client/../../app.py").status_code == 404
     assert '"token":"ey' in text
     assert '"token_url":"/trunkline/token"' in text
 
@@ -117,6 +121,23 @@ def test_a_function_that_cannot_be_asked_is_refused() -> None:
     Rooms(app)
     with pytest.raises(ConfigError, match="@rooms.user"):
         app.test_client().get("/trunkline/token")
+
+
+def test_a_grant_that_ends_gives_a_token_that_ends_then() -> None:
+    app, rooms = make()
+    ends: list[float] = []
+
+    @rooms.user
+    def user() -> Grant | None:
+        return Grant(user="ada", expires_at=ends[-1], token_id="of-the-session")
+
+    browser = app.test_client()
+    ends.append(time.time() + 60)
+    claims = jwt.decode(browser.get("/trunkline/token").get_json()["token"], options={"verify_signature": False})
+    assert claims["exp"] - time.time() < 62
+    assert claims["jti"] == "of-the-session"
+    ends.append(time.time() - 1)
+    assert browser.get("/trunkline/token").status_code == 401
 
 
 def test_the_command_is_there() -> None:

@@ -6,16 +6,15 @@ of an endpoint are, also for a WebSocket, whose request looks to them like one b
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from fastapi import APIRouter, FastAPI, HTTPException, params
+from fastapi import APIRouter, FastAPI, params
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Message, Scope
@@ -26,7 +25,7 @@ from trunkline.errors import ConfigError, HookFailed, Refused, RequestError, Tru
 from trunkline.handlers.registry import PublishHook
 from trunkline.hub import Hub
 from trunkline.outbox.relay import Relay
-from trunkline.starlette import request_scope
+from trunkline.starlette import called, request_scope
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -35,8 +34,9 @@ class Rooms(starlette.Rooms):
     """Mounts a hub in an application: `rooms = Rooms(app, hub)`, and lets hooks have FastAPI's dependencies.
 
     Without dependencies, and without a request, hooks are the hub's own. A dependency that raises `HTTPException`
-    refuses the client: in `authenticate` with 401 and with redirects as one that is not known, with 429 for a moment, with 5xx
-    as one that cannot be decided about now, and else as one that may not; in the other hooks always as the last.
+    refuses the client: in `authenticate` with 401 and with redirects as one that is not known, with 429 for a moment,
+    with 5xx as one that cannot be decided about now, and else as one that may not; in the other hooks always as the
+    last.
 
     Args:
         app: The application.
@@ -68,6 +68,8 @@ class Rooms(starlette.Rooms):
                 grant: Grant | None = await solved.call(dict(request.scope))
             except HTTPException as error:
                 raise _refusal(error) from None
+            except RequestValidationError as error:  # it lacks a header, a cookie
+                raise RequestError("unauthorized", f"the request is not complete: {_missing(error)}") from None
             return grant
 
         self.hub.authenticate(self._with_request(ask))
@@ -182,7 +184,7 @@ class _Solved:
 
         async def endpoint(**solved: Any) -> Response:
             call = _asked.get()
-            call.result = await _run(partial(function, *call.arguments, **solved), function)
+            call.result = await called(function, *call.arguments, **solved)
             return Response()
 
         endpoint.__signature__ = inspect.Signature(as_keywords)  # type: ignore[attr-defined]
@@ -220,6 +222,10 @@ def _refusal(error: HTTPException) -> TrunklineError:
     return RequestError("unauthorized" if error.status_code <= 401 else "forbidden", text)
 
 
+def _missing(error: RequestValidationError) -> str:
+    return "; ".join(f"{' '.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())[:500]
+
+
 def _is_solved(parameter: inspect.Parameter) -> bool:
     """Return whether a parameter is for FastAPI: a dependency, a header, a cookie, the request."""
     hint = parameter.annotation
@@ -230,13 +236,6 @@ def _is_solved(parameter: inspect.Parameter) -> bool:
     if any(isinstance(mark, params.Depends | params.Param) for mark in marks):
         return True
     return isinstance(hint, type) and issubclass(hint, HTTPConnection)
-
-
-async def _run(call: Callable[[], Any], function: Callable[..., Any]) -> Any:
-    if asyncio.iscoroutinefunction(function):
-        running: Awaitable[Any] = call()
-        return await running
-    return await run_in_threadpool(call)
 
 
 async def _no_body() -> Message:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 from flask import Blueprint, Flask, Response, current_app, has_app_context, jsonify, url_for
@@ -31,8 +35,8 @@ class Rooms:
     - `TRUNKLINE_PUBLIC_URL`: the same as browsers reach it, if that is another one.
     - `TRUNKLINE_SECRET`: what tokens are signed with; made of `SECRET_KEY` by default.
     - `TRUNKLINE_STORE`: of `flask trunkline serve`, `sqlite:///trunkline.db` by default.
-    - `TRUNKLINE_ORIGINS`: origins of the application's pages, `["http://localhost:5000", "http://127.0.0.1:5000"]` by
-      default.
+    - `TRUNKLINE_ORIGINS`: origins of the application's pages, a list or a text with commas;
+      `["http://localhost:5000", "http://127.0.0.1:5000"]` by default.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -53,7 +57,8 @@ class Rooms:
         self._app = self._app or app
         app.extensions[_NAME] = self
         self._backend_of(app)  # so that a setting that cannot be used is said now
-        views = Blueprint(_NAME, __name__, url_prefix="/trunkline")
+        client = Path(str(files("trunkline").joinpath("web/client"))).resolve()
+        views = Blueprint(_NAME, __name__, url_prefix="/trunkline", static_folder=client, static_url_path="/client")
         views.add_url_rule("/token", "token", self._answer_token)
         app.register_blueprint(views)
         app.jinja_env.globals.update(trunkline=self.settings, trunkline_client=self.client_url)
@@ -121,7 +126,11 @@ class Rooms:
         grant = self._user()
         if grant is None or grant.user is None:
             return None
-        return self.backend.token(grant.user, grant.permissions, expires_in_s=expires_in_s)
+        if grant.expires_at is not None:
+            expires_in_s = min(expires_in_s, grant.expires_at - time.time())
+            if expires_in_s < 1:
+                return None
+        return self.backend.token(grant.user, grant.permissions, expires_in_s=expires_in_s, token_id=grant.token_id)
 
     def settings(self) -> Markup:
         """Return what a page says to the client: in a template, `{{ trunkline() }}`."""
@@ -130,7 +139,7 @@ class Rooms:
 
     def client_url(self) -> str:
         """Return where the page's client is: `import { client } from "{{ trunkline_client() }}"`."""
-        return f"{self.backend.public_url}/client/page.js"
+        return url_for("trunkline.static", filename="page.js")
 
     def _answer_token(self) -> tuple[Response, int]:
         token = self.token()
@@ -153,18 +162,19 @@ def _commands(rooms: Rooms) -> click.Group:
 
     @group.command("serve")
     @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-    @click.option("--port", default=8001, help="Port to listen on.")
-    def serve(host: str, port: int) -> None:
+    @click.option("--port", type=int, help="Port to listen on; by default that of TRUNKLINE_URL.")
+    def serve(host: str, port: int | None) -> None:
         """Serve the rooms, beside this application and with its secret."""
         config = current_app.config
+        origins = config["TRUNKLINE_ORIGINS"]
         try:
             serve_beside(
                 rooms._secret(current_app),  # noqa: SLF001 - the extension's own
                 lambda url, data: click.echo(f"Trunkline on {url}, data in {data}"),
                 host=host,
-                port=port,
+                port=port or urlsplit(config["TRUNKLINE_URL"]).port or 8001,
                 store=config["TRUNKLINE_STORE"],
-                origins=config["TRUNKLINE_ORIGINS"],
+                origins=origins.split(",") if isinstance(origins, str) else origins,
             )
         except ConfigError as error:
             raise click.ClickException(str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -72,7 +73,7 @@ class Rooms:
         A token that a WebSocket sends later (its first message, or a newer one) comes to it as the header
         `Authorization`; a newer one without the cookies and the session of the connection's beginning.
         """
-        self.hub.authenticate(self._with_request(lambda request: _called(hook, request)))
+        self.hub.authenticate(self._with_request(lambda request: called(hook, request)))
         return hook
 
     async def grant(self, request: HTTPConnection) -> Grant:
@@ -182,7 +183,13 @@ async def _running(relay: Relay | None) -> AsyncIterator[None]:
         await asyncio.to_thread(relay.stop)  # which publishes by the event loop that runs here
 
 
-async def _called(function: Callable[..., Any], *arguments: Any) -> Any:
+async def called(function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """Return what a function of the application returns: a coroutine's here, another one's from a thread.
+
+    A function that is no coroutine may still return one, behind a decorator: what is not awaited is no answer.
+    """
     if asyncio.iscoroutinefunction(function):
-        return await function(*arguments)
-    return await run_in_threadpool(function, *arguments)
+        answer = function(*arguments, **more)
+    else:
+        answer = await run_in_threadpool(function, *arguments, **more)
+    return await answer if inspect.isawaitable(answer) else answer

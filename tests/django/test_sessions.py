@@ -72,6 +72,60 @@ def test_a_stream_ends_with_its_session(hub: BlockingHub, ada: Any) -> None:
     hub.until(lambda: reader.state == "closed")
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("what", ["deleted", "inactive", "password", "another"])
+def test_a_stream_ends_when_the_site_would_not_know_the_user_any_more(
+    hub: BlockingHub, ada: Any, what: str, transport: str
+) -> None:
+    """Nobody tells of these, so the sessions are looked at."""
+    browser, cookies = signed_in(ada)
+    reader = hub.reader(f"inbox:{ada.pk}", cookies=cookies, transport=transport)
+    _, others = signed_in(ada)
+    other = hub.reader(f"inbox:{ada.pk}", cookies=others, transport=transport)
+    if what == "deleted":
+        browser.session.delete()
+    elif what == "another":
+        from django.contrib.auth import get_user_model
+
+        browser.force_login(get_user_model().objects.create_user("bob"))
+    elif what == "inactive":
+        ada.is_active = False
+        ada.save()
+    else:
+        ada.set_password("another")
+        ada.save()
+    hub.tick(130)
+    hub.until(lambda: reader.state == "closed")
+    if what in ("deleted", "another"):
+        other.refute()  # which is online
+
+
+def test_a_stream_goes_on_under_other_permissions(hub: BlockingHub, ada: Any) -> None:
+    from django.test.utils import override_settings
+
+    from trunkline.django.conf import get_settings
+
+    _, cookies = signed_in(ada)
+    room = f"inbox:{ada.pk}"
+    reader = hub.reader(room, cookies=cookies)
+    key = get_settings().key
+    with override_settings(TRUNKLINE={"STORE": "memory:", "SECRET": key, "PERMISSIONS": {"read": ["other"]}}):
+        hub.tick(130)
+    reader.expect_error("forbidden")
+    assert reader.state == "online"
+
+
+def test_signing_out_counts_when_the_key_of_the_session_has_changed(hub: BlockingHub, ada: Any) -> None:
+    browser, cookies = signed_in(ada)
+    reader = hub.reader(f"inbox:{ada.pk}", cookies=cookies)
+    session = browser.session
+    session.cycle_key()
+    session.save()
+    browser.cookies["sessionid"] = session.session_key
+    browser.get("/sign-out")
+    hub.until(lambda: reader.state == "closed")
+
+
 def test_clients_without_a_user_may_do_what_the_setting_says(hub: BlockingHub) -> None:
     from django.test.utils import override_settings
 

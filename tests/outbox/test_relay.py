@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support import until
+from trunkline.client import ClientError
+from trunkline.errors import HookFailed, RequestError
 from trunkline.outbox import Pending, Relay
 
 
@@ -65,6 +67,56 @@ def test_it_stops_behind_the_message_that_is_on_its_way() -> None:
     assert [row.number for row in table.rows] == [1, 2, 3, 4]
     assert relay.published == 1
     assert table.is_released
+
+
+def test_what_the_application_refuses_is_out_of_the_way() -> None:
+    """By HTTP, in its own words; and what is no JSON at all."""
+    table = Table()
+    table.rows = [Pending(n, "r", f"{n}", None, data) for n, data in enumerate(['"bad"', "{", '"good"'])]
+    said: list[object] = []
+
+    def publish(room: str, data: object, **_: object) -> None:
+        if data == "bad":
+            raise ClientError("profanity", "mind your language")
+        said.append(data)
+
+    relay = Relay(table, publish)
+    while relay.run_once():
+        pass
+    assert (said, relay.refused) == (["good"], 2)
+
+
+@pytest.mark.parametrize("error", [HookFailed("the application failed"), RequestError("forbidden", "not there")])
+def test_rooms_that_fail_hold_up_no_others_however_much_waits_there(error: Exception) -> None:
+    table = Table()
+    table.rows = [Pending(n, f"bad{n % 3}", f"{n}", None, "1") for n in range(700)]
+    table.rows += [Pending(n, "good", f"{n}", None, "1") for n in range(700, 705)]
+    said: list[str] = []
+
+    def publish(room: str, data: object, *, id: str, **_: object) -> None:  # noqa: A002
+        if room != "good":
+            raise error
+        said.append(id)
+
+    relay = Relay(table, publish)
+    for _ in range(3):
+        relay.run_once()
+    assert said == ["700", "701", "702", "703", "704"]
+    assert len(table.rows) == 700
+
+
+@pytest.mark.parametrize("code", ["timeout", "unauthorized", "rate_limited", "http 502", "store_unavailable"])
+def test_what_may_pass_is_tried_again(code: str) -> None:
+    table = Table()
+    table.rows = [Pending(1, "r", "a", None, "1")]
+
+    def publish(*_: object, **__: object) -> None:
+        raise ClientError(code, "not now")
+
+    relay = Relay(table, publish)
+    with pytest.raises(ClientError):
+        relay.run_once()
+    assert len(table.rows) == 1
 
 
 def test_a_database_that_is_away_is_asked_less_often(caplog: pytest.LogCaptureFixture) -> None:

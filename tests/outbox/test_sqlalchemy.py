@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, MetaData, create_engine, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from tests.outbox.contract import Log, OutboxContract, Write, log, run_all
 from trunkline.outbox.sqlalchemy import Outbox, Waiting
@@ -65,6 +65,13 @@ class SqlAlchemyContract(OutboxContract):
         if self.writes_side_by_side:
             with engine.connect() as connection:
                 assert connection.scalar(select(func.count()).select_from(tables.locks)) == 1
+
+    def test_a_session_of_a_registry_will_do(self, engine: Engine, tables: Outbox, outbox: Waiting) -> None:
+        registry = scoped_session(sessionmaker(engine))  # Flask-SQLAlchemy's `db.session`
+        tables.publish_later(registry, "r", 1)
+        registry.commit()
+        registry.remove()
+        assert len(outbox.pending(10, [])) == 1
 
     def test_a_connection_will_do(self, engine: Engine, tables: Outbox, outbox: Waiting) -> None:
         with engine.begin() as connection:

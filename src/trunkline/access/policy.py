@@ -16,6 +16,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from trunkline.access.admin_sessions import CODE_S, TOKEN_PREFIX, AdminSession, AdminSessions, Kind
 from trunkline.access.jwt import JwtAuth
 from trunkline.core.address_limits import LOOPBACK, AddressLimits
@@ -218,7 +220,7 @@ class Access:
         """
         given = None if brought.scope is None else brought.scope.get(GRANT)
         if isinstance(given, Grant):
-            return self.current(given)
+            return self.current(self._dated(given))
         if not self.is_required:
             return UNAUTHENTICATED
         if self.admin_sessions is not None and brought.token is not None and brought.token.startswith(TOKEN_PREFIX):
@@ -251,12 +253,18 @@ class Access:
         if self.authenticate_hook is not None:
             answer = await self._ask(self.authenticate_hook, brought)
             if answer is not None:
-                return self.current(answer)
+                return self.current(self._dated(answer))
             if self._auth is None or brought.token is None:
                 raise RequestError("unauthorized", "the application did not accept your credentials: log in again")
         assert self._auth is not None
         assert brought.token is not None
         return self.current(await self._auth.verify(brought.token))
+
+    def _dated(self, grant: Grant) -> Grant:
+        """Return a grant that the application has just given, which is of this moment if it does not say otherwise."""
+        if grant.issued_at is not None:
+            return grant
+        return msgspec.structs.replace(grant, issued_at=self._clock.wall_ms() / 1000)
 
     def current(self, grant: Grant) -> Grant:
         """Return the grant, if it is still good; to be called again after anything was awaited.

@@ -76,7 +76,7 @@ def publish(
             problem = str(error) or type(error).__name__
         pause = wait + random.uniform(0, delay)  # noqa: S311 - full jitter, not a secret
         if time.monotonic() + pause >= end:
-            raise ClientError("timeout", f"not known to be stored after {timeout_s:g} s: {problem}")
+            raise ClientError("timeout", f"not known to be stored, within {timeout_s:g} s: {problem}")
         time.sleep(pause)
         delay = min(LONGEST_DELAY_S, delay * 2)
 

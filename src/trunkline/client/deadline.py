@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -16,9 +18,18 @@ THREADS_MAX = 64
 _free = threading.BoundedSemaphore(THREADS_MAX)
 
 
+def _forked() -> None:
+    global _free  # noqa: PLW0603 - the threads of the parent are not here
+    _free = threading.BoundedSemaphore(THREADS_MAX)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class _Call(Generic[T]):
-    def __init__(self, function: Callable[[], T]) -> None:
+    def __init__(self, function: Callable[[], T], permit: threading.BoundedSemaphore) -> None:
         self._function = function
+        self._permit = permit
         self.result: T
         self.error: BaseException | None = None
         self.ended = threading.Event()
@@ -29,7 +40,7 @@ class _Call(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller
             self.error = error
         finally:
-            _free.release()
+            self._permit.release()
             self.ended.set()
 
 
@@ -43,16 +54,17 @@ def within(timeout_s: float, function: Callable[[], T]) -> T:
         ClientError: `timeout`: it has not ended by then; what it does goes on.
         BaseException: What *function* has raised.
     """
+    end = time.monotonic() + timeout_s
     if not _free.acquire(timeout=timeout_s):
         raise ClientError("timeout", f"{THREADS_MAX} calls that were given up have not ended: nothing was sent")
-    call = _Call(function)
+    call = _Call(function, _free)
     try:
         threading.Thread(target=call.run, name="trunkline-call", daemon=True).start()
     except RuntimeError:  # there are no more threads
         _free.release()
         raise
-    if not call.ended.wait(timeout_s):
-        raise ClientError("timeout", f"not known to be stored after {timeout_s:g} s: the server has not answered")
+    if not call.ended.wait(max(0.0, end - time.monotonic())):
+        raise ClientError("timeout", f"not known to be stored, within {timeout_s:g} s: the server has not answered")
     if call.error is not None:
         raise call.error
     return call.result

@@ -35,7 +35,11 @@ class RoomAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list[Any]:
         shown = self.admin_site.admin_view(self.show_room)
-        return [path("<str:room>/", shown, name="trunkline_room_show"), *super().get_urls()]
+        listed = self.admin_site.admin_view(self.changelist_view)
+        return [
+            path("", listed, name="trunkline_room_changelist"),
+            path("<str:room>/", shown, name="trunkline_room_show"),
+        ]
 
     def changelist_view(self, request: Any, extra_context: Any = None) -> TemplateResponse:
         """Show a page of rooms."""

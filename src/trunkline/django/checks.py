@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
 
 from trunkline.django.conf import get_settings
 
@@ -35,6 +36,17 @@ def check_settings(*_: Any, **__: Any) -> list[checks.CheckMessage]:
                 id="trunkline.W002",
             )
         )
+    if found.url is not None and settings.configured:
+        try:
+            reverse("trunkline:token")
+        except NoReverseMatch:
+            messages.append(
+                checks.Warning(
+                    "pages cannot renew their tokens, and are closed when the first ends",
+                    hint='urlpatterns: path("trunkline/", include("trunkline.django.urls"))',
+                    id="trunkline.W004",
+                )
+            )
     apps = list(settings.INSTALLED_APPS)
     static = "django.contrib.staticfiles"
     ours = [name for name in apps if name.startswith("trunkline.django")]

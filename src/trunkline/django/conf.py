@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         hub: With STORE: more arguments of `Hub`.
         publish_timeout_s: How long a request waits for the log.
         token_s: How long a token lasts, in seconds.
+        session_check_s: How often the sessions of streams are looked at, in seconds.
     """
 
     store: str | None = None
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hub: dict[str, Any] = {}
     publish_timeout_s: float = 2.0
     token_s: float = 3600.0
+    session_check_s: float = 60.0
 
     @property
     def key(self) -> str:

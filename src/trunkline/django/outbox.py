@@ -44,13 +44,17 @@ def publish_later(
     message = new_pending(room, data, id, sender, _LIMITS)
     database = using or router.db_for_write(OutboxMessage)
     with transaction.atomic(using=database):
-        locks = OutboxLock.objects.using(database).select_for_update()
-        shard = shard_of(room)
-        if locks.filter(shard=shard).first() is None:  # somebody has emptied the table
-            OutboxLock.objects.using(database).bulk_create([OutboxLock(shard=shard)], ignore_conflicts=True)
-            locks.filter(shard=shard).first()
+        if connections[database].vendor != "sqlite":
+            _lock(database, shard_of(room))
         OutboxMessage.objects.using(database).create(room=room, id=message.id, sender=sender, data=message.data)
     return message.id
+
+
+def _lock(database: str, shard: int) -> None:
+    locks = OutboxLock.objects.using(database).select_for_update()
+    if locks.filter(shard=shard).first() is None:  # somebody has emptied the table
+        OutboxLock.objects.using(database).bulk_create([OutboxLock(shard=shard)], ignore_conflicts=True)
+        locks.filter(shard=shard).first()
 
 
 def relay(*, using: str | None = None, poll_s: float = 0.2, timeout_s: float = 10.0) -> Relay:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
@@ -19,6 +20,8 @@ from trunkline.errors import ConfigError
 from trunkline.hub import Hub, run_sync
 
 log = logging.getLogger("trunkline")
+
+_publishers = ThreadPoolExecutor(32, "trunkline-publish")
 
 
 @lru_cache(maxsize=1)
@@ -116,9 +119,10 @@ async def apublish(
     timeout_s: float | None = None,
 ) -> int:
     """`publish` for asynchronous views. Raises like it."""
-    publish_there = sync_to_async(publish, thread_sensitive=False)
-    offset: int = await publish_there(room, data, id=id, sender=sender, timeout_s=timeout_s)
-    return offset
+    wait_s = get_settings().publish_timeout_s if timeout_s is None else timeout_s
+    publish_there = partial(publish, room, data, id=id, sender=sender, timeout_s=wait_s)
+    async with asyncio.timeout(wait_s):
+        return await asyncio.get_running_loop().run_in_executor(_publishers, publish_there)
 
 
 def position(room: str, *, timeout_s: float | None = None) -> str:

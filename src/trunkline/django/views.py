@@ -9,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from trunkline.django.rooms import token_for
-from trunkline.django.sessions import token_id_of
+from trunkline.django.sessions import named
 
 
 def token_of(request: Any) -> str | None:
@@ -17,8 +17,7 @@ def token_of(request: Any) -> str | None:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return None
-    key = request.session.session_key
-    return token_for(user, token_id=token_id_of(key) if key else None)
+    return token_for(user, token_id=named(request.session)[0] if request.session.session_key else None)
 
 
 @never_cache

@@ -19,7 +19,8 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from trunkline.errors import Refused
+from trunkline.client.errors import ClientError
+from trunkline.errors import OTHER_ERRORS, REQUEST_ERRORS, Refused
 from trunkline.outbox.pending import Pending
 
 log = logging.getLogger("trunkline")
@@ -27,8 +28,9 @@ log = logging.getLogger("trunkline")
 BATCH = 200
 ROOMS_AT_ONCE = 4
 LONGEST_PAUSE_S = 5.0
-HELD_MAX = 100  # rooms that are left out for a while, because a message of theirs could not be published
+HELD_MAX = 500  # rooms that are left out for a while, because a message of theirs could not be published
 # Of one message, and not of the server or of the relay's own rights: it will be refused however often it is sent.
+OF_CLIENTS = ("timeout", "network", "closed", "config")
 UNACCEPTABLE = frozenset({"bad_room", "bad_id", "bad_json", "bad_command", "too_large", "too_deep"})
 
 
@@ -221,8 +223,13 @@ def _code(error: Exception) -> str:
 
 
 def _is_of_the_message(error: Exception) -> bool:
-    return isinstance(error, Refused) or _code(error) in UNACCEPTABLE
+    """Return whether it will be refused however often it is sent: by a log, or by the application, in its own words."""
+    code = _code(error)
+    if isinstance(error, Refused | msgspec.DecodeError) or code in UNACCEPTABLE:
+        return True
+    is_known = code in REQUEST_ERRORS or code in OTHER_ERRORS or code in OF_CLIENTS or code.startswith("http ")
+    return isinstance(error, ClientError) and not is_known
 
 
 def _is_of_the_room(error: Exception) -> bool:
-    return _code(error) == "forbidden"
+    return _code(error) in ("forbidden", "internal")

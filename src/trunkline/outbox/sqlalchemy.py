@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session
 
 from trunkline.core.limits import Limits
 from trunkline.core.message import SENDER_MAX
@@ -71,7 +71,7 @@ class Outbox:
 
     def publish_later(
         self,
-        session: Session | Connection,
+        session: Session | scoped_session[Any] | Connection,
         room: str,
         data: Any,
         *,
@@ -96,10 +96,12 @@ class Outbox:
 
         Raises:
             RequestError: The room, the id, the sender or the data are not allowed.
-            TypeError: msgspec cannot encode the data.
+            TypeError: msgspec cannot encode the data, or the session is an AsyncSession.
         """
         message = new_pending(room, data, id, sender, self._limits)
-        connection = session.connection() if isinstance(session, Session) else session
+        connection = session if isinstance(session, Connection) else session.connection()
+        if not isinstance(connection, Connection):
+            raise TypeError("of an AsyncSession: await session.run_sync(outbox.publish_later, room, data)")
         if connection.dialect.name != "sqlite":
             self._lock(connection, shard_of(room))
         row = {"room": room, "id": message.id, "sender": sender, "data": message.data}

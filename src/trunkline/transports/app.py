@@ -48,6 +48,8 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+FOR_ALL_PAGES = {"Access-Control-Allow-Origin": "*"}
+
 _COUNTED = "trunkline.counted"  # in a scope: the request was counted already
 
 
@@ -512,7 +514,7 @@ def _files(context: Context, *, pages: bool) -> list[BaseRoute]:
         Route("/openapi.yaml", _description(web.joinpath("openapi.yaml")), methods=["GET"]),
         Route("/trunkline.js", _client_module, methods=["GET"]),
         Route("/admin", _dashboard(context, web.joinpath("admin.html")), methods=["GET"]),
-        Mount("/client", StaticFiles(directory=str(web.joinpath("client").resolve()))),
+        Mount("/client", _ClientFiles(directory=str(web.joinpath("client").resolve()))),
         Mount("/static", StaticFiles(directory=str(web), follow_symlink=True)),
     ]
     if pages:
@@ -521,6 +523,15 @@ def _files(context: Context, *, pages: bool) -> list[BaseRoute]:
             for path, name in (("/", "index"), ("/live", "live"), ("/lab", "lab"))
         ]
     return routes
+
+
+class _ClientFiles(StaticFiles):
+    """The JavaScript client: any page may load it, so that one of an origin that is not listed is told so."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(FOR_ALL_PAGES)
+        return response
 
 
 def _page(path: Path) -> Callable[[Request], Awaitable[Response]]:
@@ -558,4 +569,5 @@ def _description(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 async def _client_module(_: Request) -> Response:
     """Return the JavaScript client: `import { connect } from "/trunkline.js"`."""
-    return Response('export * from "./client/trunkline.js";\n', media_type="text/javascript")
+    text = 'export * from "./client/trunkline.js";\n'
+    return Response(text, headers=FOR_ALL_PAGES, media_type="text/javascript")
