@@ -50,7 +50,7 @@ from trunkline.core.webhook import HooksSettings, WebhookSettings
 from trunkline.engine.backups import Backups
 from trunkline.engine.clock import Clock
 from trunkline.engine.engine import Engine
-from trunkline.engine.ownership import Ownership
+from trunkline.engine.ownership import CLOSE_S, Ownership
 from trunkline.engine.presence import PresenceHook
 from trunkline.errors import ConfigError, RequestError, ShuttingDown, TrunklineError
 from trunkline.handlers.calls import Calls
@@ -760,6 +760,9 @@ def rebuild(
 
     if isinstance(before.access, access):
         raise RuntimeError("another test has this hub: close its TestHub first")
+    if hub._ownership.is_background:  # noqa: SLF001 - what the test before has published has started it, and nothing else uses it
+        run_sync(hub, hub.close, CLOSE_S)
+        stop_background(hub)
     if loop_of(hub) is not None:
         raise RuntimeError(
             "the hub runs already: take it over before the application starts (in pytest, the fixture `hub` before the"

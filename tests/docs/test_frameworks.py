@@ -137,7 +137,8 @@ def test_the_tests_of_the_django_site(tmp_path: Path) -> None:
     assert "no issues" in run(tmp_path, sys.executable, "manage.py", "check")
     said = run(tmp_path, sys.executable, "manage.py", "test")
     assert re.search(r"Ran 2 tests in .*\n\nOK", said), said
-    run(tmp_path, sys.executable, "manage.py", "shell", "-c", "import orders.paying")
+    run(tmp_path, sys.executable, "manage.py", "shell", "-c", "import orders.paying, orders.published")
+    run(tmp_path, sys.executable, "manage.py", "check", "--settings", "shop.wsgi_settings")
 
 
 @needs_browser
@@ -154,12 +155,16 @@ async def test_the_django_site_in_a_browser(tmp_path: Path, browser: Browser) ->
     made, shipped = re.findall(r'python manage.py shell -c "(.*?)"`', text)
     run(tmp_path, *manage, "shell", "-c", made)
     with Server(command=[*manage, "runserver", "--noreload", "PORT"], folder=tmp_path) as server:
-        page = await browser.new_page()
+        page = await (await browser.new_context()).new_page()
         await page.goto(server.url)
         await page.get_by_label("Username").fill("ada")
         await page.get_by_label("Password").fill("ada")
-        await page.get_by_role("button", name="Log in").click()
+        await page.get_by_role("button", name="Sign in").click()
         await expect(page.locator("#state")).to_have_text("online")
         await expect(page.locator("#order-1")).to_have_text("1: ordered")
         run(tmp_path, *manage, "shell", "-c", shipped)
         await expect(page.locator("#order-1")).to_have_text("1: shipped")
+        tab = await page.context.new_page()
+        await tab.goto(server.url)
+        await tab.get_by_role("button", name="Sign out").click()
+        await expect(page.locator("#state")).to_have_text("closed")

@@ -69,6 +69,11 @@ class Ownership:
         """The event loop that owns the engine, if one does."""
         return self._loop
 
+    @property
+    def is_background(self) -> bool:
+        """Whether the event loop is one that `run_sync` has started."""
+        return self._background is not None and self._loop is self._background.loop
+
     def check(self) -> None:
         """Refuse a caller that nothing would ever wake.
 
