@@ -362,14 +362,22 @@ async def test_the_hub_starts_before_the_lifespan_of_the_application_and_ends_be
         said.append(f"ends with {(await hub.publish('r', 2)).offset}")
 
     app = FastAPI(lifespan=lifespan)
-    Rooms(app, hub)
+    rooms = Rooms(app, hub)
 
     @app.get("/state")
     async def state(request: Request) -> str:
         return str(request.state.of)
 
+    def of_the_state(request: Request) -> str:
+        return str(request.state.of)
+
+    @rooms.authorize
+    async def may(grant: Grant, action: str, room: str, of: Annotated[str, Depends(of_the_state)]) -> bool:
+        return of == "the application"
+
     async with TestHub(hub, app) as test, test.http() as http, http.get("/state") as response:
         assert await response.json() == "the application"
+        await test.reader("r", user="ada")
     assert said == ["begins with 1", "ends with 2"]
 
 

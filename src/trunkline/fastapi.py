@@ -25,7 +25,7 @@ from trunkline.errors import ConfigError, HookFailed, Refused, RequestError, Tru
 from trunkline.handlers.registry import PublishHook
 from trunkline.hub import Hub
 from trunkline.outbox.relay import Relay
-from trunkline.starlette import called, request_scope
+from trunkline.starlette import called
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -90,7 +90,7 @@ class Rooms(starlette.Rooms):
 
         async def may(grant: Grant, action: Action, room: str) -> bool:
             try:
-                return bool(await solved.call(request_scope(self._fastapi), grant, action, room))
+                return bool(await solved.call(self._scope_of_no_request(), grant, action, room))
             except HTTPException:
                 return False
 
@@ -128,7 +128,7 @@ class Rooms(starlette.Rooms):
     def _refusing(self, solved: _Solved) -> PublishHook:
         async def function(*arguments: Any) -> Any:
             try:
-                return await solved.call(request_scope(self._fastapi), *arguments)
+                return await solved.call(self._scope_of_no_request(), *arguments)
             except HTTPException as error:
                 status = error.status_code if 400 <= error.status_code < 500 else 403
                 raise Refused("refused", str(error.detail), status=status) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -32,8 +32,8 @@ _OF_THE_ROUTE = ("endpoint", "route", "path_params", "extensions", "subprotocols
 class Rooms:
     """Mounts a hub in an application: `rooms = Rooms(app, hub)`.
 
-    The hub starts before the application's own lifespan begins, and is drained and closed behind its end. Errors of the
-    hub in the application's endpoints are answered as PROTOCOL.md has them.
+    The hub starts before the application's own lifespan begins, and is drained and closed behind its end; a relay runs
+    between the two. Errors of the hub in the application's endpoints are answered as PROTOCOL.md has them.
 
     Args:
         app: The application.
@@ -52,11 +52,13 @@ class Rooms:
         app.mount(path, hub.app)
         for kind, handler in hub.exception_handlers.items():
             app.add_exception_handler(kind, handler)
+        self._lifespan_state: Mapping[str, Any] = {}
         own = app.router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(app: Any) -> AsyncIterator[Any]:
-            async with hub.lifespan(), _running(relay), own(app) as state:
+            async with hub.lifespan(), own(app) as state, _running(relay):
+                self._lifespan_state = state or {}
                 yield state
 
         app.router.lifespan_context = lifespan
@@ -100,6 +102,10 @@ class Rooms:
             HookFailed: The application could not decide.
         """
         await self._context.access.check(grant, action, room)
+
+    def _scope_of_no_request(self) -> Scope:
+        """Return the scope of what is asked when the client's request is over."""
+        return request_scope(self._app) | {"state": dict(self._lifespan_state)}
 
     def _with_request(self, ask: Callable[[Request], Awaitable[Grant | None]]) -> AuthenticateHook:
         return _RequestHook(self._app, ask)
@@ -154,7 +160,7 @@ class _RequestHook:
         return await self._ask(Request(request_scope(self._app, credentials)))
 
 
-def request_scope(app: Starlette, credentials: Credentials | None = None) -> Scope:
+def request_scope(app: Starlette, credentials: Credentials | None = None) -> dict[str, Any]:
     """Return the scope of a request to *app* that brings these credentials, also if they came on a WebSocket.
 
     What is made for a request (a dependency, `request.user`) then works for all transports.

@@ -73,6 +73,11 @@ class SqlAlchemyContract(OutboxContract):
         registry.remove()
         assert len(outbox.pending(10, [])) == 1
 
+    def test_a_session_of_several_databases_will_do(self, engine: Engine, tables: Outbox, outbox: Waiting) -> None:
+        with Session(binds={tables.messages: engine, tables.locks: engine}) as session, session.begin():
+            tables.publish_later(session, "r", 1)
+        assert len(outbox.pending(10, [])) == 1
+
     def test_a_connection_will_do(self, engine: Engine, tables: Outbox, outbox: Waiting) -> None:
         with engine.begin() as connection:
             tables.publish_later(connection, "r", 1)

@@ -99,7 +99,9 @@ class Outbox:
             TypeError: msgspec cannot encode the data, or the session is an AsyncSession.
         """
         message = new_pending(room, data, id, sender, self._limits)
-        connection = session if isinstance(session, Connection) else session.connection()
+        connection: Any = session
+        if not isinstance(session, Connection):  # of several databases, the one that the table is in
+            connection = session.connection(bind_arguments={"clause": self.messages})
         if not isinstance(connection, Connection):
             raise TypeError("of an AsyncSession: await session.run_sync(outbox.publish_later, room, data)")
         if connection.dialect.name != "sqlite":
