@@ -1,9 +1,11 @@
 // The client for browsers and Node. What a WebSocket makes unnecessary is loaded when it is needed.
 
-/** @import { Options, Platform } from "./client.js" */
+/** @import { Platform } from "./client.js" */
 import { Client as AnyClient } from "./client.js";
 
 export { ClientError, ROOM_NAME, Room, TrunklineError } from "./client.js";
+
+/** @typedef {import("./client.js").Options} Options */
 
 /** @type {Platform} */
 const platform = {
