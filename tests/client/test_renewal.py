@@ -28,7 +28,7 @@ def tokens() -> list[str]:
     """One that ends soon, one that counts in a second or two (clocks differ by up to ten), and one that counts."""
     now = int(time.time())
     claims = {"sub": "ada", "iat": now, "rooms": {"read": ["*"]}}
-    given = [{"exp": now + 6}, {"exp": now + 60, "nbf": now + 16}, {"exp": now + 60}]
+    given = [{"exp": now + 12}, {"exp": now + 60, "nbf": now + 18}, {"exp": now + 60}]
     return [jwt.encode(claims | one, SECRET, algorithm="HS256") for one in given]
 
 
