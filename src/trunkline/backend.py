@@ -41,7 +41,7 @@ class Backend:
         url: The server's address, as this machine reaches it, such as `http://127.0.0.1:8001`.
         secret: What tokens are signed with (HS256): the server's `jwt.secret`, at least 32 bytes.
         public_url: The server's address as browsers reach it; *url* by default.
-        user: In whose name messages are published that are nobody's.
+        user: In whose name messages are published that are given no sender.
         issuer, audience: What the server's settings `jwt.issuer` and `jwt.audience` say, if they do.
 
     Raises:

@@ -48,9 +48,10 @@ class Rooms(starlette.Rooms):
         hub: The hub.
     """
 
+    _app: FastAPI
+
     def __init__(self, app: FastAPI, hub: Hub, path: str = "/realtime", *, relay: Relay | None = None) -> None:
         super().__init__(app, hub, path, relay=relay)
-        self._fastapi = app
 
     def authenticate(self, hook: FunctionT) -> FunctionT:
         """Decorator: say who a client is, by FastAPI's dependencies: `def who(user: User = Depends(current_user))`.
@@ -61,7 +62,7 @@ class Rooms(starlette.Rooms):
         Raises:
             ConfigError: FastAPI cannot solve its parameters.
         """
-        solved = _Solved(self._fastapi, hook, 0)
+        solved = _Solved(self._app, hook, 0)
 
         async def ask(request: Request) -> Grant | None:
             try:
@@ -83,7 +84,7 @@ class Rooms(starlette.Rooms):
         Raises:
             ConfigError: FastAPI cannot solve its parameters.
         """
-        solved = _Solved(self._fastapi, hook, 3)
+        solved = _Solved(self._app, hook, 3)
         if not solved.has_dependencies:
             self.hub.authorize(hook)
             return hook
@@ -105,7 +106,7 @@ class Rooms(starlette.Rooms):
         """
 
         def register(hook: FunctionT) -> FunctionT:
-            solved = _Solved(self._fastapi, hook, 2)
+            solved = _Solved(self._app, hook, 2)
             self.hub.before_publish(*patterns)(self._refusing(solved) if solved.has_dependencies else hook)
             return hook
 
@@ -119,7 +120,7 @@ class Rooms(starlette.Rooms):
         """
 
         def register(function: FunctionT) -> FunctionT:
-            solved = _Solved(self._fastapi, function, 2)
+            solved = _Solved(self._app, function, 2)
             self.hub.call(name)(self._refusing(solved) if solved.has_dependencies else function)
             return function
 

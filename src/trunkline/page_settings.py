@@ -6,7 +6,7 @@ import msgspec
 
 
 def page_settings(url: str, token: str | None = None, token_url: str | None = None) -> str:
-    """Return the JSON of `<script type="application/json" id="trunkline">`, which nothing in it can end.
+    """Return `<script type="application/json" id="trunkline">…</script>`, safe to stand in a page as it is.
 
     Args:
         url: Where the rooms are, for browsers.
@@ -15,4 +15,5 @@ def page_settings(url: str, token: str | None = None, token_url: str | None = No
     """
     given = {"url": url, "token": token, "token_url": token_url}
     text = msgspec.json.encode({name: value for name, value in given.items() if value is not None}).decode()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return f'<script type="application/json" id="trunkline">{text}</script>'

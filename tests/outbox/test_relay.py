@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -119,12 +118,19 @@ def test_what_may_pass_is_tried_again(code: str) -> None:
     assert len(table.rows) == 1
 
 
-def test_a_database_that_is_away_is_asked_less_often(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_that_is_away_is_asked_less_often(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest: list[float] = []  # of the pauses
+
+    def shortest(low: float, high: float) -> float:
+        longest.append(high)
+        return low
+
+    monkeypatch.setattr("trunkline.outbox.relay.random.uniform", shortest)
     table = Table()
     table.is_away = True
     with Relay(table, lambda *_, **__: None, poll_s=0.001):
         until(lambda: table.looks >= 8, "it goes on")
-        looks = table.looks
-        time.sleep(0.05)  # in which it would have looked 50 times
-        assert table.looks - looks < 25
+    assert longest[:6] == pytest.approx([0.002, 0.004, 0.008, 0.016, 0.032, 0.064])
     assert "the database is away" in caplog.text

@@ -138,7 +138,7 @@ def _header(token: str) -> tuple[str | None, str]:
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise RequestError("unauthorized", "the token is not a JWT") from None
     if str(header.get("typ", "")).lower().endswith("logout+jwt"):  # of the same issuer and keys, and for something else
-        raise RequestError("unauthorized", "that is a logout token, and lets nobody in")
+        raise RequestError("unauthorized", "this is a logout token: connect with an access token")
     key_id, algorithm = header.get("kid"), header.get("alg")
     return key_id if isinstance(key_id, str) else None, algorithm if isinstance(algorithm, str) else ""
 

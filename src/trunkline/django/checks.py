@@ -23,7 +23,7 @@ def check_settings(*_: Any, **__: Any) -> list[checks.CheckMessage]:
     if not found.permissions and not found.anonymous:
         messages.append(
             checks.Warning(
-                "nobody may read a room",
+                "users have no permission to read any room",
                 hint='TRUNKLINE = {"PERMISSIONS": {"read": ["inbox:{user}"]}}, or the path of a function',
                 id="trunkline.W001",
             )

@@ -1,7 +1,7 @@
 """Who has no session of the site any more is gone from its rooms, too.
 
-A user who signs out is told of by Django, and the streams end at once. Of a session that was deleted, a password that
-was changed or a user who is not active any more nobody tells: so the sessions of streams are looked at once in a while.
+Django tells when a user signs out, and the streams of that session end at once. It does not tell when a session is
+deleted, a password changed or a user no longer active: so the sessions of streams are looked at once in a while.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def publish_later(
 
 def _lock(database: str, shard: int) -> None:
     locks = OutboxLock.objects.using(database).select_for_update()
-    if locks.filter(shard=shard).first() is None:  # somebody has emptied the table
+    if locks.filter(shard=shard).first() is None:  # the table was emptied
         OutboxLock.objects.using(database).bulk_create([OutboxLock(shard=shard)], ignore_conflicts=True)
         locks.filter(shard=shard).first()
 

@@ -103,9 +103,8 @@ def publish(
         TrunklineError, ClientError: It was refused, or the log cannot be reached.
         TimeoutError, ClientError: It is not known whether it was stored; publish it again with the same *id*.
     """
-    found = get_settings()
-    wait_s = found.publish_timeout_s if timeout_s is None else timeout_s
-    if found.store is None:
+    wait_s = _patience(timeout_s)
+    if get_settings().store is None:
         return backend().publish(room, data, id=id, sender=sender, timeout_s=wait_s)
     return get_hub().publish_sync(room, data, id=id, sender=sender, timeout_s=wait_s).offset
 
@@ -119,7 +118,7 @@ async def apublish(
     timeout_s: float | None = None,
 ) -> int:
     """`publish` for asynchronous views. Raises like it."""
-    wait_s = get_settings().publish_timeout_s if timeout_s is None else timeout_s
+    wait_s = _patience(timeout_s)
     publish_there = partial(publish, room, data, id=id, sender=sender, timeout_s=wait_s)
     async with asyncio.timeout(wait_s):
         return await asyncio.get_running_loop().run_in_executor(_publishers, publish_there)
@@ -134,9 +133,8 @@ def position(room: str, *, timeout_s: float | None = None) -> str:
     Raises:
         TrunklineError, ClientError, TimeoutError: It cannot be read now.
     """
-    found = get_settings()
-    wait_s = found.publish_timeout_s if timeout_s is None else timeout_s
-    if found.store is None:
+    wait_s = _patience(timeout_s)
+    if get_settings().store is None:
         return backend().position(room, timeout_s=wait_s)
     hub = get_hub()
     return run_sync(hub, lambda: hub.page(room, since="now", limit=0), wait_s).next
@@ -161,6 +159,11 @@ def publish_on_commit(
     """
     publish_now = partial(publish, room, data, id=id, sender=sender)
     transaction.on_commit(partial(_publish_or_log, room, publish_now), using=using)
+
+
+def _patience(timeout_s: float | None) -> float:
+    """Return how many seconds a caller waits that has said so, or what the setting says."""
+    return get_settings().publish_timeout_s if timeout_s is None else timeout_s
 
 
 def _publish_or_log(room: str, publish_now: partial[int]) -> None:

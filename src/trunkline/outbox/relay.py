@@ -30,7 +30,7 @@ ROOMS_AT_ONCE = 4
 LONGEST_PAUSE_S = 5.0
 HELD_MAX = 500  # rooms that are left out for a while, because a message of theirs could not be published
 # Of one message, and not of the server or of the relay's own rights: it will be refused however often it is sent.
-OF_CLIENTS = ("timeout", "network", "closed", "config")
+OF_CLIENTS = ("timeout", "network", "closed")
 UNACCEPTABLE = frozenset({"bad_room", "bad_id", "bad_json", "bad_command", "too_large", "too_deep"})
 
 
