@@ -336,7 +336,7 @@ export class Client extends Emitter {
   async get(path, query) {
     const url = address(this.url, path, [["client", this.clientId], ...query]);
     const { headers, credentials } = this.options;
-    const init = { headers: { ...headers, ...(this.token ? { Authorization: `Bearer ${this.token}` } : {}) }, ...(credentials && { credentials }) };
+    const init = { headers: { ...headers, ...(this.token ? { Authorization: `Bearer ${this.token}` } : {}) }, credentials };
     const response = await this.fetch(url, init);
     const answer = await response.json();
     if (!response.ok) throw new ClientError(answer.error);

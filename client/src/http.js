@@ -69,7 +69,7 @@ export class HttpLink {
     const ending = new AbortController();
     this.open.set(id, ending);
     const timer = timeoutMs ? setTimeout(() => ending.abort(), timeoutMs) : undefined;
-    const init = { method, headers, cache: /** @type {const} */ ("no-store"), ...(this.wire.credentials && { credentials: this.wire.credentials }), keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
+    const init = { method, headers, cache: /** @type {const} */ ("no-store"), credentials: this.wire.credentials, keepalive: farewell, signal: ending.signal, ...(body ? { body: JSON.stringify(body) } : {}) };
     let unreachable = true;
     try {
       const response = await this.wire.fetch(address(this.wire.url, path, [["client", this.wire.clientId], ...query]), init);

@@ -7,15 +7,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
 
-from tests.support import WAIT_S, free_port
+from tests.support import WAIT_S, free_port, until
 
 
 def _run(*command: str, user: str | None = None) -> None:
@@ -33,6 +34,15 @@ def _folder(user: str | None) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _answers(process: subprocess.Popen[bytes], connect: Callable[[], Any]) -> bool:
+    assert process.poll() is None, f"{process.args} has ended"
+    try:
+        connect().close()
+    except (psycopg.OperationalError, pymysql.OperationalError):
+        return False
+    return True
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -64,15 +74,8 @@ def postgresql() -> Iterator[int]:
             user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            end = time.monotonic() + WAIT_S
-            while True:
-                try:
-                    psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres").close()
-                    break
-                except psycopg.OperationalError:
-                    assert process.poll() is None, "PostgreSQL has ended"
-                    assert time.monotonic() < end, "PostgreSQL does not answer"
-                    time.sleep(0.1)
+            address: dict[str, Any] = {"host": "127.0.0.1", "port": port, "user": "postgres", "dbname": "postgres"}
+            until(lambda: _answers(process, partial(psycopg.connect, **address)), "PostgreSQL answers")
             yield port
         finally:
             _stop(process)
@@ -101,16 +104,9 @@ def mariadb() -> Iterator[int]:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            end = time.monotonic() + WAIT_S
-            while True:
-                try:
-                    connection = pymysql.connect(host="127.0.0.1", port=port, user="root")
-                    break
-                except pymysql.OperationalError:
-                    assert process.poll() is None, "MariaDB has ended"
-                    assert time.monotonic() < end, "MariaDB does not answer"
-                    time.sleep(0.1)
-            with connection, connection.cursor() as cursor:
+            connect = partial(pymysql.connect, host="127.0.0.1", port=port, user="root")
+            until(lambda: _answers(process, connect), "MariaDB answers")
+            with connect() as connection, connection.cursor() as cursor:
                 cursor.execute("CREATE DATABASE IF NOT EXISTS test CHARACTER SET utf8mb4")
             yield port
         finally:
