@@ -37,7 +37,7 @@ def _folder(user: str | None) -> Iterator[Path]:
 
 
 def _answers(process: subprocess.Popen[bytes], connect: Callable[[], Any]) -> bool:
-    assert process.poll() is None, f"{process.args} has ended"
+    assert process.poll() is None, f"{process.args!r} has ended"
     try:
         connect().close()
     except (psycopg.OperationalError, pymysql.OperationalError):
