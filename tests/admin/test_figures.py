@@ -121,6 +121,17 @@ async def test_a_store_that_is_away_is_down() -> None:
         assert values(figures_of(engine).families())["trunkline_store_up operation=read"] == 0
 
 
+@virtual
+async def test_failures_have_a_series_before_the_first_one() -> None:
+    """Prometheus' `increase` does not see the first of a series that begins with it."""
+    async with running(FaultyStore()) as engine:
+        found = values(figures_of(engine).families())
+        for operation in ("append", "read"):
+            assert found[f"trunkline_store_errors_total operation={operation}"] == 0
+        engine.counters.handler_s["call"].observe(0.1)
+        assert values(figures_of(engine).families())["trunkline_handler_failures_total kind=call"] == 0
+
+
 def test_every_refusal_has_a_series_from_the_start() -> None:
     assert set(REQUEST_ERRORS) < set(REFUSAL_CODES)
 

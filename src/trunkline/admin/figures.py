@@ -179,7 +179,8 @@ class Figures:
         text = "How long hooks and handlers of the application took, by what they are."
         yield _by_histogram("handler_seconds", text, "kind", counters.handler_s)
         text = "Hooks and handlers of the application that have raised or taken too long, by what they are."
-        yield _by("handler_failures", "counter", text, "kind", counters.handler_failures)
+        handler_failures = {kind: counters.handler_failures[kind] for kind in counters.handler_s}
+        yield _by("handler_failures", "counter", text, "kind", handler_failures)
         text = "Connection events that on_connect and on_disconnect were too slow for."
         yield _one("connection_events_dropped", "counter", text, self._connection_hooks.dropped)
         running = self._consumers.running()
@@ -208,7 +209,8 @@ class Figures:
         text = "For how long the oldest call of the store has had no answer."
         yield _one("store_waiting_seconds", "gauge", text, engine.store.waiting_s)
         yield _by_histogram("store_seconds", "How long the store took.", "operation", counters.store_s)
-        yield _by("store_errors", "counter", "Calls of the store that failed.", "operation", counters.store_errors)
+        errors = {name: counters.store_errors[name] for name in {**dict.fromkeys(up), **counters.store_s}}
+        yield _by("store_errors", "counter", "Calls of the store that failed.", "operation", errors)
         others = 0 if engine.cluster is None else len(engine.cluster)
         yield _one("nodes", "gauge", "Processes of this log that this one hears, itself included.", 1 + others)
 
