@@ -15,8 +15,8 @@ from trunkline.errors import RequestError
 from trunkline.server.gate import Gate
 from trunkline.server.socket_handover import LeftTransport, SocketHandover
 from trunkline.transports import refusals
+from trunkline.transports.frames import Frames
 from trunkline.transports.handover import HANDOVER
-from trunkline.transports.websocket import WebSocketConnection
 
 
 def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
@@ -30,7 +30,7 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             self._handover: SocketHandover | None = None
             self._early = b""  # what the client has sent before its handshake was answered
             self._client_has_ended = False
-            self._taken: WebSocketConnection | None = None  # who has the socket now
+            self._taken: Frames | None = None  # who has the socket now
             super().connection_made(transport)
 
         def data_received(self, data: bytes) -> None:
@@ -79,18 +79,18 @@ def counted_websocket(gate: Gate) -> type[asyncio.Protocol]:
             self.connections.discard(self)
             transport, self.transport = self.transport, LeftTransport()
             protocol = handover.accept(chunked=False)
-            assert isinstance(protocol, WebSocketConnection)
+            assert isinstance(protocol, Frames)
             self._taken = protocol
             transport.resume_reading()
             if self._early:
                 protocol.data_received(self._early)
 
-        def _send_by_stream(self, stream: WebSocketConnection, message: Any) -> None:
+        def _send_by_stream(self, stream: Frames, message: Any) -> None:
             """Send what a middleware still has to say behind the handshake."""
             if message["type"] == "websocket.close":
                 stream.end(message.get("code", CloseCode.NORMAL), message.get("reason") or "")
             elif message.get("text") is not None:
-                stream.send(message["text"].encode())
+                stream.send_text(message["text"].encode())
 
         def _take_early(self) -> None:
             early, self._early = self._early, b""

@@ -6,7 +6,8 @@ pings either: a test's client counts what arrives.
 
 from __future__ import annotations
 
-from trunkline.transports.websocket import State, WebSocketConnection
+from trunkline.transports.frames import State
+from trunkline.transports.websocket import WebSocketConnection
 from trunkline.wire import websocket as ws
 from trunkline.wire.deflate import Agreement, deflate
 
