@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -292,7 +292,7 @@ class _HandedEvents(Response):
             await stream.respond(Request(scope, receive), send, query)
 
 
-def head_of(request: Request | WebSocket) -> RequestHead:
+def head_of(request: HTTPConnection) -> RequestHead:
     """Return a request's head."""
     headers: dict[bytes, bytes] = {}
     for name, value in request.scope["headers"]:

@@ -34,7 +34,7 @@ END_OF_INPUT = "trunkline.end_of_input"  # an extension of our server's scopes: 
 OUTBOX_BYTES_MAX = 64 * 1024  # with so much in its outbox, a reader is full
 
 
-class _Owner(Protocol):
+class OutboxOwner(Protocol):
     """Whose outbox it is."""
 
     async def send_items(self, items: list[str | bytes]) -> None:
@@ -47,7 +47,7 @@ class _Owner(Protocol):
         """Note that the outbox is empty."""
 
 
-class _Outbox:
+class Outbox:
     """What a connection is to send next (`asgi_writer.Due`).
 
     Attributes:
@@ -57,7 +57,7 @@ class _Outbox:
 
     __slots__ = ("_is_due", "_items", "_owner", "_size", "_turns", "closed", "ended", "variables", "writer")
 
-    def __init__(self, writer: AsgiWriter, owner: _Owner) -> None:
+    def __init__(self, writer: AsgiWriter, owner: OutboxOwner) -> None:
         self._turns = writer
         self._owner = owner
         self._items: list[str | bytes] = []
@@ -124,7 +124,7 @@ class AsgiWebSocket(Duplex):
         super().__init__(context, key, address_of(socket))
         self._socket = socket
         self._send = send
-        self._outbox = _Outbox(context.asgi_writer, self)
+        self._outbox = Outbox(context.asgi_writer, self)
         self._readable = asyncio.Event()
         self._readable.set()
 
@@ -224,7 +224,7 @@ class AsgiEventStream(EventStream):
 
     def __init__(self, context: Context, key: str | None) -> None:
         super().__init__(context, key)
-        self._outbox = _Outbox(context.asgi_writer, self)
+        self._outbox = Outbox(context.asgi_writer, self)
         self._send: Send
 
     async def respond(self, request: Request, send: Send, query: ReadQuery) -> None:

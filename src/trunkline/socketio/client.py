@@ -1,0 +1,167 @@
+"""One client of Socket.IO: what it says over its session, in its order, and the sockets that it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from trunkline.core.rate import Bucket, work
+from trunkline.socketio.session import TRANSPORT_CLOSE, Session
+from trunkline.socketio.socket import Socket
+from trunkline.wire import socketio as wire
+from trunkline.wire.socketio import Packet, Type
+
+if TYPE_CHECKING:
+    from trunkline.socketio.edge import Edge
+
+ATTACHMENTS_MAX = 256  # of one packet
+HANDLERS_MAX = 100  # of one client at once: beyond it, the client is not read
+
+
+class Client:
+    """What one session says (`session.Owner`).
+
+    Packets are taken in their order. One that has to wait, for the application to let a client in, holds those behind
+    it, and the client is not read meanwhile.
+
+    Attributes:
+        sockets: By their namespaces.
+        address: The client's.
+        key: Under which the limits of its address are counted.
+    """
+
+    __slots__ = (
+        "_decoder", "_edge", "_has_ended", "_in_flight", "_parked", "_rate", "address", "end_reason", "is_connecting",
+        "key", "session", "sockets",
+    )  # fmt: skip
+
+    def __init__(self, edge: Edge, session: Session) -> None:
+        limits = edge.context.limits
+        self._edge = edge
+        self.session = session
+        self.sockets: dict[str, Socket] = {}
+        self.address = (session.request.get("client") or ("", 0))[0]
+        self.key = edge.context.access.addresses.key(self.address)
+        self.end_reason: str | None = None
+        self.is_connecting = False
+        self._decoder = wire.Decoder(edge.sessions.settings.bytes_max, ATTACHMENTS_MAX, limits.json_depth_max)
+        self._parked: list[Packet] | None = None
+        self._in_flight = 0
+        burst = limits.commands_per_connection_burst
+        self._rate = None if self.key is None else Bucket(burst, edge.context.clock.monotonic())
+
+    # What the session calls.
+
+    def received(self, data: str | bytes) -> None:
+        packet = self._decoder.feed(data)
+        if packet is None:
+            return
+        wait_s = 0.0 if self._rate is None else self._take_rate(self._rate, work(len(data)))
+        if self._parked is not None:
+            self._parked.append(packet)
+        else:
+            self._take(packet)
+        if wait_s:
+            self._wait_for(asyncio.sleep(wait_s))  # the protocol has no word for it: it is slowed down
+
+    def full_changed(self) -> None:
+        for socket in self.sockets.values():
+            if not socket.is_connected:
+                continue
+            if self.session.full:
+                socket.full = True
+            else:
+                socket.writable()
+
+    def ended(self, reason: str) -> None:
+        self.end_reason = reason
+        self._parked = None
+        for socket in list(self.sockets.values()):
+            if socket.is_connected:
+                socket.end(reason)
+
+    # Packets.
+
+    def _take_rate(self, rate: Bucket, cost: float) -> float:
+        limits, now = self._edge.context.limits, self._edge.context.clock.monotonic()
+        return rate.take(limits.commands_per_connection_per_s, limits.commands_per_connection_burst, now, cost)
+
+    def _take(self, packet: Packet) -> None:
+        if packet.type is Type.CONNECT:
+            self._wait_for(self._connect(packet))
+            return
+        socket = self.sockets.get(packet.namespace)
+        if socket is None or not socket.is_connected:
+            return  # it has left, and did not know yet when it sent this
+        if packet.type is Type.EVENT:
+            self._event(socket, packet)
+        elif packet.type is Type.ACK:
+            assert packet.id is not None
+            socket.acknowledged(packet.id, packet.data)
+        elif packet.type is Type.DISCONNECT:
+            socket.end("client disconnect")
+
+    async def _connect(self, packet: Packet) -> None:
+        self.is_connecting = True
+        try:
+            await self._edge.connect(self, packet.namespace, packet.data)
+        finally:
+            self.is_connecting = False
+
+    def _event(self, socket: Socket, packet: Packet) -> None:
+        handling = self._edge.handle(socket, str(packet.data[0]), packet.data[1:], packet.id)
+        if self._edge.async_handlers:
+            self._in_flight += 1
+            if self._in_flight == HANDLERS_MAX:
+                self._update_hold()
+            self._edge.context.engine.tasks.spawn(self._counted(handling))
+        else:
+            self._wait_for(handling)
+
+    async def _counted(self, handling: Coroutine[Any, Any, None]) -> None:
+        try:
+            await handling
+        finally:
+            self._in_flight -= 1
+            self._update_hold()
+
+    # Waiting.
+
+    def _wait_for(self, what: Coroutine[Any, Any, Any]) -> None:
+        """Take nothing more until that is done."""
+        waits_already = self._parked is not None
+        if self._parked is None:
+            self._parked = []
+        self._update_hold()
+        self._edge.context.engine.tasks.spawn(self._go_on_after(what, again=waits_already))
+
+    async def _go_on_after(self, what: Coroutine[Any, Any, Any], *, again: bool) -> None:
+        try:
+            await what
+        finally:
+            if not again:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        parked, self._parked = self._parked, None
+        for n, packet in enumerate(parked or []):
+            if self.end_reason is not None:
+                return
+            self._take(packet)
+            if self._parked is not None:
+                self._parked += (parked or [])[n + 1 :]
+                break
+        self._update_hold()
+
+    def _update_hold(self) -> None:
+        held = self._parked is not None or self._in_flight >= HANDLERS_MAX
+        if self.end_reason is None and held is not self.session.held:
+            (self.session.hold if held else self.session.release)()
+
+    def refuse(self, namespace: str, data: dict[str, Any]) -> None:
+        """Tell the client that it may not connect to a namespace."""
+        self.session.message(*wire.encode(Packet(Type.CONNECT_ERROR, namespace, None, data)))
+
+
+__all__ = ["TRANSPORT_CLOSE", "Client"]

@@ -1,0 +1,157 @@
+"""Engine.IO by itself, with the API of python-engineio: messages both ways, without events, rooms or a log.
+
+`import trunkline.socketio.engineio as engineio`
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from starlette.types import ASGIApp as Application
+
+from trunkline.hub import Hub, context_of
+from trunkline.socketio.app import ASGIApp as _ASGIApp
+from trunkline.socketio.app import StaticFiles
+from trunkline.socketio.endpoint import Endpoint, environ_of
+from trunkline.socketio.handlers import fitting
+from trunkline.socketio.session import SERVER_DISCONNECT, Session, Sessions, Settings
+
+log = logging.getLogger("trunkline")
+
+EVENTS = ("connect", "message", "disconnect")
+
+
+class _Owner:
+    """What a session says (`session.Owner`)."""
+
+    def __init__(self, server: AsyncServer, session: Session) -> None:
+        self._server = server
+        self._session = session
+
+    def received(self, data: str | bytes) -> None:
+        self._server.spawn(self._server.hear("message", self._session.sid, data))
+
+    def full_changed(self) -> None:
+        """Do nothing: there is no log to wait in."""
+
+    def ended(self, reason: str) -> None:
+        self._server.spawn(self._server.hear("disconnect", self._session.sid, reason))
+
+
+class AsyncServer:
+    """A server of Engine.IO.
+
+    Args:
+        hub: Whose limits and origins count; without it, one in memory.
+        ping_interval, ping_timeout: In seconds.
+        max_http_buffer_size: The most bytes that a client may send at once.
+        allow_upgrades: Whether clients that poll may go over to a WebSocket.
+    """
+
+    def __init__(
+        self,
+        hub: Hub | None = None,
+        *,
+        ping_interval: float = 25,
+        ping_timeout: float = 20,
+        max_http_buffer_size: int = 1_000_000,
+        allow_upgrades: bool = True,
+    ) -> None:
+        self.hub = hub or Hub("memory:")
+        self.owns_hub = hub is None
+        self._context = context_of(self.hub)
+        self._handlers: dict[str, Callable[..., Any]] = {}
+        settings = Settings(
+            ping_interval_s=ping_interval,
+            ping_timeout_s=ping_timeout,
+            bytes_max=max_http_buffer_size,
+            allow_upgrades=allow_upgrades,
+        )
+        self._sessions = Sessions(settings, self._context.clock, lambda: "", self._begin)
+        self.endpoint = Endpoint(self._context, self._sessions)
+
+    def on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
+        """Let a function hear `connect` (its id and the request), `message` (and the data) or `disconnect`.
+
+        Raises:
+            ValueError: There is no such event.
+        """
+        if event not in EVENTS:
+            raise ValueError(f"an event of Engine.IO is one of {', '.join(EVENTS)}")
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._handlers[event] = function
+            return function
+
+        return register if handler is None else register(handler)
+
+    async def send(self, sid: str, data: str | bytes) -> None:
+        """Send a message to a client. Harmless if it is gone."""
+        session = self._sessions.get(sid)
+        if session is not None:
+            session.message(data)
+
+    async def disconnect(self, sid: str | None = None) -> None:
+        """End a client's session; of all clients, without an id."""
+        for session in [self._sessions.get(sid)] if sid is not None else list(self._sessions):
+            if session is not None:
+                session.end(SERVER_DISCONNECT)
+
+    def transport(self, sid: str) -> str:
+        """Return what carries a client: `polling` or `websocket`.
+
+        Raises:
+            KeyError: There is no such client.
+        """
+        session = self._sessions.get(sid)
+        if session is None:
+            raise KeyError(sid)
+        return session.transport
+
+    def close(self) -> None:
+        """End all sessions."""
+        self._sessions.end_all()
+        self._sessions.stop()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside."""
+        self._context.engine.tasks.spawn(work)
+
+    async def hear(self, event: str, *arguments: Any) -> Any:
+        """Have an event heard; return what its handler returns."""
+        handler = self._handlers.get(event)
+        if handler is None:
+            return None
+        fewest = 1 if event == "disconnect" else len(arguments)
+        try:
+            answer = handler(*fitting(handler, arguments, fewest))
+            return await answer if inspect.isawaitable(answer) else answer
+        except Exception:
+            log.exception("the application's handler of %s failed", event)
+            return False
+
+    def _begin(self, session: Session) -> _Owner:
+        self.spawn(self._connected(session))
+        return _Owner(self, session)
+
+    async def _connected(self, session: Session) -> None:
+        if await self.hear("connect", session.sid, environ_of(session.request)) is False:
+            session.end(SERVER_DISCONNECT)
+
+
+class ASGIApp(_ASGIApp):
+    """A server of Engine.IO as an ASGI application, beside another one: as `socketio.ASGIApp`."""
+
+    def __init__(
+        self,
+        engineio_server: AsyncServer,
+        other_asgi_app: Application | None = None,
+        static_files: StaticFiles | None = None,
+        engineio_path: str | None = "engine.io",
+        on_startup: Callable[[], Any] | None = None,
+        on_shutdown: Callable[[], Any] | None = None,
+    ) -> None:
+        super().__init__(engineio_server, other_asgi_app, static_files, engineio_path, on_startup, on_shutdown)

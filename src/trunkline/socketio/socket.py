@@ -1,0 +1,216 @@
+"""A socket: one client in one namespace, with its rooms. It reads their logs like any other reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from trunkline.core.batch import Batch, Notification
+from trunkline.core.close_codes import ABNORMAL, CloseCode, code_of
+from trunkline.core.cursor import Cursor
+from trunkline.core.grant import Grant
+from trunkline.core.position import Gap, Start
+from trunkline.errors import TrunklineError
+from trunkline.socketio.formats import Encoded
+from trunkline.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_ERROR, Out, Session
+from trunkline.socketio.websocket import PacketSocket
+from trunkline.transports.context import Context
+from trunkline.transports.stream import Stream
+from trunkline.wire import socketio as wire
+from trunkline.wire.socketio import Packet, Type
+
+ACKS_MAX = 1000  # that one client owes: the oldest is forgotten, as if it had not come in time
+
+Ack = Callable[[list[Any]], None]
+
+
+class Leaving(Protocol):
+    """Who is told of the end of a socket."""
+
+    def socket_ended(self, socket: Socket, reason: str) -> None:
+        """Note that it reads nothing any more."""
+
+
+class Socket(Stream):
+    """One client in one namespace.
+
+    Args:
+        session: What carries it.
+        sid: Its id, which is also the name of its own room.
+        encode: Encodes batches for it.
+
+    Attributes:
+        rooms: The cursors of its rooms, by their names in Socket.IO; the empty name is everyone's.
+        data: What the application keeps with it.
+        is_connected: Whether the client has been told that it is connected.
+        is_gone: Whether it has ended, and its application was told so.
+    """
+
+    __slots__ = (
+        "_acks", "_encode", "_next_ack", "_server", "carried_by", "data", "is_connected", "is_gone", "namespace",
+        "rooms", "sid",
+    )  # fmt: skip
+
+    transport = "socketio"
+
+    def __init__(
+        self,
+        context: Context,
+        server: Leaving,
+        session: Session,
+        namespace: str,
+        sid: str,
+        grant: Grant,
+        encode: Callable[[Batch], Encoded],
+        key: str | None,
+        address: str,
+    ) -> None:
+        super().__init__(context, key, address)
+        self.session = context.engine.connections.new_session()
+        self.grant = grant
+        self._server = server
+        self.carried_by = session
+        self.namespace = namespace
+        self.sid = sid
+        self._encode = encode
+        self.rooms: dict[str, Cursor] = {}
+        self.data: Any = None
+        self.is_connected = False
+        self.is_gone = False
+        self._acks: dict[int, Ack] = {}
+        self._next_ack = 0
+
+    # Rooms.
+
+    def enter(self, room: str, cursor: Cursor) -> None:
+        """Read a room from there on: at once, or when the client was told that it is connected."""
+        self.rooms[room] = cursor
+        if self.is_connected:
+            self.attach([cursor])
+        else:
+            cursor.room.pins += 1  # until it is read, nothing else keeps it open
+
+    def leave(self, room: str) -> None:
+        """Read a room no longer. Harmless if it was not in it."""
+        cursor = self.rooms.pop(room, None)
+        if cursor is None:
+            return
+        if cursor in self.cursors:
+            self._detach(cursor)
+            self.cursors = tuple(other for other in self.cursors if other is not cursor)
+        elif not (self.is_connected or self.is_gone):
+            cursor.room.pins -= 1
+
+    def begin(self, told: Mapping[str, Any], start: Start) -> None:
+        """Tell the client that it is connected, and then what its rooms hold.
+
+        Args:
+            told: What it is told.
+            start: Whether it begins, or goes on.
+        """
+        self.is_connected = True
+        self.full = self.carried_by.full
+        self.send(Packet(Type.CONNECT, self.namespace, None, told))
+        self.opened()
+        self.joined(start)
+        self.context.connected(self)
+        self.attach(self.rooms.values())
+        for cursor in self.rooms.values():
+            cursor.room.pins -= 1
+
+    def let_go(self) -> None:
+        """End without having been connected: the application is told nothing."""
+        self.is_gone = True
+        if not self.is_connected:
+            for cursor in self.rooms.values():
+                cursor.room.pins -= 1
+        self.closed()
+
+    # Packets.
+
+    def send(self, packet: Packet) -> None:
+        """Send a packet, outside of all logs."""
+        self.carried_by.message(*wire.encode(packet))
+
+    def ask(self, packet: Packet, ack: Ack) -> None:
+        """Send an event; *ack* is called with the arguments of the client's acknowledgement, if it comes."""
+        number, self._next_ack = self._next_ack, self._next_ack + 1
+        while len(self._acks) >= ACKS_MAX:
+            del self._acks[next(iter(self._acks))]
+        self._acks[number] = ack
+        self.send(packet._replace(id=number))
+
+    def acknowledged(self, number: int, arguments: list[Any]) -> None:
+        """Take an acknowledgement. Harmless if nobody waits for it."""
+        ack = self._acks.pop(number, None)
+        if ack is not None:
+            ack(arguments)
+
+    def end(self, reason: str) -> None:
+        """Read nothing any more, and have the application told. Harmless if done twice."""
+        if not self.is_gone:
+            self._acks.clear()
+            if self.end_code == ABNORMAL and reason in (CLIENT_DISCONNECT, SERVER_DISCONNECT):
+                self.end_code = CloseCode.NORMAL
+            self.let_go()
+            self._server.socket_ended(self, reason)
+
+    # What the engine calls.
+
+    def deliver(self, cursor: Cursor, batch: Batch) -> None:
+        encoded, session = batch.encoded(self._encode), self.carried_by
+        carrier = session.carrier
+        if not encoded.is_for_all:
+            names = [other.room.name for other in self.cursors]
+            packets = encoded.packets_for(self.sid, cursor.room.name, names)
+            if packets:
+                session.send(packets)
+        elif type(carrier) is PacketSocket:
+            carrier.write(encoded.frames)
+        elif encoded.packets:
+            session.send(encoded.packets)
+
+    def gap(self, cursor: Cursor, gap: Gap) -> None:
+        # The protocol has no word for it. A client whose connection ends comes back, and is told that it was not
+        # recovered; one that went on would take what it has for everything.
+        self.gaps += 1
+        asyncio.get_running_loop().call_soon(self.carried_by.end, TRANSPORT_ERROR)
+
+    def notify(self, notification: Notification) -> None:
+        """Do nothing: signals and presence have no place in the protocol."""
+
+    def ping(self) -> None:
+        self.heard = True  # the session is kept alive in its own way
+
+    def abort(self) -> None:
+        self.end_code = CloseCode.GOING_AWAY
+        self.carried_by.end(SERVER_DISCONNECT)
+
+    def drain(self, retry_after_ms: int) -> None:
+        self.end_code = CloseCode.SERVICE_RESTART
+        self.carried_by.end(SERVER_DISCONNECT)  # no DISCONNECT packet: its client is to come back
+
+    def dismiss(self, error: TrunklineError) -> None:
+        self.end_code = code_of(error)
+        if error.code == "token_expired":  # the client comes back, and asks for a newer one
+            self.carried_by.end(SERVER_DISCONNECT)
+            return
+        self.send(Packet(Type.DISCONNECT, self.namespace))
+        self.end(SERVER_DISCONNECT)
+
+    def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
+        for room, other in list(self.rooms.items()):
+            if other is cursor:
+                self.leave(room)
+
+    def presence_revoked(self, room: str, error: TrunklineError) -> None:
+        """Do nothing: members are not watched."""
+
+    async def recheck_rooms(self) -> None:
+        """Do nothing: which rooms a socket is in, the application says."""
+
+
+def refused(namespace: str, data: Mapping[str, Any]) -> list[Out]:
+    """Return the messages that tell a client that it may not connect to a namespace."""
+    return wire.encode(Packet(Type.CONNECT_ERROR, namespace, None, dict(data)))
