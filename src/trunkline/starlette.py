@@ -87,7 +87,7 @@ class Rooms:
             HookFailed: The application could not decide.
         """
         access = self._context.access
-        head = head_of(request)  # type: ignore[arg-type]  # a connection has all that is asked of it
+        head = head_of(request)
         key = key_of(self._context, request)  # type: ignore[arg-type]
         return await access.authenticate(access.credentials(head, key, request.scope))
 

@@ -143,6 +143,23 @@ class Followed(ClusterMessage, frozen=True, tag="Followed"):
     events: bytes
 
 
+class Tunnelled(ClusterMessage, frozen=True, tag="Tunnel"):
+    """Pieces of what one end of a tunnel sends to the other (core/tunnel.py).
+
+    Attributes:
+        opener: The node that has opened it.
+        number: Which of that node's tunnels it is.
+        service: What it was opened for.
+        wanted: The piece that the sender takes next; -1 if it knows of no such tunnel.
+    """
+
+    opener: str
+    number: int
+    service: str
+    pieces: list[tuple[int, int, bytes]]
+    wanted: int
+
+
 class Disconnect(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """End a user's connections. Answered with how many there were."""
 
@@ -261,5 +278,5 @@ class AnsweredInFull(ClusterMessage, frozen=True, tag="AnsweredInFull"):
 
 AnyMessage = (
     Heartbeat | Leaving | PresenceChanged | PresenceRequest | PresenceSnapshot | PollerLeft | SignalSent
-    | ReadMarksMoved | StreamOpened | Sampled | Followed | Asked | Answered | AnsweredInFull
+    | ReadMarksMoved | StreamOpened | Sampled | Followed | Tunnelled | Asked | Answered | AnsweredInFull
 )  # fmt: skip

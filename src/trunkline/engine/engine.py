@@ -38,6 +38,7 @@ from trunkline.engine.retention import Retention
 from trunkline.engine.rooms import Rooms
 from trunkline.engine.signals import SignalService
 from trunkline.engine.tasks import Tasks
+from trunkline.engine.tunnels import Tunnels
 from trunkline.errors import TrunklineError
 from trunkline.observe.counters import Counters
 from trunkline.stores.base import Store
@@ -118,6 +119,7 @@ class Engine:
         self.pages = Pages(store, self.follower, limits, self.availability, self.redactions)
         self.retention = Retention(store, self.rooms, self.tasks, self.clock, self._unused_elsewhere)
         self.cluster = self._make_cluster(presence_grace_s)
+        self.tunnels = None if self.cluster is None else Tunnels(self.cluster, self.clock)
         self.records = Records(store, self.tasks)
         self.purge = Purge(store, self.tasks, self.clock)
         self.corrections = Corrections(
@@ -211,6 +213,8 @@ class Engine:
             await self.read_marks.close()
             self.signals.close()
             self.notifier.close()
+            if self.tunnels is not None:
+                self.tunnels.close()
             if self.cluster is not None:
                 self.cluster.leave()
         finally:

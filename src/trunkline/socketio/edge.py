@@ -59,6 +59,7 @@ class Options(NamedTuple):
     """How an edge works.
 
     Attributes:
+        service: The server's name, the same on all nodes, and another one than other servers of the same hub have.
         connect_s: How long a client may take until it is in a namespace.
         async_handlers: Whether events of one client are handled side by side.
         always_connect: Whether a client is told that it is connected before the application has let it in.
@@ -66,6 +67,7 @@ class Options(NamedTuple):
         event_of: Returns the event that a message is.
     """
 
+    service: str = "socketio"
     connect_s: float = 45.0
     async_handlers: bool = True
     always_connect: bool = False
@@ -81,7 +83,7 @@ class Edge:
         self.options = options
         self._application = application
         self.sessions = Sessions(settings, context.clock, self._node, self._begin)
-        self.endpoint = Endpoint(context, self.sessions)
+        self.endpoint = Endpoint(context, self.sessions, options.service)
         self._sockets: dict[tuple[str, str], Socket] = {}
         self._members: dict[tuple[str, str], dict[str, Socket]] = {}
         self._unconnected: Deadlines[Client] = Deadlines(options.connect_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,8 +14,9 @@ from starlette.websockets import WebSocket
 
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import RequestError, ShuttingDown, TrunklineError
-from trunkline.socketio.session import TRANSPORT_ERROR, Session, Sessions
-from trunkline.socketio.websocket import AsgiPacketSocket, PacketSocket
+from trunkline.socketio.relay import Relay, passing_on, take_post
+from trunkline.socketio.session import Sessions
+from trunkline.socketio.websocket import AsgiPacketSocket, Begin, PacketSocket, opening, trying
 from trunkline.transports import refusals
 from trunkline.transports.app import head_of, key_of
 from trunkline.transports.asgi import disconnected
@@ -24,9 +25,6 @@ from trunkline.transports.handover import HandedAdmission, Handover, admit_hande
 from trunkline.wire import engineio as wire
 from trunkline.wire.origin import cors_headers
 from trunkline.wire.request_head import RequestHead
-
-PACKETS_MAX = 1000  # of one POST
-PATIENCE_S = 30.0  # how long a POST waits for what was sent before it
 
 _TEXT = "text/plain; charset=UTF-8"
 _JSON = "application/json"
@@ -38,11 +36,16 @@ Headers = Sequence[tuple[str, str]]
 
 
 class Endpoint:
-    """One path of Engine.IO."""
+    """One path of Engine.IO.
 
-    def __init__(self, context: Context, sessions: Sessions) -> None:
+    Args:
+        service: The name of its server, the same on all nodes.
+    """
+
+    def __init__(self, context: Context, sessions: Sessions, service: str) -> None:
         self._context = context
         self._sessions = sessions
+        self._relay = Relay(sessions, service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -80,6 +83,7 @@ class Endpoint:
 
     async def _check(self, head: RequestHead, key: str | None) -> None:
         await self._context.ensure_started()
+        self._relay.attach(self._context.engine)
         if key is not None:
             self._context.access.check_request_rate(key)
         self._context.access.origins.check(head)
@@ -91,55 +95,35 @@ class Endpoint:
         if address.sid is None:
             if self._context.engine.is_draining:
                 raise ShuttingDown("the server is stopping; connect again")
-            session = self._sessions.open(request.scope)
+            waiting = self._sessions.open(request.scope).poll()
+            cancel: Callable[[], None] = lambda: None  # noqa: E731 - it is answered at once
+        elif (session := self._sessions.get(address.sid)) is not None:
+            waiting, cancel = session.poll(), session.poll_cancelled
+        elif (forwarded := self._relay.request("get", address.sid)) is not None:
+            waiting, cancel = forwarded.answer, forwarded.cancel
         else:
-            session = self._session(address.sid)
-        body = await self._poll(session, request)
+            raise _UNKNOWN
+        body = None if waiting is None else await _wait(waiting, request, cancel)
         if body is None:
             raise _BAD_REQUEST
         await _answer(send, 200, body.encode(), _TEXT, headers)
 
-    async def _poll(self, session: Session, request: Request) -> str | None:
-        waiting = session.poll()
-        if waiting is None or waiting.done():
-            return None if waiting is None else waiting.result()
-        gone = asyncio.ensure_future(disconnected(request))
-        try:
-            either: list[asyncio.Future[Any]] = [waiting, gone]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise ClientDisconnect
-            return waiting.result()
-        finally:
-            if not waiting.done():
-                waiting.cancel()
-                session.poll_cancelled()
-            await cancelled(gone)
-
     async def _post(self, request: Request, sid: str, send: Send, headers: Headers) -> None:
-        session = self._session(sid)
-        body = await self._body(request)
-        await self._until_released(session)
+        session = self._sessions.get(sid)
+        if session is None and not self._relay.knows(sid):
+            raise _UNKNOWN
         try:
-            packets = wire.decode_payload(body.decode(), PACKETS_MAX)
-        except (wire.BadPacket, UnicodeDecodeError):
-            session.end(TRANSPORT_ERROR)
-            raise _BAD_REQUEST from None
-        session.heard()
-        for packet in packets:
-            session.receive(packet)
-        await _answer(send, 200, b"ok", _TEXT, headers)
-
-    async def _until_released(self, session: Session) -> None:
-        """Wait while what the client has sent before is not done; end the session if that takes too long."""
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while session.held and session.is_open:  # noqa: ASYNC110 - rare, and nothing is lost by a moment
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            session.end(TRANSPORT_ERROR)
-        if not session.is_open:
+            body = (await self._body(request)).decode()
+        except UnicodeDecodeError:
+            body = ""  # no packet
+        if session is not None:
+            is_taken = await take_post(session, body)
+        else:
+            forwarded = self._relay.request("post", sid, body)
+            is_taken = forwarded is not None and await forwarded.answer is not None
+        if not is_taken:
             raise _BAD_REQUEST
+        await _answer(send, 200, b"ok", _TEXT, headers)
 
     async def _body(self, request: Request) -> bytes:
         body, bytes_max = b"", self._sessions.settings.bytes_max
@@ -148,12 +132,6 @@ class Endpoint:
             if len(body) > bytes_max:
                 raise RequestError("too_large", f"the body is larger than {bytes_max} bytes")
         return body
-
-    def _session(self, sid: str) -> Session:
-        session = self._sessions.get(sid)
-        if session is None:
-            raise _UNKNOWN
-        return session
 
     # WebSockets.
 
@@ -165,9 +143,7 @@ class Endpoint:
             address = self._address(head)
             if address.transport != "websocket":
                 raise _BAD_REQUEST
-            session = None if address.sid is None else self._session(address.sid)
-            if session is None and self._context.engine.is_draining:
-                raise ShuttingDown("the server is stopping; connect again")
+            begin = self._beginning(scope, address.sid)
             handover = handover_of(scope)
             admission = None if handover is None else admit_handed(self._context, key, handover.admission)
         except wire.BadRequest as error:
@@ -179,22 +155,51 @@ class Endpoint:
             if handover is None or admission is None:
                 await socket.accept()
                 carrier = AsgiPacketSocket(self._context.asgi_writer, receive, send, self._sessions.settings.bytes_max)
-                await carrier.run(self._sessions, session, scope)
+                await carrier.run(begin)
             else:
-                await self._hand_over(socket, session, handover, admission)
+                await self._hand_over(socket, begin, handover, admission)
 
-    async def _hand_over(
-        self, socket: WebSocket, session: Session | None, handover: Handover, admission: HandedAdmission
-    ) -> None:
+    def _beginning(self, scope: Scope, sid: str | None) -> Begin:
+        """Return what a WebSocket begins with."""
+        if sid is None:
+            if self._context.engine.is_draining:
+                raise ShuttingDown("the server is stopping; connect again")
+            return opening(self._sessions, scope)
+        session = self._sessions.get(sid)
+        if session is not None:
+            return trying(self._sessions, session)
+        if self._relay.knows(sid):
+            return passing_on(self._relay, sid)
+        raise _UNKNOWN
+
+    async def _hand_over(self, socket: WebSocket, begin: Begin, handover: Handover, admission: HandedAdmission) -> None:
         """Accept a WebSocket, and give it the socket that it came on."""
         carrier = PacketSocket(handover.transport, admission, self._sessions.settings.bytes_max)
-        handover.offer(lambda _: carrier.take_over(self._sessions, session, socket.scope))
+        handover.offer(lambda _: carrier.take_over(begin))
         try:
             await socket.accept()
             await handover.decided()
         finally:
             if not handover.is_taken:
                 admission.withdraw()
+
+
+async def _wait(waiting: asyncio.Future[str | None], request: Request, cancel: Callable[[], None]) -> str | None:
+    """Return the body of a GET's answer, when there is one; *cancel* is called if the client does not wait for it."""
+    if waiting.done():
+        return waiting.result()
+    gone = asyncio.ensure_future(disconnected(request))
+    try:
+        either: list[asyncio.Future[Any]] = [waiting, gone]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise ClientDisconnect
+        return waiting.result()
+    finally:
+        if not waiting.done():
+            waiting.cancel()
+            cancel()
+        await cancelled(gone)
 
 
 _PREFLIGHT = (

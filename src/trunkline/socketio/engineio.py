@@ -49,6 +49,7 @@ class AsyncServer:
         ping_interval, ping_timeout: In seconds.
         max_http_buffer_size: The most bytes that a client may send at once.
         allow_upgrades: Whether clients that poll may go over to a WebSocket.
+        name: The same on all nodes, and another one than other servers of the same hub have.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class AsyncServer:
         ping_timeout: float = 20,
         max_http_buffer_size: int = 1_000_000,
         allow_upgrades: bool = True,
+        name: str = "engineio",
     ) -> None:
         self.hub = hub or Hub("memory:")
         self.owns_hub = hub is None
@@ -70,8 +72,11 @@ class AsyncServer:
             bytes_max=max_http_buffer_size,
             allow_upgrades=allow_upgrades,
         )
-        self._sessions = Sessions(settings, self._context.clock, lambda: "", self._begin)
-        self.endpoint = Endpoint(self._context, self._sessions)
+        self._sessions = Sessions(settings, self._context.clock, self._node, self._begin)
+        self.endpoint = Endpoint(self._context, self._sessions, name)
+
+    def _node(self) -> str:
+        return self._context.engine.name if self._context.engine.store.bus is not None else ""
 
     def on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
         """Let a function hear `connect` (its id and the request), `message` (and the data) or `disconnect`.

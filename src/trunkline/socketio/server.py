@@ -57,6 +57,7 @@ class BaseServer:
         transports: Those that are served.
         connect_timeout: Seconds that a client may take until it is in a namespace.
         plain_rooms: Rooms of the default namespace are the rooms of the same names, for all clients.
+        name: The same on all nodes, and another one than other servers of the same hub have.
         cors_allowed_origins: As `Hub(origins=…)`, for a hub of the server's own; `*` for all, `[]` for all, too.
         more: What python-socketio knows and what has no meaning here: `async_mode`, `logger`, `engineio_logger`,
             `json`, `serializer`, `cookie`, `cors_credentials`, `http_compression`, `compression_threshold`,
@@ -83,6 +84,7 @@ class BaseServer:
         transports: Sequence[str] | None = None,
         connect_timeout: float = 45,
         plain_rooms: bool = False,
+        name: str = "socketio",
         cors_allowed_origins: str | Sequence[str] | None = None,
         **more: Any,
     ) -> None:
@@ -113,6 +115,7 @@ class BaseServer:
             async_handlers=async_handlers,
             always_connect=always_connect,
             plain_rooms=plain_rooms,
+            service=name,
         )
         try:
             self.edge = Edge(context_of(self.hub), self, settings, options)

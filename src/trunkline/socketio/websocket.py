@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from starlette.types import Receive, Send
 
 from trunkline.core.address_limits import Counted
 from trunkline.core.close_codes import ABNORMAL, CloseCode
 from trunkline.engine.tasks import cancelled
-from trunkline.socketio.session import TRANSPORT_CLOSE, TRANSPORT_ERROR, Out, Session, Sessions
+from trunkline.socketio.session import TRANSPORT_ERROR, Carrier, Out, Session, Sessions
 from trunkline.transports.asgi import Outbox
 from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.transports.frames import SLOTS, Frames, State
@@ -32,6 +32,26 @@ def frames_of(packets: Sequence[Out]) -> bytes:
     )
 
 
+class Talk(Protocol):
+    """Who takes what a client says on a WebSocket."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the client must not be read."""
+
+    def receive_text(self, text: str) -> None:
+        """Take a text message."""
+
+    def receive_bytes(self, data: bytes) -> None:
+        """Take a binary message."""
+
+    def ended(self) -> None:
+        """Note that the WebSocket has ended. Harmless if done twice."""
+
+    def full_changed(self, *, full: bool) -> None:
+        """Note that the socket takes no more, or takes bytes again."""
+
+
 class Conversation:
     """What a client says on a WebSocket: it carries a session from the start, or is tried for one.
 
@@ -43,11 +63,15 @@ class Conversation:
 
     __slots__ = ("_carrier", "_timer", "probing", "session")
 
-    def __init__(self, carrier: PacketSocket | AsgiPacketSocket, session: Session, *, probing: bool) -> None:
+    def __init__(self, carrier: Carrier, session: Session, *, probing: bool) -> None:
         self._carrier = carrier
         self.session = session
         self.probing = probing
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self.session.held and not self.probing
 
     def wait_for_upgrade(self, timeout_s: float) -> None:
         """Let the client have gone over within this time."""
@@ -58,7 +82,6 @@ class Conversation:
             self._carrier.leave()
 
     def receive_text(self, text: str) -> None:
-        """Take a text message."""
         session = self.session
         try:
             packet = wire.decode(text)
@@ -77,7 +100,6 @@ class Conversation:
             self._carrier.leave()
 
     def receive_bytes(self, data: bytes) -> None:
-        """Take a binary message."""
         if self.probing:
             self._carrier.leave()
         else:
@@ -90,13 +112,11 @@ class Conversation:
         else:
             self.session.end(TRANSPORT_ERROR)
 
-    def ended(self, reason: str = TRANSPORT_CLOSE) -> None:
-        """Note that the WebSocket has ended. Harmless if done twice."""
+    def ended(self) -> None:
         self._stop_timer()
-        self.session.carrier_ended(self._carrier, reason)
+        self.session.carrier_ended(self._carrier)
 
     def full_changed(self, *, full: bool) -> None:
-        """Note that the socket takes no more, or takes bytes again."""
         if not self.probing and self.session.carrier is self._carrier:
             self.session.fill(full=full)
 
@@ -113,52 +133,48 @@ class PacketSocket(Frames):
         admission: How its connection is counted.
     """
 
-    __slots__ = ("_conversation", "end_code", "full", "heard", *SLOTS)
+    __slots__ = ("_talk", "end_code", "full", "heard", *SLOTS)
 
     def __init__(self, transport: asyncio.Transport, admission: Counted, bytes_max: int) -> None:
         self.heard = True
         self.full = False
         self.end_code = ABNORMAL
-        self._conversation: Conversation
+        self._talk: Talk
         self.begin_frames(transport, admission, bytes_max)
 
-    def take_over(self, sessions: Sessions, session: Session | None, scope: Mapping[str, Any]) -> asyncio.BaseProtocol:
-        """Go on with a WebSocket whose handshake is done.
-
-        Args:
-            session: The one that it is tried for; None to open one.
-        """
+    def take_over(self, begin: Begin) -> asyncio.BaseProtocol:
+        """Go on with a WebSocket whose handshake is done."""
         self._transport.set_protocol(self)
-        _begin(self, sessions, session, scope)
+        begin(self)
         return self
 
-    def converse(self, conversation: Conversation) -> None:
+    def listen(self, talk: Talk) -> None:
         """Have this take what the client says."""
-        self._conversation = conversation
+        self._talk = talk
 
     @property
     def is_held(self) -> bool:
-        return self._conversation.session.held and not self._conversation.probing
+        return self._talk.is_held
 
     def receive(self, text: bytes) -> None:
-        self._conversation.receive_text(text.decode())
+        self._talk.receive_text(text.decode())
 
     def receive_binary(self, data: bytes) -> None:
         if self._state is _OPEN:
-            self._conversation.receive_bytes(data)
+            self._talk.receive_bytes(data)
 
     def stop_reading(self) -> None:
-        self._conversation.ended()
+        self._talk.ended()
 
     def closed(self) -> None:
-        self._conversation.ended()
+        self._talk.ended()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._conversation.full_changed(full=True)
+        self._talk.full_changed(full=True)
 
     def writable(self) -> None:
-        self._conversation.full_changed(full=False)
+        self._talk.full_changed(full=False)
 
     # What the session calls.
 
@@ -188,25 +204,25 @@ class AsgiPacketSocket:
         self._unsent = 0
         self._readable = asyncio.Event()
         self._readable.set()
-        self._conversation: Conversation
+        self._talk: Talk
 
-    async def run(self, sessions: Sessions, session: Session | None, scope: Mapping[str, Any]) -> None:
+    async def run(self, begin: Begin) -> None:
         """Carry a session until either side ends, on a socket that was accepted."""
-        _begin(self, sessions, session, scope)
+        begin(self)
         receiver = asyncio.ensure_future(self._receive_all())
         either: list[asyncio.Future[Any]] = [self._outbox.ended, receiver]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._conversation.ended()
+            self._talk.ended()
             self._outbox.end()
             for error in [*await cancelled(receiver), self._outbox.ended.result()]:
                 if error is not None and not isinstance(error, OSError | RuntimeError):  # a peer that went away
                     raise error
 
-    def converse(self, conversation: Conversation) -> None:
+    def listen(self, talk: Talk) -> None:
         """Have this take what the client says."""
-        self._conversation = conversation
+        self._talk = talk
 
     async def _receive_all(self) -> None:
         while True:
@@ -219,9 +235,9 @@ class AsgiPacketSocket:
                 self._outbox.close(CloseCode.TOO_BIG, "the message is too large")
                 await asyncio.Future()  # the end of the outbox ends it
             elif text is not None:
-                self._conversation.receive_text(text)
+                self._talk.receive_text(text)
             elif data is not None:
-                self._conversation.receive_bytes(data)
+                self._talk.receive_bytes(data)
 
     # What the outbox calls.
 
@@ -235,7 +251,7 @@ class AsgiPacketSocket:
 
     def sent(self) -> None:
         self._unsent = 0
-        self._conversation.full_changed(full=False)
+        self._talk.full_changed(full=False)
 
     # What the session calls.
 
@@ -244,7 +260,7 @@ class AsgiPacketSocket:
             return
         self._unsent += sum(map(len, packets))
         if self._outbox.put(*packets):
-            self._conversation.full_changed(full=True)
+            self._talk.full_changed(full=True)
 
     def hold(self) -> None:
         self._readable.clear()
@@ -259,13 +275,26 @@ class AsgiPacketSocket:
         return self._unsent
 
 
-def _begin(
-    carrier: PacketSocket | AsgiPacketSocket, sessions: Sessions, session: Session | None, scope: Mapping[str, Any]
-) -> None:
-    if session is None:
-        sessions.open(scope, carrier, lambda opened: carrier.converse(Conversation(carrier, opened, probing=False)))
-    else:
+Begin = Callable[["PacketSocket | AsgiPacketSocket"], None]
+"""Called with a WebSocket whose handshake is done: gives it somebody who listens."""
+
+
+def opening(sessions: Sessions, scope: Mapping[str, Any]) -> Begin:
+    """Return what opens a session that a WebSocket carries."""
+
+    def begin(carrier: PacketSocket | AsgiPacketSocket) -> None:
+        sessions.open(scope, carrier, lambda session: carrier.listen(Conversation(carrier, session, probing=False)))
+
+    return begin
+
+
+def trying(sessions: Sessions, session: Session) -> Begin:
+    """Return what lets a WebSocket be tried for a session."""
+
+    def begin(carrier: PacketSocket | AsgiPacketSocket) -> None:
         conversation = Conversation(carrier, session, probing=True)
-        carrier.converse(conversation)
+        carrier.listen(conversation)
         conversation.wait_for_upgrade(sessions.settings.upgrade_s)
         session.offer(carrier)
+
+    return begin
