@@ -136,6 +136,10 @@ class Cluster:
     def __len__(self) -> int:
         return len(self._membership)
 
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the other nodes that run, as far as is known."""
+        return iter(self._membership)
+
     def __contains__(self, node: str) -> bool:
         return node in self._membership
 

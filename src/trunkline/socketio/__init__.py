@@ -3,7 +3,21 @@
 from trunkline.socketio import exceptions
 from trunkline.socketio.app import ASGIApp
 from trunkline.socketio.exceptions import ConnectionRefusedError  # noqa: A004 - its name in python-socketio
+from trunkline.socketio.managers import AsyncRedisManager, RedisManager
 from trunkline.socketio.namespace import AsyncNamespace, Namespace
 from trunkline.socketio.server import AsyncServer
+from trunkline.socketio.threaded import Server
+from trunkline.socketio.wsgi import WSGIApp
 
-__all__ = ["ASGIApp", "AsyncNamespace", "AsyncServer", "ConnectionRefusedError", "Namespace", "exceptions"]
+__all__ = [
+    "ASGIApp",
+    "AsyncNamespace",
+    "AsyncRedisManager",
+    "AsyncServer",
+    "ConnectionRefusedError",
+    "Namespace",
+    "RedisManager",
+    "Server",
+    "WSGIApp",
+    "exceptions",
+]

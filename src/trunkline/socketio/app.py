@@ -111,6 +111,10 @@ class ASGIApp:
 
         await self._other(scope, receive_startup, send)
 
+    def has_file(self, path: str) -> bool:
+        """Return whether a path names one of the files."""
+        return self._file(path) is not None
+
     def _file(self, path: str) -> FileResponse | None:
         found = self._files.get(path)
         if found is None:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from starlette.requests import HTTPConnection
 
-from trunkline.core.cursor import Cursor
 from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.json_text import check_json
 from trunkline.core.message import Message, Receipt, check_id
-from trunkline.core.position import NOW, Start
-from trunkline.errors import RequestError, TrunklineError
+from trunkline.core.position import NOW, Gap, Start
+from trunkline.engine.engine import Engine
+from trunkline.errors import RequestError, StoreUnavailable, TrunklineError
 from trunkline.socketio.client import Client
 from trunkline.socketio.deadlines import Deadlines
 from trunkline.socketio.endpoint import Endpoint
 from trunkline.socketio.entry import Event, from_message, to_data
 from trunkline.socketio.formats import format_of
 from trunkline.socketio.names import log_room
-from trunkline.socketio.session import SERVER_DISCONNECT, TRANSPORT_ERROR, Session, Sessions, Settings
+from trunkline.socketio.orders import Order, Orders
+from trunkline.socketio.recovery import REFRESH_S, Recovery, Resumed
+from trunkline.socketio.session import SERVER_DISCONNECT, TRANSPORT_CLOSE, TRANSPORT_ERROR, Session, Sessions, Settings
 from trunkline.socketio.socket import Ack, Socket
 from trunkline.transports.app import head_of
 from trunkline.transports.context import Context
-from trunkline.wire import socketio as wire
 from trunkline.wire.socketio import Packet, Type
 
 log = logging.getLogger("trunkline")
 
+RESUMED = Start("after", 0)
 EVERYONE = ""
 """The room of all sockets of a namespace."""
 
@@ -64,6 +69,7 @@ class Options(NamedTuple):
         async_handlers: Whether events of one client are handled side by side.
         always_connect: Whether a client is told that it is connected before the application has let it in.
         plain_rooms: Whether rooms of the default namespace have their own names as rooms of ours.
+        recovery_s: How long after its connection has ended a socket can go on; None if it never can.
         event_of: Returns the event that a message is.
     """
 
@@ -72,6 +78,7 @@ class Options(NamedTuple):
     async_handlers: bool = True
     always_connect: bool = False
     plain_rooms: bool = False
+    recovery_s: float | None = None
     event_of: Callable[[Message], Event | None] = from_message
 
 
@@ -83,10 +90,12 @@ class Edge:
         self.options = options
         self._application = application
         self.sessions = Sessions(settings, context.clock, self._node, self._begin)
-        self.endpoint = Endpoint(context, self.sessions, options.service)
+        self.endpoint = Endpoint(context, self.sessions, options.service, self._engine_began)
+        self._orders = Orders(self, f"{options.service}.orders")
         self._sockets: dict[tuple[str, str], Socket] = {}
         self._members: dict[tuple[str, str], dict[str, Socket]] = {}
         self._unconnected: Deadlines[Client] = Deadlines(options.connect_s)
+        self._recovery = None if options.recovery_s is None else Recovery(context, options.recovery_s)
 
     @property
     def async_handlers(self) -> bool:
@@ -104,6 +113,11 @@ class Edge:
                 late.session.end(TRANSPORT_ERROR)
         self._unconnected.add(client, now)
         return client
+
+    def _engine_began(self, engine: Engine) -> None:
+        self._orders.attach(engine)
+        if self._recovery is not None:
+            engine.tasks.every(REFRESH_S, self._recovery.refresh)
 
     # Sockets.
 
@@ -127,50 +141,120 @@ class Edge:
             return
         try:
             socket = await self._make_socket(client, namespace, auth)
+            if self.options.always_connect and client.end_reason is None:
+                await self._begin_socket(socket)
         except TrunklineError as error:
-            self.context.access.refused(error, client.address)
-            client.refuse(namespace, {"message": str(error), "data": {"code": error.code}})
+            self._refuse(client, namespace, error)
             return
-        told = {"sid": socket.sid}
-        if self.options.always_connect and client.end_reason is None:
-            socket.begin(told, NOW)
-        refusal = await self._application.connecting(socket, auth)
+        refusal = await self._application.connecting(socket, _without_state(auth))
         if refusal is not None:
-            self._forget(socket)
-            if client.end_reason is None:
-                if socket.is_connected:
-                    socket.send(Packet(Type.DISCONNECT, namespace, None, refusal))
-                else:
-                    client.refuse(namespace, refusal)
-            socket.let_go()
+            await self._turn_away(client, socket, refusal)
         elif client.end_reason is not None:
             socket.end(client.end_reason)
         elif not socket.is_connected:
-            socket.begin(told, NOW)
+            try:
+                await self._begin_socket(socket)
+            except TrunklineError as error:
+                self._refuse(client, namespace, error)
+                socket.end(TRANSPORT_ERROR)
+
+    def _refuse(self, client: Client, namespace: str, error: TrunklineError) -> None:
+        self.context.access.refused(error, client.address)
+        client.refuse(namespace, {"message": str(error), "data": {"code": error.code}})
+
+    async def _turn_away(self, client: Client, socket: Socket, refusal: Refusal) -> None:
+        if client.end_reason is None:
+            if socket.is_connected:
+                socket.send(Packet(Type.DISCONNECT, socket.namespace, None, refusal))
+            else:
+                client.refuse(socket.namespace, refusal)
+        socket.let_go()
+        await self._clean_up(socket, SERVER_DISCONNECT)
+
+    async def _begin_socket(self, socket: Socket) -> None:
+        told = {"sid": socket.sid}
+        kept = None if self._recovery is None else self._recovery.of(socket)
+        if self._recovery is not None and kept is not None:
+            await self._recovery.save(socket)
+            told["pid"] = kept.pid
+        owner = socket.carried_by.owner
+        if isinstance(owner, Client) and owner.end_reason is not None:
+            socket.end(owner.end_reason)
+        elif not socket.is_gone:
+            socket.begin(told, RESUMED if socket.is_recovered else NOW)
 
     async def _make_socket(self, client: Client, namespace: str, auth: Any) -> Socket:
         grant = await self._authenticate(client, auth)
-        socket = Socket(
-            self.context,
-            self,
-            client.session,
-            namespace,
-            self.sessions.new_sid(),
-            grant,
-            format_of(namespace, self.options.event_of),
-            client.key,
-            client.address,
-        )
-        try:
-            self.context.access.register(socket)
+        resumed = None
+        if self._recovery is not None:
+            resumed = await self._recovery.resume(auth, namespace, grant.user)
+        if resumed is not None:
+            self._end_former(namespace, resumed.state.sid)
+            socket = await self._resume_socket(client, namespace, grant, resumed)
+            if socket is not None:
+                return socket
+        socket = self._new_socket(client, namespace, self.sessions.new_sid(), grant)
+        with self._letting_go(socket):
+            if self._recovery is not None and _wants_recovery(auth):
+                socket.progress = self._recovery.begin(socket, None).progress
             for room in (EVERYONE, socket.sid):
                 await self._enter(socket, room, NOW)
+                if self._recovery is not None:
+                    self._recovery.joined(socket, room)
+        return self._admit(client, socket)
+
+    async def _resume_socket(self, client: Client, namespace: str, grant: Grant, resumed: Resumed) -> Socket | None:
+        """Return a socket that goes on where another has ended; None if something that it has missed is gone."""
+        assert self._recovery is not None
+        socket = self._new_socket(client, namespace, resumed.state.sid, grant)
+        with self._letting_go(socket):
+            socket.progress = self._recovery.begin(socket, resumed).progress
+            for room, start in resumed.starts.items():
+                gap = await self._enter(socket, room, start)
+                if gap is not None:
+                    break
+                self._recovery.joined(socket, room, resumed)
+            else:
+                socket.is_recovered = True
+                if resumed.state.data is not None:
+                    socket.data = msgspec.json.decode(resumed.state.data)
+                return self._admit(client, socket)
+        socket.let_go()
+        self._leave_all(socket)
+        self._recovery.forget(socket)
+        await self._recovery.give_up(resumed)
+        return None
+
+    def _new_socket(self, client: Client, namespace: str, sid: str, grant: Grant) -> Socket:
+        encode = format_of(namespace, self.options.event_of)
+        return Socket(self.context, self, client.session, namespace, sid, grant, encode, client.key, client.address)
+
+    @contextmanager
+    def _letting_go(self, socket: Socket) -> Iterator[None]:
+        """Let go of a socket that cannot be made."""
+        try:
+            self.context.access.register(socket)
+            yield
         except BaseException:
             socket.let_go()
+            self._leave_all(socket)
+            if self._recovery is not None:
+                self._recovery.forget(socket)
             raise
-        client.sockets[namespace] = socket
-        self._sockets[namespace, socket.sid] = socket
+
+    def _admit(self, client: Client, socket: Socket) -> Socket:
+        client.sockets[socket.namespace] = socket
+        self._sockets[socket.namespace, socket.sid] = socket
         return socket
+
+    def _end_former(self, namespace: str, sid: str) -> None:
+        """End the connection that a socket had before, if it was here."""
+        former = self._sockets.get((namespace, sid))
+        if former is not None:
+            if self._recovery is not None:
+                self._recovery.lose(former)
+            former.carried_by.end(TRANSPORT_CLOSE)
+        self._orders.send(Order("fence", namespace, sid), None)
 
     async def _authenticate(self, client: Client, auth: Any) -> Grant:
         access, scope = self.context.access, client.session.request
@@ -196,15 +280,31 @@ class Edge:
         try:
             await self._application.disconnected(socket, reason)
         finally:
-            self._forget(socket)
+            await self._clean_up(socket, reason)
 
-    def _forget(self, socket: Socket) -> None:
-        self._sockets.pop((socket.namespace, socket.sid), None)
+    async def _clean_up(self, socket: Socket, reason: str) -> None:
+        """Forget a socket that has ended, and its own log if it cannot go on."""
+        if self._sockets.get((socket.namespace, socket.sid)) is socket:
+            del self._sockets[socket.namespace, socket.sid]
         owner = socket.carried_by.owner
         if isinstance(owner, Client) and owner.sockets.get(socket.namespace) is socket:
             del owner.sockets[socket.namespace]
+        own = socket.rooms.get(socket.sid)
+        has_own_log = own is not None and own.room.head > 0
+        self._leave_all(socket)
+        goes_on = False if self._recovery is None else await self._recovery.ended(socket, reason)
+        if has_own_log and not goes_on:
+            await self._delete_log(log_room(socket.namespace, socket.sid))
+
+    async def _delete_log(self, name: str) -> None:
+        """Delete the log of a socket that nobody will read any more, so that retention forgets it at once."""
+        engine = self.context.engine
+        with contextlib.suppress(StoreUnavailable):
+            await engine.store.delete(name, 0)
+
+    def _leave_all(self, socket: Socket) -> None:
         for room in list(socket.rooms):
-            self.leave(socket, room)
+            self._leave(socket, room)
 
     # Rooms.
 
@@ -213,53 +313,111 @@ class Edge:
         is_own = (namespace, room) in self._sockets
         return log_room(namespace, room, plain=self.options.plain_rooms and not is_own)
 
-    async def enter(self, socket: Socket, room: str, start: Start = NOW) -> Cursor:
-        """Let a socket be in a room: it is given what is emitted there from now on, or from the start.
+    async def enter(self, socket: Socket, room: str) -> None:
+        """Let a socket be in a room: it is given what is emitted there from now on.
 
         Raises:
             RequestError: `bad_room`, `too_many_rooms`.
             StoreUnavailable: The log is away.
         """
         if room in socket.rooms:
-            return socket.rooms[room]
+            return
         most = self.context.limits.rooms_per_connection_max
         if len(socket.rooms) >= most + 2:
             raise RequestError("too_many_rooms", f"at most {most} rooms at once")
-        return await self._enter(socket, room, start)
+        await self._enter(socket, room, NOW)
+        if self._recovery is not None:
+            self._recovery.joined(socket, room)
+            if socket.is_connected:
+                await self._recovery.save(socket)
 
-    async def _enter(self, socket: Socket, room: str, start: Start) -> Cursor:
+    async def _enter(self, socket: Socket, room: str, start: Start) -> Gap | None:
         engine = self.context.engine
         name = log_room(socket.namespace, room, plain=self.options.plain_rooms and room != socket.sid)
         opened = await engine.follower.open(name)
         if socket.is_gone:
             raise RequestError("not_found", "the client is not connected any more")
         if room in socket.rooms:
-            return socket.rooms[room]
+            return None
         cursor, gap = engine.delivery.join(socket, opened, start)
         socket.enter(room, cursor)
         self._members.setdefault((socket.namespace, room), {})[socket.sid] = socket
-        if gap is not None:
-            socket.gap(cursor, gap)
-        return cursor
+        return gap
 
-    def leave(self, socket: Socket, room: str) -> None:
-        """Let a socket be in a room no longer. Harmless if it was not."""
+    async def leave(self, socket: Socket, room: str) -> None:
+        """Let a socket be in a room no longer. Harmless if it was not.
+
+        Raises:
+            StoreUnavailable: It is not in it any more; if its connection dies now, it may be in it again.
+        """
+        cursor = socket.rooms.get(room)
+        self._leave(socket, room)
+        if self._recovery is not None and cursor is not None:
+            self._recovery.left(socket, room, cursor.room.name)
+            if socket.is_connected:
+                await self._recovery.save(socket)
+
+    def _leave(self, socket: Socket, room: str) -> None:
         socket.leave(room)
         members = self._members.get((socket.namespace, room))
-        if members is not None:
-            members.pop(socket.sid, None)
+        if members is not None and members.get(socket.sid) is socket:
+            del members[socket.sid]
             if not members:
                 del self._members[socket.namespace, room]
 
-    def close_room(self, namespace: str, room: str) -> None:
-        """Let all sockets of this process leave a room."""
-        for socket in self.members(namespace, [room]):
-            self.leave(socket, room)
+    async def keep_data(self, socket: Socket, data: Any) -> None:
+        """Keep something with a socket, also for when it goes on elsewhere, if it can be JSON."""
+        socket.data = data
+        if self._recovery is not None:
+            self._recovery.keep_data(socket)
+            if socket.is_connected:
+                await self._recovery.save(socket)
 
-    def disconnect(self, socket: Socket) -> None:
-        """Disconnect a socket: its client does not come back by itself."""
-        socket.send(Packet(Type.DISCONNECT, socket.namespace))
-        socket.end(SERVER_DISCONNECT)
+    async def enter_any(self, namespace: str, sid: str, room: str) -> bool:
+        """Let a socket of whichever node be in a room; return False if no node has it. Raises like `enter`."""
+        return await self._do(Order("enter", namespace, sid, room))
+
+    async def leave_any(self, namespace: str, sid: str, room: str) -> None:
+        """Let a socket of whichever node be in a room no longer."""
+        await self._do(Order("leave", namespace, sid, room))
+
+    async def disconnect_any(self, namespace: str, sid: str) -> None:
+        """Disconnect a socket of whichever node: its client does not come back by itself."""
+        await self._do(Order("disconnect", namespace, sid))
+
+    async def close_room(self, namespace: str, room: str) -> None:
+        """Let all sockets of all nodes leave a room."""
+        order = Order("close", namespace, "", room)
+        await self.obey(order, None)
+        await self._orders.ask(order)
+
+    async def _do(self, order: Order) -> bool:
+        """Do something with a socket: it is here, or on one of the other nodes."""
+        return await self.obey(order, None) or await self._orders.ask(order)
+
+    async def obey(self, order: Order, ack: Ack | None) -> bool:
+        if order.what == "send":
+            return bool(self._send_here(order.namespace, order.rooms, order.event, order.skip, ack))
+        if order.what == "close":
+            found = self.members(order.namespace, [order.room])
+            for member in found:
+                await self.leave(member, order.room)
+            return bool(found)
+        socket = self.socket(order.namespace, order.sid)
+        if socket is None:
+            return False
+        if order.what == "enter":
+            await self.enter(socket, order.room)
+        elif order.what == "leave":
+            await self.leave(socket, order.room)
+        elif order.what == "disconnect":
+            socket.send(Packet(Type.DISCONNECT, socket.namespace))
+            socket.end(SERVER_DISCONNECT)
+        else:
+            if self._recovery is not None:
+                self._recovery.lose(socket)
+            socket.carried_by.end(TRANSPORT_CLOSE)
+        return True
 
     # Events.
 
@@ -295,37 +453,45 @@ class Edge:
         return [await self.context.engine.appender.append(name, message_id, sender, json) for name in names]
 
     def send_now(
-        self,
-        namespace: str,
-        rooms: Sequence[str],
-        event: str,
-        arguments: Sequence[Any],
-        skip: Sequence[str] = (),
-        ack: Ack | None = None,
-    ) -> int:
-        """Send an event to the sockets of this process in these rooms, outside of all logs; return how many there are.
+        self, namespace: str, rooms: Sequence[str], event: Event, skip: Sequence[str] = (), ack: Ack | None = None
+    ) -> Callable[[], None]:
+        """Send an event to the sockets of all nodes in these rooms that are connected now, outside of all logs.
 
         Args:
             ack: Called with each acknowledgement. Without it, sockets that take no more are left out.
+
+        Returns:
+            What stops waiting for acknowledgements of other nodes.
         """
-        packet = Packet(Type.EVENT, namespace, None, [event, *arguments])
+        here = self._send_here(namespace, rooms, event, skip, ack)
+        if here and len(rooms) == 1 and (namespace, rooms[0]) in self._sockets:
+            return lambda: None  # it was for that socket alone
+        order = Order("send", namespace, "", "", rooms, skip, event.json, event.attachments, ack is not None)
+        return self._orders.send(order, ack)
+
+    def _send_here(
+        self, namespace: str, rooms: Sequence[str], event: Event, skip: Sequence[str], ack: Ack | None
+    ) -> int:
         found = [socket for socket in self.members(namespace, rooms) if socket.sid not in skip and socket.is_connected]
         for socket in found:
             if ack is not None:
-                socket.ask(packet, ack)
+                socket.ask(event, ack)
             elif not socket.full:
-                socket.send(packet)
+                socket.emit(event)
         return len(found)
-
-    def check_arguments(self, event: str, arguments: Sequence[Any]) -> None:
-        """Check that an event can be sent at all.
-
-        Raises:
-            TypeError, ValueError: An argument cannot be JSON.
-        """
-        wire.encode(Packet(Type.EVENT, wire.ROOT, None, [event, *arguments]))
 
     def close(self) -> None:
         """End all sessions."""
         self.sessions.end_all()
         self.sessions.stop()
+
+
+def _without_state(auth: Any) -> Any:
+    """Return what a client says of itself, for the application: not what it has from this server."""
+    if not isinstance(auth, dict):
+        return auth
+    return {key: value for key, value in auth.items() if key not in ("pid", "offset")} or None
+
+
+def _wants_recovery(auth: Any) -> bool:
+    return not (isinstance(auth, dict) and auth.get("recovery") is False)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from trunkline.engine.engine import Engine
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import RequestError, ShuttingDown, TrunklineError
 from trunkline.socketio.relay import Relay, passing_on, take_post
@@ -40,10 +41,19 @@ class Endpoint:
 
     Args:
         service: The name of its server, the same on all nodes.
+        began: Called with the engine that runs, before the first request, and when there is another one.
     """
 
-    def __init__(self, context: Context, sessions: Sessions, service: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        sessions: Sessions,
+        service: str,
+        began: Callable[[Engine], None] = lambda _: None,
+    ) -> None:
         self._context = context
+        self._began = began
+        self._engine: Engine | None = None
         self._sessions = sessions
         self._relay = Relay(sessions, service)
 
@@ -83,7 +93,11 @@ class Endpoint:
 
     async def _check(self, head: RequestHead, key: str | None) -> None:
         await self._context.ensure_started()
-        self._relay.attach(self._context.engine)
+        engine = self._context.engine
+        if engine is not self._engine:
+            self._engine = engine
+            self._relay.attach(engine)
+            self._began(engine)
         if key is not None:
             self._context.access.check_request_rate(key)
         self._context.access.origins.check(head)

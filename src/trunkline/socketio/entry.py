@@ -56,6 +56,16 @@ class Event(NamedTuple):
     rooms: Sequence[str] = ()
 
 
+def event_of(name: str, args: Sequence[Any]) -> Event:
+    """Return an event that is in no log.
+
+    Raises:
+        TypeError, ValueError, RecursionError: An argument cannot be JSON.
+    """
+    attachments: list[bytes] = []
+    return Event(_encode([name, *wire.take_out(list(args), attachments)]), attachments)
+
+
 def to_data(event: str, args: Sequence[Any], skip: Sequence[str] = (), rooms: Sequence[str] = ()) -> bytes:
     """Return an event as the data of a message.
 

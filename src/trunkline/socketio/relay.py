@@ -77,11 +77,10 @@ class Relay:
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Serve the other nodes, by this engine. Harmless if that is done."""
-        if engine is not self._engine:
-            self._engine = engine
-            if engine.tunnels is not None:
-                engine.tunnels.serve(self._service, self._accept)
+        """Serve the other nodes, by this engine."""
+        self._engine = engine
+        if engine.tunnels is not None:
+            engine.tunnels.serve(self._service, self._accept)
 
     def _open(self, sid: str) -> TunnelEnd | None:
         if not self.knows(sid) or self._engine is None or self._engine.tunnels is None:
@@ -116,7 +115,8 @@ class Relay:
             elif message.kind == "get":
                 _answer_get(session, end)
             elif message.kind == "post":
-                asyncio.ensure_future(_answer_post(session, message.body, end))  # noqa: RUF006 - it ends in time
+                assert self._engine is not None
+                self._engine.tasks.spawn(_answer_post(session, message.body, end))
             else:
                 RemoteWebSocket(end, session).begin(self._sessions.settings.upgrade_s)
 

@@ -7,13 +7,14 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from trunkline.errors import ConfigError, TrunklineError
 from trunkline.hub import Hub, context_of
 from trunkline.socketio import exceptions
 from trunkline.socketio.edge import EVERYONE, Edge, Options, Refusal
 from trunkline.socketio.endpoint import environ_of
+from trunkline.socketio.entry import event_of
 from trunkline.socketio.handlers import ANY, Handler, Handlers, fitting
 from trunkline.socketio.namespace import AsyncNamespace, Namespace, Rooms
 from trunkline.socketio.session import (
@@ -29,6 +30,8 @@ from trunkline.socketio.socket import Socket
 log = logging.getLogger("trunkline")
 
 CALL_S = 60.0
+RECOVERED = "socketio.recovered"
+"""In the environment of a `connect` handler: whether the client goes on where it was."""
 FAILED = {"message": "The server could not let you in: its application failed"}
 
 
@@ -40,6 +43,12 @@ class Reason:
     PING_TIMEOUT = PING_TIMEOUT
     TRANSPORT_CLOSE = TRANSPORT_CLOSE
     TRANSPORT_ERROR = TRANSPORT_ERROR
+
+
+class HasHub(Protocol):
+    """What has a hub (managers.py)."""
+
+    hub: Hub
 
 
 class BaseServer:
@@ -56,6 +65,8 @@ class BaseServer:
         allow_upgrades: Whether clients that poll may go over to a WebSocket.
         transports: Those that are served.
         connect_timeout: Seconds that a client may take until it is in a namespace.
+        recovery: For how many seconds after its connection has ended a client can go on with its socket, on any node;
+            None for never. Listeners of clients then get one more argument, an offset.
         plain_rooms: Rooms of the default namespace are the rooms of the same names, for all clients.
         name: The same on all nodes, and another one than other servers of the same hub have.
         cors_allowed_origins: As `Hub(origins=…)`, for a hub of the server's own; `*` for all, `[]` for all, too.
@@ -73,7 +84,7 @@ class BaseServer:
         self,
         hub: Hub | None = None,
         *,
-        client_manager: Hub | None = None,
+        client_manager: HasHub | None = None,
         async_handlers: bool = True,
         always_connect: bool = False,
         namespaces: Sequence[str] | Literal["*"] | None = None,
@@ -84,6 +95,7 @@ class BaseServer:
         transports: Sequence[str] | None = None,
         connect_timeout: float = 45,
         plain_rooms: bool = False,
+        recovery: float | None = None,
         name: str = "socketio",
         cors_allowed_origins: str | Sequence[str] | None = None,
         **more: Any,
@@ -91,11 +103,11 @@ class BaseServer:
         _check_more(more)
         if hub is not None and client_manager is not None:
             raise ConfigError("hub and client_manager are two names of the same thing: give one of them")
-        given = hub if hub is not None else client_manager
+        given = hub if client_manager is None else client_manager.hub
         if given is not None and cors_allowed_origins is not None:
             raise ConfigError("cors_allowed_origins: a hub has origins of its own; give them to Hub(origins=…)")
         self.hub = given if given is not None else Hub(origins=_origins(cors_allowed_origins))
-        self.owns_hub = given is None
+        self.owns_hub = hub is None
         self.handlers = Handlers()
         self.namespaces = namespaces if namespaces is not None else ["/"]
         self.async_mode = "asgi"
@@ -115,6 +127,7 @@ class BaseServer:
             async_handlers=async_handlers,
             always_connect=always_connect,
             plain_rooms=plain_rooms,
+            recovery_s=recovery,
             service=name,
         )
         try:
@@ -212,7 +225,9 @@ class BaseServer:
         if found is None:
             return None
         before = found.before
-        arguments = [*before, socket.sid, environ_of(socket.carried_by.request), auth]
+        environ = environ_of(socket.carried_by.request)
+        environ[RECOVERED] = socket.is_recovered
+        arguments = [*before, socket.sid, environ, auth]
         try:
             answer = await self.run(found.handler, self._fit(found.handler, arguments, len(before) + 2))
         except exceptions.ConnectionRefusedError as refused:
@@ -272,9 +287,8 @@ class BaseServer:
         if callback is None and not volatile:
             await self.edge.emit(space, names, event, arguments, skip, message_id)
             return
-        self.edge.check_arguments(event, arguments)
         ack = None if callback is None else self._acknowledge(callback)
-        self.edge.send_now(space, names, event, arguments, skip, ack)
+        self.edge.send_now(space, names, event_of(event, arguments), skip, ack)
 
     def _acknowledge(self, callback: Callable[..., Any]) -> Callable[[list[Any]], None]:
         def acknowledge(arguments: list[Any]) -> None:
@@ -290,34 +304,32 @@ class BaseServer:
 
     async def _call(self, event: str, data: Any, sid: str, namespace: str | None, timeout: float) -> Any:
         space, arguments = namespace or "/", _arguments(data)
-        self.edge.check_arguments(event, arguments)
+        sent = event_of(event, arguments)
         answered: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
         def acknowledge(arguments: list[Any]) -> None:
             if not answered.done():
                 answered.set_result(arguments)
 
-        self.edge.send_now(space, [sid], event, arguments, (), acknowledge)
+        stop = self.edge.send_now(space, [sid], sent, (), acknowledge)
         try:
             async with asyncio.timeout(timeout):
                 found = await answered
         except TimeoutError:
             raise exceptions.TimeoutError(f"the client has not acknowledged {event!r} within {timeout:g} s") from None
+        finally:
+            stop()
         return tuple(found) if len(found) > 1 else found[0] if found else None
 
     async def _enter_room(self, sid: str, room: str, namespace: str | None) -> None:
-        socket = self.edge.socket(namespace or "/", sid)
-        if socket is None:
+        if not await self.edge.enter_any(namespace or "/", sid, room):
             raise ValueError(f"the client {sid} is not connected")
-        await self.edge.enter(socket, room)
 
     async def _leave_room(self, sid: str, room: str, namespace: str | None) -> None:
-        socket = self.edge.socket(namespace or "/", sid)
-        if socket is not None:
-            self.edge.leave(socket, room)
+        await self.edge.leave_any(namespace or "/", sid, room)
 
     async def _close_room(self, room: str, namespace: str | None) -> None:
-        self.edge.close_room(namespace or "/", room)
+        await self.edge.close_room(namespace or "/", room)
 
     async def _get_session(self, sid: str, namespace: str | None) -> Any:
         socket = self._socket(sid, namespace)
@@ -326,12 +338,10 @@ class BaseServer:
         return socket.data
 
     async def _save_session(self, sid: str, session: Any, namespace: str | None) -> None:
-        self._socket(sid, namespace).data = session
+        await self.edge.keep_data(self._socket(sid, namespace), session)
 
     async def _disconnect(self, sid: str, namespace: str | None) -> None:
-        socket = self.edge.socket(namespace or "/", sid)
-        if socket is not None:
-            self.edge.disconnect(socket)
+        await self.edge.disconnect_any(namespace or "/", sid)
 
 
 class AsyncServer(BaseServer):

@@ -33,6 +33,9 @@ PING_TIMEOUT = "ping timeout"
 TRANSPORT_CLOSE = "transport close"
 TRANSPORT_ERROR = "transport error"
 
+NO_UPGRADE = "trunkline.no_upgrade"
+"""Under this key of a request's scope it is said that its server cannot do WebSockets."""
+
 Out = str | bytes
 """A packet as a WebSocket message: a text with its type in front, or the bytes of a binary message."""
 
@@ -443,7 +446,7 @@ class Sessions:
         self._sessions[session.sid] = session
         packet = wire.handshake(
             session.sid,
-            [] if carrier is not None else settings.upgrades,
+            [] if carrier is not None or request.get(NO_UPGRADE) else settings.upgrades,
             round(settings.ping_interval_s * 1000),
             round(settings.ping_timeout_s * 1000),
             settings.bytes_max,

@@ -12,9 +12,11 @@ from trunkline.core.cursor import Cursor
 from trunkline.core.grant import Grant
 from trunkline.core.position import Gap, Start
 from trunkline.errors import TrunklineError
-from trunkline.socketio.formats import Encoded
+from trunkline.socketio.connection_state import Progress
+from trunkline.socketio.entry import Event
+from trunkline.socketio.formats import Encoded, is_given, packets_of
 from trunkline.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_ERROR, Out, Session
-from trunkline.socketio.websocket import PacketSocket
+from trunkline.socketio.websocket import PacketSocket, frames_of
 from trunkline.transports.context import Context
 from trunkline.transports.stream import Stream
 from trunkline.wire import socketio as wire
@@ -45,11 +47,13 @@ class Socket(Stream):
         data: What the application keeps with it.
         is_connected: Whether the client has been told that it is connected.
         is_gone: Whether it has ended, and its application was told so.
+        is_recovered: Whether it goes on where another connection has ended.
+        progress: What its client is told with each event; None if it could not go on.
     """
 
     __slots__ = (
-        "_acks", "_encode", "_next_ack", "_server", "carried_by", "data", "is_connected", "is_gone", "namespace",
-        "rooms", "sid",
+        "_acks", "_encode", "_next_ack", "_server", "carried_by", "data", "is_connected", "is_gone", "is_recovered",
+        "namespace", "progress", "rooms", "sid",
     )  # fmt: skip
 
     transport = "socketio"
@@ -78,6 +82,8 @@ class Socket(Stream):
         self.data: Any = None
         self.is_connected = False
         self.is_gone = False
+        self.is_recovered = False
+        self.progress: Progress | None = None
         self._acks: dict[int, Ack] = {}
         self._next_ack = 0
 
@@ -133,13 +139,18 @@ class Socket(Stream):
         """Send a packet, outside of all logs."""
         self.carried_by.message(*wire.encode(packet))
 
-    def ask(self, packet: Packet, ack: Ack) -> None:
+    def emit(self, event: Event) -> None:
+        """Send an event, outside of all logs."""
+        last = b"" if self.progress is None else self.progress.json
+        self.carried_by.send(packets_of(self.namespace, event, last))
+
+    def ask(self, event: Event, ack: Ack) -> None:
         """Send an event; *ack* is called with the arguments of the client's acknowledgement, if it comes."""
         number, self._next_ack = self._next_ack, self._next_ack + 1
         while len(self._acks) >= ACKS_MAX:
             del self._acks[next(iter(self._acks))]
         self._acks[number] = ack
-        self.send(packet._replace(id=number))
+        self.carried_by.send(packets_of(self.namespace, event, number=number))
 
     def acknowledged(self, number: int, arguments: list[Any]) -> None:
         """Take an acknowledgement. Harmless if nobody waits for it."""
@@ -161,7 +172,9 @@ class Socket(Stream):
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         encoded, session = batch.encoded(self._encode), self.carried_by
         carrier = session.carrier
-        if not encoded.is_for_all:
+        if self.progress is not None:
+            self._deliver_with_offsets(self.progress, cursor, encoded)
+        elif not encoded.is_for_all:
             names = [other.room.name for other in self.cursors]
             packets = encoded.packets_for(self.sid, cursor.room.name, names)
             if packets:
@@ -170,6 +183,19 @@ class Socket(Stream):
             carrier.write(encoded.frames)
         elif encoded.packets:
             session.send(encoded.packets)
+
+    def _deliver_with_offsets(self, progress: Progress, cursor: Cursor, encoded: Encoded) -> None:
+        log, logs = cursor.room.name, [other.room.name for other in self.cursors]
+        packets: list[Out] = []
+        for message, event in encoded.messages:
+            progress.move(log, message.offset)
+            if event is not None and is_given(event, self.sid, log, logs):
+                packets += packets_of(self.namespace, event, progress.json)
+        carrier = self.carried_by.carrier
+        if type(carrier) is PacketSocket:
+            carrier.write(frames_of(packets))
+        elif packets:
+            self.carried_by.send(packets)
 
     def gap(self, cursor: Cursor, gap: Gap) -> None:
         # The protocol has no word for it. A client whose connection ends comes back, and is told that it was not
@@ -209,8 +235,3 @@ class Socket(Stream):
 
     async def recheck_rooms(self) -> None:
         """Do nothing: which rooms a socket is in, the application says."""
-
-
-def refused(namespace: str, data: Mapping[str, Any]) -> list[Out]:
-    """Return the messages that tell a client that it may not connect to a namespace."""
-    return wire.encode(Packet(Type.CONNECT_ERROR, namespace, None, dict(data)))
