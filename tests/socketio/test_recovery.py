@@ -8,6 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.socketio.killing import kill_again_and_again
 from tests.socketio.node_clients import NodeClient, NodeClients, needs_node
 from tests.support import Server, eventually
 
@@ -109,3 +110,15 @@ async def test_another_client_cannot_take_it(tmp_path: Path) -> None:
             eve = await clients.open("eve", server.url, transports=["websocket"], auth={"pid": ana.id}, **QUICK)
             assert eve.id != ana.id
             assert await ana.call("back") == []
+
+
+async def test_the_worker_that_has_a_socket_is_killed_ten_times(tmp_path: Path) -> None:
+    """Every acknowledged emit comes once, in order, to a client that says that it was recovered."""
+    store = f"sqlite:///{tmp_path}/log.db?shared=1"
+    command = [*COMMAND, "--workers", "2"]
+    async with NodeClients() as clients:
+        with Server(store=store, command=command, environment=SHORT) as server:
+            seen = await kill_again_and_again(clients, server.url, 10)
+    assert seen.heard == list(range(seen.emitted))
+    assert seen.recovered == [True] * len(seen.recovered)
+    assert len(seen.recovered) >= 10

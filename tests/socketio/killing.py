@@ -1,0 +1,75 @@
+"""A writer and a listener on socket.io-client, and the process that has the listener's socket, killed again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import NamedTuple
+
+from tests.socketio.node_clients import NodeClient, NodeClients
+from tests.support import eventually
+
+QUICK = {"reconnectionDelay": 50, "reconnectionDelayMax": 300, "timeout": 3000, "transports": ["websocket"]}
+ACK_MS = 1500
+
+
+class Seen(NamedTuple):
+    """What has come of it.
+
+    Attributes:
+        emitted: How many emits were acknowledged.
+        again: How many were emitted again because no acknowledgement came in time.
+        heard: What the listener was given, in order.
+        recovered: Of each new connection of the listener, whether it says that it was recovered.
+    """
+
+    emitted: int
+    again: int
+    heard: list[int]
+    recovered: list[bool]
+
+
+async def kill_again_and_again(clients: NodeClients, url: str, kills: int) -> Seen:
+    """Kill the process that has the listener's socket so many times, while the writer emits with acknowledgements."""
+    listener = await clients.open("listener", url, **QUICK)
+    writer = await clients.open("writer", url, **QUICK)
+    await listener.call("join", "log")
+    again = number = 0
+    stopping = False
+
+    async def write() -> None:
+        nonlocal again, number
+        while not stopping:
+            while True:
+                answer = await writer.acked(
+                    writer.send("say_once", "log", f"message-{number}", number, timeout_ms=ACK_MS)
+                )
+                if answer["error"] is None:
+                    break
+                again += 1
+            number += 1
+            await asyncio.sleep(0.005)
+
+    writing = asyncio.create_task(write())
+    for _ in range(kills):
+        heard = len(listener.events("said"))
+        await eventually(lambda heard=heard: len(listener.events("said")) > heard + 3)  # type: ignore[misc]
+        await _kill(listener)
+    stopping = True
+    await writing
+    await eventually(lambda: len(listener.events("said")) >= number)
+    heard = [args[0] for args in listener.events("said")]
+    recovered = [line["recovered"] for line in listener.lines("connect")[1:]]
+    return Seen(number, again, heard, recovered)
+
+
+async def _kill(client: NodeClient) -> None:
+    """Kill the process that has a client's socket, and wait until the client has another."""
+    while True:
+        answer = await client.acked(client.send("process", timeout_ms=ACK_MS))
+        if answer["error"] is None:
+            break
+    now = client.now
+    os.kill(answer["args"][0], signal.SIGKILL)
+    await client.connected(now)
