@@ -92,6 +92,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http2: Annotated[bool, _flag("offer HTTP/2 over TLS")] = False
     deflate: Annotated[bool, _flag("compress WebSocket messages (RFC 7692) for clients that offer it")] = False
     echo: Annotated[str | None, _flag("a path that echoes WebSocket messages, for conformance tests")] = None
+    socketio: Annotated[str | None, _flag("a path for clients of Socket.IO, such as /socket.io")] = None
+    socketio_recovery: Annotated[
+        float, _flag("seconds after its connection has ended in which a client of Socket.IO can go on; 0 for never")
+    ] = 120.0
     backup_folder: Annotated[
         str | None, _flag("where backups go that an administrator orders over HTTP; without it, none can be")
     ] = None
@@ -283,6 +287,10 @@ def _check(config: Config) -> None:
         raise ConfigError(f"drain_window is 0 to 600 s, not {config.drain_window:g}")
     if config.echo is not None and not re.fullmatch(r"/[A-Za-z0-9_.~/-]+", config.echo):
         raise ConfigError(f"echo is a path such as /echo, not {config.echo!r}")
+    if config.socketio is not None and not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)+/?", config.socketio):
+        raise ConfigError(f"socketio is a path such as /socket.io, not {config.socketio!r}")
+    if not 0 <= config.socketio_recovery <= 86_400:
+        raise ConfigError(f"socketio_recovery is 0 to 86400 s, not {config.socketio_recovery:g}")
     for name in ("limits", "retention", "tuning"):
         for key, value in msgspec.structs.asdict(getattr(config, name)).items():
             if value is not None and key != "rooms" and not 0 < value < 2**53:

@@ -66,6 +66,8 @@ from trunkline.transports.app import RoomEvents, build_app, on_error, serve_room
 from trunkline.transports.context import Context, Parts
 from trunkline.transports.follow import Follows
 from trunkline.transports.shutdown import called_on_signals
+from trunkline.transports.socketio.room_events import serve_rooms
+from trunkline.transports.socketio.session import Settings
 
 log = logging.getLogger("trunkline")
 
@@ -342,6 +344,39 @@ class Hub(HubHandlers):
         check_room(room)
         grant = None if user is None else Grant(user=user, permissions=Permissions(read=(room,), presence=(room,)))
         return RoomEvents(self._context, room, grant)
+
+    def socketio(
+        self,
+        path: str = "/socket.io",
+        *,
+        recovery_s: float | None = 120.0,
+        ping_interval_s: float = 25.0,
+        ping_timeout_s: float = 20.0,
+        bytes_max: int = 1_000_000,
+    ) -> None:
+        """Let clients of Socket.IO join rooms and publish, under a path of `app` (docs/socketio.md).
+
+        An application that hears events of its own has `trunkline.socketio.AsyncServer(hub)`.
+
+        Args:
+            recovery_s: How long after its connection has ended a client can go on where it was, in seconds; None for
+                never.
+            ping_interval_s, ping_timeout_s: Between two pings, and for the answer, in seconds.
+            bytes_max: The most that a client may send at once.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+        """
+        if not (ping_interval_s > 0 and ping_timeout_s > 0):
+            raise ConfigError("the ping interval and the ping timeout are more than 0 seconds")
+        settings = Settings(ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, bytes_max=bytes_max)
+        edge = serve_rooms(self._context, settings, recovery_s)
+        self._context.mounts[f"/{path.strip('/')}/"] = edge.endpoint
+
+        async def close() -> None:
+            edge.close()
+
+        self._closing.append(close)
 
     @cached_property
     def websocket(self) -> Callable[[WebSocket], Awaitable[None]]:

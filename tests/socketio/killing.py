@@ -1,16 +1,21 @@
-"""A writer and a listener on socket.io-client, and the process that has the listener's socket, killed again and again."""
+"""A writer and a listener on socket.io-client; the process that has the listener's socket is killed again and again."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.socketio.node_clients import NodeClient, NodeClients
 from tests.support import eventually
 
-QUICK = {"reconnectionDelay": 50, "reconnectionDelayMax": 300, "timeout": 3000, "transports": ["websocket"]}
+QUICK: dict[str, Any] = {
+    "reconnectionDelay": 50,
+    "reconnectionDelayMax": 300,
+    "timeout": 3000,
+    "transports": ["websocket"],
+}
 ACK_MS = 1500
 
 
@@ -53,8 +58,8 @@ async def kill_again_and_again(clients: NodeClients, url: str, kills: int) -> Se
 
     writing = asyncio.create_task(write())
     for _ in range(kills):
-        heard = len(listener.events("said"))
-        await eventually(lambda heard=heard: len(listener.events("said")) > heard + 3)  # type: ignore[misc]
+        enough = len(listener.events("said")) + 3
+        await eventually(lambda: len(listener.events("said")) > enough)  # noqa: B023 - awaited at once
         await _kill(listener)
     stopping = True
     await writing

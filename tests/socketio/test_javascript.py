@@ -53,10 +53,10 @@ async def test_a_client_of_an_older_protocol_is_told_so(server: Server, clients:
     clients.order("open", "old", url=server.url, library=2, options={"reconnection": False})
     refused = await clients.client("old").until("connect_error")
     assert "400" in json.dumps(refused)
-    async with aiohttp.ClientSession() as http:
-        async with http.get(f"{server.url}/socket.io/?EIO=3&transport=polling") as answer:
-            assert answer.status == 400
-            found = await answer.json()
+    address = f"{server.url}/socket.io/?EIO=3&transport=polling"
+    async with aiohttp.ClientSession() as http, http.get(address) as answer:
+        assert answer.status == 400
+        found = await answer.json()
     assert found["code"] == 5
     assert "speaks Engine.IO 4" in found["message"]
 

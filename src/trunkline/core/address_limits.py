@@ -64,6 +64,10 @@ class Admission:
         """Whether so many connections are beyond a limit that this one is not even to be answered."""
         return self.error is not None and self._limits.is_overrun(self.key)
 
+    def is_counted_by(self, limits: AddressLimits) -> bool:
+        """Return whether it is these limits that it is counted for."""
+        return self._limits is limits
+
     def move(self, key: str | None, now: float) -> None:
         """Count the connection under another key: a proxy of ours has named its client.
 

@@ -35,6 +35,7 @@ PATIENCE_S = 60.0  # with a node that is silent, and whose process is known to r
 AGAIN_S = 0.01
 AGAIN_MAX = 1000
 REQUESTS_MAX = 10_000
+SETTLED_S = 3 * HEARTBEAT_S
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
@@ -97,7 +98,7 @@ class Cluster:
         self._hears = hears
         self._membership = Membership()
         self._logical_ms = 0
-        self._heartbeat_at = clock.monotonic()
+        self._heartbeat_at = self._started_at = clock.monotonic()
         self._number = 0  # of the last change of presence
         self._requests: dict[int, _Waiting] = {}
         self._request_numbers = count(1)
@@ -155,8 +156,14 @@ class Cluster:
         """Tell the other nodes of these members, and these of the others'."""
         self._members = members
 
+    def may_run(self, node: str) -> bool:
+        """Return whether a node may run: one that was just started has not heard of all others yet."""
+        is_new = self._clock.monotonic() - self._started_at < SETTLED_S
+        return node != self.name and (node in self._membership or is_new or self._bus.is_alive(node))
+
     def start(self) -> None:
         """Begin to send heartbeats."""
+        self._started_at = self._clock.monotonic()
         self._tasks.spawn(self._send_heartbeats())
 
     # Sending.

@@ -40,6 +40,19 @@ class Records:
             self._tasks.spawn(self._run())
         return await done
 
+    async def replace(
+        self, space: str, kind: str, key: str, before: bytes | None, after: bytes | None, until: int
+    ) -> bool:
+        """Change a record that is the only one of its space; return whether it was as expected.
+
+        Args:
+            until: When it may be forgotten, in ms since 1970 UTC.
+
+        Raises:
+            StoreUnavailable: It is changed or not.
+        """
+        return await self.swap(Swap(space, kind, key, before, after, None, until))
+
     async def get(self, space: str, kind: str, key: str) -> bytes | None:
         """Return the value of a record; None if there is none.
 

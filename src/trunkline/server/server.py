@@ -72,6 +72,8 @@ def build_hub(config: Config) -> Hub:
         loopback_only=config.auth == "none" and not config.hooks.authenticate and is_loopback(config.host),
         trusted=config.forwarded_allow_ips,
     )
+    if config.socketio is not None:
+        hub.socketio(config.socketio, recovery_s=config.socketio_recovery or None)
     add_webhooks(hub, [with_secret(settings, f"webhook {settings.consumer}") for settings in config.webhooks])
     if config.hooks.url:
         use_http_hooks(hub, with_secret(config.hooks, "hooks"))
@@ -422,7 +424,7 @@ class RoomsServer(Server):
         self.hub = hub
         self._context = context_of(hub)
         self._drain_ms = round(config.drain_window * 1000)
-        gate = Gate(self._context, echo=config.echo, deflate=config.deflate)
+        gate = Gate(self._context, echo=config.echo, deflate=config.deflate, hands_over=bool(self._context.mounts))
         check_metrics_host(config.metrics_host, is_authenticated=self._context.access.is_required)
         super().__init__(config, hub.app, gate, announce, inherited)
 

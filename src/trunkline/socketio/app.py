@@ -14,7 +14,7 @@ from starlette.types import ASGIApp as Application
 from starlette.types import Receive, Scope, Send
 
 from trunkline.hub import Hub
-from trunkline.socketio.endpoint import Endpoint
+from trunkline.transports.socketio.endpoint import Endpoint
 
 StaticFiles = Mapping[str, str | Mapping[str, str]]
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from starlette.types import ASGIApp as Application
 
 from trunkline.hub import Hub, context_of
 from trunkline.socketio.app import ASGIApp as _ASGIApp
 from trunkline.socketio.app import StaticFiles
-from trunkline.socketio.endpoint import Endpoint, environ_of
 from trunkline.socketio.handlers import fitting
-from trunkline.socketio.session import SERVER_DISCONNECT, Session, Sessions, Settings
+from trunkline.transports.socketio.endpoint import Endpoint, environ_of
+from trunkline.transports.socketio.session import SERVER_DISCONNECT, Session, Sessions, Settings
 
 log = logging.getLogger("trunkline")
 
+H = TypeVar("H", bound=Callable[..., Any])
 EVENTS = ("connect", "message", "disconnect")
 
 
@@ -76,9 +77,15 @@ class AsyncServer:
         self.endpoint = Endpoint(self._context, self._sessions, name)
 
     def _node(self) -> str:
-        return self._context.engine.name if self._context.engine.store.bus is not None else ""
+        return self._context.engine.name
 
-    def on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
+    @overload
+    def on(self, event: str, handler: None = None) -> Callable[[H], H]: ...
+
+    @overload
+    def on(self, event: str, handler: H) -> H: ...
+
+    def on(self, event: str, handler: H | None = None) -> H | Callable[[H], H]:
         """Let a function hear `connect` (its id and the request), `message` (and the data) or `disconnect`.
 
         Raises:
@@ -87,7 +94,7 @@ class AsyncServer:
         if event not in EVENTS:
             raise ValueError(f"an event of Engine.IO is one of {', '.join(EVENTS)}")
 
-        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        def register(function: H) -> H:
             self._handlers[event] = function
             return function
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any
 
 from trunkline.socketio.handlers import fitting
-
-if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
-
-    from trunkline.socketio.server import AsyncServer
-    from trunkline.socketio.threaded import Server
 
 Rooms = str | Sequence[str] | None
 _FEWEST = {"connect": 2, "disconnect": 1}
@@ -39,7 +34,7 @@ class AsyncNamespace(_Methods):
         namespace: With its slash; the default one if left out, and `*` for all that nothing else hears.
     """
 
-    server: AsyncServer
+    server: Any  # an AsyncServer, which stands above
 
     def is_asyncio_based(self) -> bool:
         return True
@@ -54,7 +49,8 @@ class AsyncNamespace(_Methods):
         return await answer if inspect.isawaitable(answer) else answer
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
-        return self.server.rooms(sid, namespace=namespace or self.namespace)
+        found: list[str] = self.server.rooms(sid, namespace=namespace or self.namespace)
+        return found
 
     async def emit(
         self, event: str, data: Any = None, to: Rooms = None, room: Rooms = None, skip_sid: Rooms = None,
@@ -97,7 +93,8 @@ class AsyncNamespace(_Methods):
         await self.server.save_session(sid, session, namespace=namespace or self.namespace)
 
     def session(self, sid: str, namespace: str | None = None) -> AbstractAsyncContextManager[Any]:
-        return self.server.session(sid, namespace=namespace or self.namespace)
+        session: AbstractAsyncContextManager[Any] = self.server.session(sid, namespace=namespace or self.namespace)
+        return session
 
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
         await self.server.disconnect(sid, namespace=namespace or self.namespace)
@@ -106,7 +103,7 @@ class AsyncNamespace(_Methods):
 class Namespace(_Methods):
     """A namespace of a `Server`: as `AsyncNamespace`, without awaiting."""
 
-    server: Server
+    server: Any  # a Server, which stands above
 
     def is_asyncio_based(self) -> bool:
         return False
@@ -120,7 +117,8 @@ class Namespace(_Methods):
         return handler(*fit)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
-        return self.server.rooms(sid, namespace=namespace or self.namespace)
+        found: list[str] = self.server.rooms(sid, namespace=namespace or self.namespace)
+        return found
 
     def emit(
         self, event: str, data: Any = None, to: Rooms = None, room: Rooms = None, skip_sid: Rooms = None,
@@ -163,7 +161,8 @@ class Namespace(_Methods):
         self.server.save_session(sid, session, namespace=namespace or self.namespace)
 
     def session(self, sid: str, namespace: str | None = None) -> AbstractContextManager[Any]:
-        return self.server.session(sid, namespace=namespace or self.namespace)
+        session: AbstractContextManager[Any] = self.server.session(sid, namespace=namespace or self.namespace)
+        return session
 
     def disconnect(self, sid: str, namespace: str | None = None) -> None:
         self.server.disconnect(sid, namespace=namespace or self.namespace)

@@ -7,17 +7,19 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from trunkline.errors import ConfigError, TrunklineError
 from trunkline.hub import Hub, context_of
 from trunkline.socketio import exceptions
-from trunkline.socketio.edge import EVERYONE, Edge, Options, Refusal
-from trunkline.socketio.endpoint import environ_of
-from trunkline.socketio.entry import event_of
 from trunkline.socketio.handlers import ANY, Handler, Handlers, fitting
 from trunkline.socketio.namespace import AsyncNamespace, Namespace, Rooms
-from trunkline.socketio.session import (
+from trunkline.transports.socketio.edge import EVERYONE, Edge, Options, Refusal
+from trunkline.transports.socketio.endpoint import environ_of
+from trunkline.transports.socketio.entry import event_of, from_message
+from trunkline.transports.socketio.room_events import NAMES as ROOM_EVENTS
+from trunkline.transports.socketio.room_events import RoomEvents, event_with_origin
+from trunkline.transports.socketio.session import (
     CLIENT_DISCONNECT,
     PING_TIMEOUT,
     SERVER_DISCONNECT,
@@ -25,9 +27,10 @@ from trunkline.socketio.session import (
     TRANSPORT_ERROR,
     Settings,
 )
-from trunkline.socketio.socket import Socket
+from trunkline.transports.socketio.socket import Socket
 
 log = logging.getLogger("trunkline")
+H = TypeVar("H", bound=Handler)
 
 CALL_S = 60.0
 RECOVERED = "socketio.recovered"
@@ -69,6 +72,8 @@ class BaseServer:
             None for never. Listeners of clients then get one more argument, an offset.
         plain_rooms: Rooms of the default namespace are the rooms of the same names, for all clients.
         name: The same on all nodes, and another one than other servers of the same hub have.
+        room_events: Let clients join rooms, leave them and publish by events of their own: `join`, `leave`, `message`.
+            Implies *plain_rooms*; recovery is for clients that say `{recovery: true}`.
         cors_allowed_origins: As `Hub(origins=…)`, for a hub of the server's own; `*` for all, `[]` for all, too.
         more: What python-socketio knows and what has no meaning here: `async_mode`, `logger`, `engineio_logger`,
             `json`, `serializer`, `cookie`, `cors_credentials`, `http_compression`, `compression_threshold`,
@@ -97,6 +102,7 @@ class BaseServer:
         plain_rooms: bool = False,
         recovery: float | None = None,
         name: str = "socketio",
+        room_events: bool = False,
         cors_allowed_origins: str | Sequence[str] | None = None,
         **more: Any,
     ) -> None:
@@ -126,8 +132,10 @@ class BaseServer:
             connect_s=connect_timeout,
             async_handlers=async_handlers,
             always_connect=always_connect,
-            plain_rooms=plain_rooms,
+            plain_rooms=plain_rooms or room_events,
             recovery_s=recovery,
+            recovers_all=not room_events,
+            event_of=event_with_origin if room_events else from_message,
             service=name,
         )
         try:
@@ -135,10 +143,18 @@ class BaseServer:
         except ValueError as error:
             raise ConfigError(str(error)) from None
         self.endpoint = self.edge.endpoint
+        self.edge.rechecks_rooms = room_events
+        self._room_events = RoomEvents(self.edge) if room_events else None
 
     # Handlers.
 
-    def on(self, event: str, handler: Handler | None = None, namespace: str | None = None) -> Any:
+    @overload
+    def on(self, event: str, handler: None = None, namespace: str | None = None) -> Callable[[H], H]: ...
+
+    @overload
+    def on(self, event: str, handler: H, namespace: str | None = None) -> H: ...
+
+    def on(self, event: str, handler: H | None = None, namespace: str | None = None) -> H | Callable[[H], H]:
         """Let a function hear an event; as a decorator, without *handler*.
 
         Args:
@@ -146,11 +162,17 @@ class BaseServer:
             namespace: With its slash; `*` for any.
         """
 
-        def register(function: Handler) -> Handler:
+        def register(function: H) -> H:
             self.handlers.on(event, function, namespace or "/")
             return function
 
         return register if handler is None else register(handler)
+
+    @overload
+    def event(self, handler: H, /) -> H: ...
+
+    @overload
+    def event(self, *, namespace: str | None = None) -> Callable[[H], H]: ...
 
     def event(self, *args: Any, **kwargs: Any) -> Any:
         """Let a function hear the event of its own name: `@sio.event`, or `@sio.event(namespace="/chat")`."""
@@ -171,7 +193,7 @@ class BaseServer:
         """
         if self.is_asyncio_based() is not namespace_handler.is_asyncio_based():
             raise ValueError("a Server takes a Namespace, and an AsyncServer an AsyncNamespace")
-        namespace_handler.server = self  # type: ignore[assignment]  # the one that it is for
+        namespace_handler.server = self  # the one that it is for
         self.handlers.namespaces[namespace_handler.namespace] = namespace_handler
 
     def close(self) -> None:
@@ -243,6 +265,8 @@ class BaseServer:
 
     async def handle(self, socket: Socket, event: str, arguments: Sequence[Any]) -> list[Any] | None:
         found = self.handlers.find(event, socket.namespace)
+        if self._room_events is not None and event in ROOM_EVENTS and (found is None or found.before):
+            return await self._room_events.handle(socket, event, [*arguments])
         if found is None:
             return None
         try:

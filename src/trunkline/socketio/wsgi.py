@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from trunkline.hub import Hub, run_sync
 from trunkline.socketio.app import ASGIApp, Served, StaticFiles
-from trunkline.socketio.session import NO_UPGRADE
+from trunkline.transports.socketio.session import NO_UPGRADE
 
 POLL_S = 120.0  # longer than any ping interval that makes sense: a poll is answered with each ping at the latest
 

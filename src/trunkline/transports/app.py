@@ -71,6 +71,7 @@ def build_app(context: Context, lifespan: Lifespan[Any], *, pages: bool) -> Star
         ClientDisconnect: _on_disconnect,
     }
     middleware = [
+        Middleware(_Mounts, context=context),
         Middleware(_Sockets, context=context),
         Middleware(_NoSniffing),
         Middleware(_QuietEnd, context=context),
@@ -78,8 +79,8 @@ def build_app(context: Context, lifespan: Lifespan[Any], *, pages: bool) -> Star
     ]
     allowed = context.access.origins.allowed
     if allowed:
-        middleware.insert(  # outermost: a listed page may read every answer, also that it asks too often
-            0,
+        middleware.insert(  # outside: a listed page may read every answer, also that it asks too often
+            1,
             Middleware(
                 CORSMiddleware,
                 allow_origins=allowed,
@@ -373,6 +374,21 @@ async def _hand_over(
         if not handover.is_taken:
             admission.withdraw()
     return handover.is_taken
+
+
+class _Mounts:
+    """Serves what has a path of its own beside the rooms, and does for itself what stands around them."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app = app
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if self._context.mounts and scope["type"] in ("http", "websocket"):
+            path = f"{scope['path'].removeprefix(scope.get('root_path', ''))}/"
+            app = next((mount for begin, mount in self._context.mounts.items() if path.startswith(begin)), app)
+        await app(scope, receive, send)
 
 
 class _Sockets:

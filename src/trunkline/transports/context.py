@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context as Variables
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from starlette.types import ASGIApp
+
 from trunkline.access.administration import Administration
 from trunkline.access.erasures import Erasures
 from trunkline.access.moderation import Moderation
@@ -101,6 +103,7 @@ class Context:
         ensure_started: Starts a hub that was never started; raises ShuttingDown for one that was closed.
 
     Attributes:
+        mounts: What else is served beside the rooms, by the beginning of its path, with a slash at its end.
         unsent_bytes: Of answers to polls that are on their way.
         figures: The metrics.
         overview: What the dashboard shows.
@@ -121,6 +124,7 @@ class Context:
         self.ensure_started = ensure_started
         self.asgi_writer = AsgiWriter(lambda work: Variables().run(self.engine.tasks.spawn, work))
         self.unsent_bytes = 0
+        self.mounts: dict[str, ASGIApp] = {}
 
     def use(self, parts: Parts) -> None:
         """Be of these from now on."""

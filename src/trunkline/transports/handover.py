@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from trunkline.core.address_limits import Counted
+from trunkline.core.address_limits import Admission, Counted
 from trunkline.transports.context import Context
 
 HANDOVER = "trunkline.handover"
@@ -51,12 +51,17 @@ def handover_of(scope: Mapping[str, Any]) -> Handover | None:
 
 
 def admit_handed(context: Context, key: str | None, of_server: Counted) -> HandedAdmission:
-    """Count a stream of an application's rooms, whose connection the server counts, too.
+    """Count a stream of an application's rooms, whose connection the server counts, too: for the rooms, if they are all
+    that it serves.
 
     Raises:
         RequestError: `too_many_connections` or `rate_limited`.
     """
-    ours = context.access.addresses.admit(key, context.clock.monotonic(), of_server.address)
+    addresses = context.access.addresses
+    if isinstance(of_server, Admission) and of_server.is_counted_by(addresses):
+        of_server.move(key, context.clock.monotonic())
+        return HandedAdmission(of_server, of_server)
+    ours = addresses.admit(key, context.clock.monotonic(), of_server.address)
     if ours.error is not None:
         ours.release()
         raise ours.error
@@ -64,7 +69,8 @@ def admit_handed(context: Context, key: str | None, of_server: Counted) -> Hande
 
 
 class HandedAdmission:
-    """A connection that a server and the rooms of an application count, both (`address_limits.Counted`)."""
+    """A connection that a server and the rooms of an application count, both (`address_limits.Counted`); or one of them
+    for both."""
 
     __slots__ = ("_of_server", "_ours", "address", "key")
 
@@ -80,4 +86,5 @@ class HandedAdmission:
 
     def withdraw(self) -> None:
         """Let only the server count it: the stream has not taken the socket."""
-        self._ours.release()
+        if self._ours is not self._of_server:
+            self._ours.release()

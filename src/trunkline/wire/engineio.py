@@ -27,6 +27,7 @@ PROBE = "probe"  # the data of the ping and the pong with which a WebSocket is t
 Data = str | bytes
 Transport = Literal["polling", "websocket"]
 
+_NO_LINE_BREAKS = str.maketrans("", "", "\r\n")
 _BY_CLIENT = frozenset((CLOSE, PING, PONG, MESSAGE, UPGRADE))
 
 
@@ -141,7 +142,8 @@ def _decode_in_payload(text: str) -> Packet:
     if not text.startswith("b"):
         return decode(text)
     try:
-        return Packet(MESSAGE, base64.b64decode(text[1:], validate=True))
+        # Java's client ends its lines (RFC 2045 section 6.8), and servers have always taken that.
+        return Packet(MESSAGE, base64.b64decode(text[1:].translate(_NO_LINE_BREAKS), validate=True))
     except (binascii.Error, ValueError) as error:
         raise BadPacket(f"a binary packet is no base64: {error}") from None
 

@@ -7,9 +7,9 @@ from functools import cached_property, lru_cache
 
 from trunkline.core.batch import Batch
 from trunkline.core.message import Message
-from trunkline.socketio.entry import Event, from_message
-from trunkline.socketio.session import Out
-from trunkline.socketio.websocket import frames_of
+from trunkline.transports.socketio.entry import Event, from_message
+from trunkline.transports.socketio.session import Out
+from trunkline.transports.socketio.websocket import frames_of
 from trunkline.wire import engineio
 from trunkline.wire import socketio as wire
 

@@ -11,10 +11,10 @@ from starlette.types import Receive, Send
 from trunkline.core.address_limits import Counted
 from trunkline.core.close_codes import ABNORMAL, CloseCode
 from trunkline.engine.tasks import cancelled
-from trunkline.socketio.session import TRANSPORT_ERROR, Carrier, Out, Session, Sessions
 from trunkline.transports.asgi import Outbox
 from trunkline.transports.asgi_writer import AsgiWriter
 from trunkline.transports.frames import SLOTS, Frames, State
+from trunkline.transports.socketio.session import TRANSPORT_ERROR, Carrier, Out, Session, Sessions
 from trunkline.wire import engineio as wire
 from trunkline.wire import websocket as ws
 

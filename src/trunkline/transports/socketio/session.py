@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from trunkline.engine.clock import Clock
-from trunkline.socketio.deadlines import Deadlines
-from trunkline.socketio.lifecycle import IS_POLLED, TRANSITIONS, Event, State, can
+from trunkline.transports.socketio.deadlines import Deadlines
+from trunkline.transports.socketio.lifecycle import IS_POLLED, TRANSITIONS, Event, State, can
 from trunkline.wire import engineio as wire
 from trunkline.wire.engineio import BadPacket, Packet, Transport
 
@@ -392,7 +392,7 @@ class Sessions:
     """All sessions of one server of Engine.IO in this process.
 
     Args:
-        node: This process's name, with which the ids of its sessions begin; empty if there is only one.
+        node: Returns this process's name, with which the ids of its sessions begin.
         make_owner: Returns what speaks over a new session.
     """
 
@@ -422,9 +422,7 @@ class Sessions:
 
     def new_sid(self) -> str:
         """Return an id that no session has, and that cannot be guessed: it names its node, and then 120 random bits."""
-        random = secrets.token_urlsafe(15)
-        node = self._node()
-        return f"{node}.{random}" if node else random
+        return f"{self._node()}.{secrets.token_urlsafe(15)}"
 
     def open(
         self,

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from trunkline.core.rate import Bucket, work
-from trunkline.socketio.session import TRANSPORT_CLOSE, Session
-from trunkline.socketio.socket import Socket
+from trunkline.transports.context import Context
+from trunkline.transports.socketio.session import CLIENT_DISCONNECT, Session, Sessions
+from trunkline.transports.socketio.socket import Socket
 from trunkline.wire import socketio as wire
 from trunkline.wire.socketio import Packet, Type
 
-if TYPE_CHECKING:
-    from trunkline.socketio.edge import Edge
-
 ATTACHMENTS_MAX = 256  # of one packet
 HANDLERS_MAX = 100  # of one client at once: beyond it, the client is not read
+
+
+class Host(Protocol):
+    """Where a client is (`edge.Edge`).
+
+    Attributes:
+        sessions: Those of all clients.
+    """
+
+    context: Context
+    sessions: Sessions
+
+    @property
+    def async_handlers(self) -> bool:
+        """Whether events of one client are handled side by side."""
+
+    async def connect(self, client: Client, namespace: str, auth: Any) -> None:
+        """Let a client into a namespace, if the application does."""
+
+    async def handle(self, socket: Socket, event: str, arguments: Sequence[Any], number: int | None) -> None:
+        """Have an event heard, and its client told of the answer, if it wants one."""
 
 
 class Client:
@@ -36,7 +55,7 @@ class Client:
         "key", "session", "sockets",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, session: Session) -> None:
+    def __init__(self, edge: Host, session: Session) -> None:
         limits = edge.context.limits
         self._edge = edge
         self.session = session
@@ -100,7 +119,7 @@ class Client:
             assert packet.id is not None
             socket.acknowledged(packet.id, packet.data)
         elif packet.type is Type.DISCONNECT:
-            socket.end("client disconnect")
+            socket.end(CLIENT_DISCONNECT)
 
     async def _connect(self, packet: Packet) -> None:
         self.is_connecting = True
@@ -162,6 +181,3 @@ class Client:
     def refuse(self, namespace: str, data: dict[str, Any]) -> None:
         """Tell the client that it may not connect to a namespace."""
         self.session.message(*wire.encode(Packet(Type.CONNECT_ERROR, namespace, None, data)))
-
-
-__all__ = ["TRANSPORT_CLOSE", "Client"]

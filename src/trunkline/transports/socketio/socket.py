@@ -12,12 +12,12 @@ from trunkline.core.cursor import Cursor
 from trunkline.core.grant import Grant
 from trunkline.core.position import Gap, Start
 from trunkline.errors import TrunklineError
-from trunkline.socketio.connection_state import Progress
-from trunkline.socketio.entry import Event
-from trunkline.socketio.formats import Encoded, is_given, packets_of
-from trunkline.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_ERROR, Out, Session
-from trunkline.socketio.websocket import PacketSocket, frames_of
 from trunkline.transports.context import Context
+from trunkline.transports.socketio.connection_state import Progress
+from trunkline.transports.socketio.entry import Event, event_of
+from trunkline.transports.socketio.formats import Encoded, is_given, packets_of
+from trunkline.transports.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_ERROR, Out, Session
+from trunkline.transports.socketio.websocket import PacketSocket, frames_of
 from trunkline.transports.stream import Stream
 from trunkline.wire import socketio as wire
 from trunkline.wire.socketio import Packet, Type
@@ -28,7 +28,13 @@ Ack = Callable[[list[Any]], None]
 
 
 class Leaving(Protocol):
-    """Who is told of the end of a socket."""
+    """Who is told of the end of a socket.
+
+    Attributes:
+        rechecks_rooms: Whether clients join rooms by what they may read, and not by what the application decides.
+    """
+
+    rechecks_rooms: bool
 
     def socket_ended(self, socket: Socket, reason: str) -> None:
         """Note that it reads nothing any more."""
@@ -227,11 +233,15 @@ class Socket(Stream):
 
     def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
         for room, other in list(self.rooms.items()):
-            if other is cursor:
+            if other is cursor and room not in ("", self.sid):
                 self.leave(room)
+                about = {"room": room, "error": {"code": error.code, "message": str(error)}}
+                self.emit(event_of("left", [about]))
 
     def presence_revoked(self, room: str, error: TrunklineError) -> None:
         """Do nothing: members are not watched."""
 
     async def recheck_rooms(self) -> None:
-        """Do nothing: which rooms a socket is in, the application says."""
+        """Do nothing where the application says which rooms a socket is in."""
+        if self._server.rechecks_rooms:
+            await super().recheck_rooms()

@@ -11,24 +11,32 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from starlette.requests import HTTPConnection
 
+from trunkline.core.cursor import Cursor
 from trunkline.core.grant import UNAUTHENTICATED, Grant
 from trunkline.core.json_text import check_json
 from trunkline.core.message import Message, Receipt, check_id
 from trunkline.core.position import NOW, Gap, Start
 from trunkline.engine.engine import Engine
 from trunkline.errors import RequestError, StoreUnavailable, TrunklineError
-from trunkline.socketio.client import Client
-from trunkline.socketio.deadlines import Deadlines
-from trunkline.socketio.endpoint import Endpoint
-from trunkline.socketio.entry import Event, from_message, to_data
-from trunkline.socketio.formats import format_of
-from trunkline.socketio.names import log_room
-from trunkline.socketio.orders import Order, Orders
-from trunkline.socketio.recovery import REFRESH_S, Recovery, Resumed
-from trunkline.socketio.session import SERVER_DISCONNECT, TRANSPORT_CLOSE, TRANSPORT_ERROR, Session, Sessions, Settings
-from trunkline.socketio.socket import Ack, Socket
 from trunkline.transports.app import head_of
 from trunkline.transports.context import Context
+from trunkline.transports.socketio.client import Client
+from trunkline.transports.socketio.deadlines import Deadlines
+from trunkline.transports.socketio.endpoint import Endpoint
+from trunkline.transports.socketio.entry import Event, from_message, to_data
+from trunkline.transports.socketio.formats import format_of
+from trunkline.transports.socketio.names import log_room
+from trunkline.transports.socketio.orders import Order, Orders
+from trunkline.transports.socketio.recovery import REFRESH_S, Recovery, Resumed
+from trunkline.transports.socketio.session import (
+    SERVER_DISCONNECT,
+    TRANSPORT_CLOSE,
+    TRANSPORT_ERROR,
+    Session,
+    Sessions,
+    Settings,
+)
+from trunkline.transports.socketio.socket import Ack, Socket
 from trunkline.wire.socketio import Packet, Type
 
 log = logging.getLogger("trunkline")
@@ -70,6 +78,7 @@ class Options(NamedTuple):
         always_connect: Whether a client is told that it is connected before the application has let it in.
         plain_rooms: Whether rooms of the default namespace have their own names as rooms of ours.
         recovery_s: How long after its connection has ended a socket can go on; None if it never can.
+        recovers_all: Whether that is so for clients that do not say `{recovery: true}` or false.
         event_of: Returns the event that a message is.
     """
 
@@ -79,11 +88,16 @@ class Options(NamedTuple):
     always_connect: bool = False
     plain_rooms: bool = False
     recovery_s: float | None = None
+    recovers_all: bool = True
     event_of: Callable[[Message], Event | None] = from_message
 
 
 class Edge:
-    """The clients of Socket.IO of one hub."""
+    """The clients of Socket.IO of one hub.
+
+    Attributes:
+        rechecks_rooms: Whether clients join rooms by what they may read, and not by what the application decides.
+    """
 
     def __init__(self, context: Context, application: Application, settings: Settings, options: Options) -> None:
         self.context = context
@@ -91,6 +105,7 @@ class Edge:
         self._application = application
         self.sessions = Sessions(settings, context.clock, self._node, self._begin)
         self.endpoint = Endpoint(context, self.sessions, options.service, self._engine_began)
+        self.rechecks_rooms = False
         self._orders = Orders(self, f"{options.service}.orders")
         self._sockets: dict[tuple[str, str], Socket] = {}
         self._members: dict[tuple[str, str], dict[str, Socket]] = {}
@@ -103,7 +118,7 @@ class Edge:
         return self.options.async_handlers
 
     def _node(self) -> str:
-        return self.context.engine.name if self.context.engine.store.bus is not None else ""
+        return self.context.engine.name
 
     def _begin(self, session: Session) -> Client:
         client = Client(self, session)
@@ -195,7 +210,7 @@ class Edge:
                 return socket
         socket = self._new_socket(client, namespace, self.sessions.new_sid(), grant)
         with self._letting_go(socket):
-            if self._recovery is not None and _wants_recovery(auth):
+            if self._recovery is not None and _wants_recovery(auth, unless_said=self.options.recovers_all):
                 socket.progress = self._recovery.begin(socket, None).progress
             for room in (EVERYONE, socket.sid):
                 await self._enter(socket, room, NOW)
@@ -294,7 +309,7 @@ class Edge:
         self._leave_all(socket)
         goes_on = False if self._recovery is None else await self._recovery.ended(socket, reason)
         if has_own_log and not goes_on:
-            await self._delete_log(log_room(socket.namespace, socket.sid))
+            await self._delete_log(self.room_name(socket.namespace, socket.sid))
 
     async def _delete_log(self, name: str) -> None:
         """Delete the log of a socket that nobody will read any more, so that retention forgets it at once."""
@@ -310,8 +325,7 @@ class Edge:
 
     def room_name(self, namespace: str, room: str) -> str:
         """Return the name of our room for a room of Socket.IO."""
-        is_own = (namespace, room) in self._sockets
-        return log_room(namespace, room, plain=self.options.plain_rooms and not is_own)
+        return log_room(namespace, room, plain=self.options.plain_rooms)
 
     async def enter(self, socket: Socket, room: str) -> None:
         """Let a socket be in a room: it is given what is emitted there from now on.
@@ -322,10 +336,30 @@ class Edge:
         """
         if room in socket.rooms:
             return
-        most = self.context.limits.rooms_per_connection_max
-        if len(socket.rooms) >= most + 2:
-            raise RequestError("too_many_rooms", f"at most {most} rooms at once")
+        self._check_rooms(socket)
         await self._enter(socket, room, NOW)
+        await self._note_joined(socket, room)
+
+    def _check_rooms(self, socket: Socket) -> None:
+        most = self.context.limits.rooms_per_connection_max
+        if len(socket.rooms) >= most + 2:  # everyone's, and its own
+            raise RequestError("too_many_rooms", f"at most {most} rooms at once")
+
+    async def enter_from(self, socket: Socket, room: str, start: Start) -> tuple[Cursor, Gap | None]:
+        """Let a socket read a room of ours from there on, or anew; return its place, and the gap in front of it.
+
+        Raises:
+            RequestError: `too_many_rooms`.
+            StoreUnavailable: The log is away.
+        """
+        if room not in socket.rooms:
+            self._check_rooms(socket)
+        await self.leave(socket, room)
+        gap = await self._enter(socket, room, start)
+        await self._note_joined(socket, room)
+        return socket.rooms[room], gap
+
+    async def _note_joined(self, socket: Socket, room: str) -> None:
         if self._recovery is not None:
             self._recovery.joined(socket, room)
             if socket.is_connected:
@@ -333,8 +367,7 @@ class Edge:
 
     async def _enter(self, socket: Socket, room: str, start: Start) -> Gap | None:
         engine = self.context.engine
-        name = log_room(socket.namespace, room, plain=self.options.plain_rooms and room != socket.sid)
-        opened = await engine.follower.open(name)
+        opened = await engine.follower.open(self.room_name(socket.namespace, room))
         if socket.is_gone:
             raise RequestError("not_found", "the client is not connected any more")
         if room in socket.rooms:
@@ -493,5 +526,6 @@ def _without_state(auth: Any) -> Any:
     return {key: value for key, value in auth.items() if key not in ("pid", "offset")} or None
 
 
-def _wants_recovery(auth: Any) -> bool:
-    return not (isinstance(auth, dict) and auth.get("recovery") is False)
+def _wants_recovery(auth: Any, *, unless_said: bool) -> bool:
+    said = auth.get("recovery") if isinstance(auth, dict) else None
+    return said if isinstance(said, bool) else unless_said

@@ -13,9 +13,10 @@ import msgspec
 
 from trunkline.engine.engine import Engine
 from trunkline.engine.tunnels import TunnelEnd
-from trunkline.socketio.session import TRANSPORT_CLOSE, TRANSPORT_ERROR, Out, Session, Sessions
-from trunkline.socketio.websocket import AsgiPacketSocket, Conversation, PacketSocket
-from trunkline.socketio.websocket import Begin as OnWebSocket
+from trunkline.transports.socketio.names import is_sid
+from trunkline.transports.socketio.session import TRANSPORT_CLOSE, TRANSPORT_ERROR, Out, Session, Sessions
+from trunkline.transports.socketio.websocket import AsgiPacketSocket, Conversation, PacketSocket
+from trunkline.transports.socketio.websocket import Begin as OnWebSocket
 from trunkline.wire import engineio as wire
 
 SERVICE = "socketio"
@@ -90,7 +91,9 @@ class Relay:
     def knows(self, sid: str) -> bool:
         """Return whether a session may be on another node that runs."""
         engine = self._engine
-        return engine is not None and engine.cluster is not None and node_of(sid) in engine.cluster
+        return (
+            engine is not None and is_sid(sid) and engine.cluster is not None and engine.cluster.may_run(node_of(sid))
+        )
 
     # Here, of a session that is elsewhere.
 

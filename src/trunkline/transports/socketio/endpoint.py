@@ -15,14 +15,14 @@ from starlette.websockets import WebSocket
 from trunkline.engine.engine import Engine
 from trunkline.engine.tasks import cancelled
 from trunkline.errors import RequestError, ShuttingDown, TrunklineError
-from trunkline.socketio.relay import Relay, passing_on, take_post
-from trunkline.socketio.session import Sessions
-from trunkline.socketio.websocket import AsgiPacketSocket, Begin, PacketSocket, opening, trying
 from trunkline.transports import refusals
 from trunkline.transports.app import head_of, key_of
 from trunkline.transports.asgi import disconnected
 from trunkline.transports.context import Context
 from trunkline.transports.handover import HandedAdmission, Handover, admit_handed, handover_of
+from trunkline.transports.socketio.relay import Relay, passing_on, take_post
+from trunkline.transports.socketio.session import Sessions
+from trunkline.transports.socketio.websocket import AsgiPacketSocket, Begin, PacketSocket, opening, trying
 from trunkline.wire import engineio as wire
 from trunkline.wire.origin import cors_headers
 from trunkline.wire.request_head import RequestHead

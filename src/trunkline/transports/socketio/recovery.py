@@ -12,11 +12,17 @@ import msgspec
 
 from trunkline.core.position import Start
 from trunkline.errors import StoreUnavailable
-from trunkline.socketio.connection_state import ConnectionState, Joined, Progress, decode, encode, parse_offset
-from trunkline.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_CLOSE
-from trunkline.socketio.socket import Socket
-from trunkline.stores.base import Swap
 from trunkline.transports.context import Context
+from trunkline.transports.socketio.connection_state import (
+    ConnectionState,
+    Joined,
+    Progress,
+    decode,
+    encode,
+    parse_offset,
+)
+from trunkline.transports.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_CLOSE
+from trunkline.transports.socketio.socket import Socket
 
 log = logging.getLogger("trunkline")
 
@@ -224,8 +230,7 @@ class Recovery:
 
     async def _swap(self, pid: str, before: bytes | None, after: bytes | None, until: int | None = None) -> bool:
         kept_until = until if until is not None else self._context.clock.wall_ms() + KEPT_MS
-        swap = Swap(_space(pid), KIND, KEY, before, after, None, kept_until)
-        return await self._context.engine.records.swap(swap)
+        return await self._context.engine.records.replace(_space(pid), KIND, KEY, before, after, kept_until)
 
 
 def _space(pid: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from trunkline.engine.engine import Engine
 from trunkline.engine.tunnels import TunnelEnd
 from trunkline.errors import TrunklineError
-from trunkline.socketio.entry import Event
+from trunkline.transports.socketio.entry import Event
 from trunkline.wire import socketio as wire
 from trunkline.wire.socketio import Packet, Type
 
