@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tests.socketio.node_clients import NodeClient, NodeClients
@@ -35,8 +36,14 @@ class Seen(NamedTuple):
     recovered: list[bool]
 
 
-async def kill_again_and_again(clients: NodeClients, url: str, kills: int) -> Seen:
-    """Kill the process that has the listener's socket so many times, while the writer emits with acknowledgements."""
+async def kill_again_and_again(
+    clients: NodeClients, url: str, kills: int, killed: Callable[[], None] = lambda: None
+) -> Seen:
+    """Kill the process that has the listener's socket so many times, while the writer emits with acknowledgements.
+
+    Args:
+        killed: Called after each time, to start what was killed.
+    """
     listener = await clients.open("listener", url, **QUICK)
     writer = await clients.open("writer", url, **QUICK)
     await listener.call("join", "log")
@@ -61,6 +68,7 @@ async def kill_again_and_again(clients: NodeClients, url: str, kills: int) -> Se
         enough = len(listener.events("said")) + 3
         await eventually(lambda: len(listener.events("said")) > enough)  # noqa: B023 - awaited at once
         await _kill(listener)
+        await asyncio.to_thread(killed)
     stopping = True
     await writing
     await eventually(lambda: len(listener.events("said")) >= number)
