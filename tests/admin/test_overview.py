@@ -145,7 +145,7 @@ async def test_a_node_that_stops_has_left_and_one_that_dies_is_silent(hubs: list
     name = hubs[2]._engine.name
     await hubs[2].close()
     node = await eventually(lambda: next(n for n in seen(hubs[0])["nodes"] if n["name"] == name and n["end"]))
-    assert node["connections"] == {"websocket": 0, "sse": 0, "longpoll": 0}
+    assert node["connections"] == {"websocket": 0, "sse": 0, "longpoll": 0, "socketio": 0}
     silent = hubs[1]._engine
     assert silent.cluster is not None
     silent.cluster.send = lambda *_, **__: True  # type: ignore[method-assign]

@@ -24,7 +24,8 @@ from trunkline.observe.process import process_figures
 Kind = Literal["counter", "gauge", "histogram", "gaugehistogram"]
 Labels = tuple[tuple[str, str], ...]
 
-OPEN_TRANSPORTS = ("websocket", "sse", "longpoll")
+OPEN_TRANSPORTS = ("websocket", "sse", "longpoll", "socketio")
+STREAMS = ("websocket", "sse", "socketio")
 TRANSPORTS = (*OPEN_TRANSPORTS, "shortpoll")
 REFUSAL_CODES = (*REQUEST_ERRORS, "refused", "store_unavailable", "overloaded", "shutting_down", "internal")
 CREDENTIALS = ("unauthorized", "token_expired", "revoked")
@@ -124,7 +125,7 @@ class Figures:
             "Connections since the start: fresh, or resumed from a position.",
             [
                 _sample(counters.connects[transport, kind], transport=transport, kind=kind)
-                for transport in ("websocket", "sse")
+                for transport in STREAMS
                 for kind in ("fresh", "resumed")
             ],
         )

@@ -130,7 +130,7 @@ class Tunnel:
         self._partial.append(piece.data)
         self._partial_bytes += len(piece.data)
         if self._partial_bytes > MESSAGE_BYTES_MAX:
-            raise ValueError("a message of another node is too large")
+            raise ValueError(f"more than {MESSAGE_BYTES_MAX} bytes")
         if piece.flags & MORE:
             return None
         message = b"".join(self._partial)

@@ -188,7 +188,7 @@ class Tunnels:
             try:
                 found = tunnel.receive(Piece(*piece))
             except ValueError as error:
-                log.warning("%s", error)
+                log.warning("a message of another node is too large: %s", error)
                 self._forget(name, clean=False)
                 return
             if found is not None and not end.is_closed:

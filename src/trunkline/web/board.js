@@ -168,7 +168,7 @@ export class Board {
     const whole = steps.map((step) => (step?.at === last ? undefined : step));
     const of = (/** @type {(Step | undefined)[]} */ list, /** @type {(step: Step) => number | null | undefined} */ value) =>
       list.map((step) => (step ? value(step) ?? null : null));
-    this.charts.connections.show(times, ["websocket", "sse", "longpoll"].map((name) => ({ name, values: of(whole, (step) => step.connections[name] ?? 0) })));
+    this.charts.connections.show(times, ["websocket", "sse", "longpoll", "socketio"].map((name) => ({ name, values: of(whole, (step) => step.connections[name] ?? 0) })));
     this.charts.messages.show(times, [
       { name: "published", values: of(whole, (step) => step.published / 5) },
       { name: "delivered", values: of(whole, (step) => step.delivered / 5) },
