@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,6 +136,15 @@ _CENTRIFUGO: dict[str, Sequence[str]] = {
 _REDIS = "redis-server --port {other} --dir {folder} --appendonly yes --save '' --loglevel warning"
 _MOUNTED = {"BENCH_DB": "{folder}/log.db"}
 
+_IN_FOLDER = "sqlite:///{folder}/log.db"
+
+
+def _socketio(**env: str) -> Target:
+    """Return our server of Socket.IO."""
+    command = [sys.executable, "-m", "trunkline", "run", "socketio_app:app", "--port", "{port}"]
+    return Target(command, _SOCKET_IO, {"BENCH_SOCKETIO": "trunkline.socketio", **env}, settle_s=1.0)
+
+
 TARGETS: dict[str, Target] = {
     "floor": _floor("loop"),
     "coalescing": _floor("coalesce"),
@@ -155,6 +165,16 @@ TARGETS: dict[str, Target] = {
     "bun": _peer([str(NPM / ".bin" / "bun"), "bun_uws.js", "{port}"], NPM / ".bin" / "bun", **_PLAIN),
     "ws": _peer(["node", "ws_node.js", "{port}"], NPM / "ws", **_PLAIN, sse=_PLAIN_SSE),
     "socket.io": _peer(["node", "socketio_node.js", "{port}"], NPM / "socket.io", **_SOCKET_IO),
+    "socketio": _socketio(BENCH_STORE=_IN_FOLDER),
+    "socketio-memory": _socketio(),
+    "socketio-recovery": _socketio(BENCH_STORE=_IN_FOLDER, BENCH_RECOVERY="120"),
+    "python-socketio": Target(
+        [*UVICORN, "socketio_app:app"],
+        _SOCKET_IO,
+        {"BENCH_SOCKETIO": "socketio"},
+        settle_s=1.0,
+        is_here=lambda: find_spec("socketio") is not None,
+    ),
     "centrifugo": _peer(
         ["centrifugo", "-c", "centrifugo.json", "--http_server.port", "{port}"], "centrifugo", **_CENTRIFUGO
     ),

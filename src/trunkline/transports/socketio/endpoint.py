@@ -13,11 +13,10 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from trunkline.engine.engine import Engine
-from trunkline.engine.tasks import cancelled
 from trunkline.errors import RequestError, ShuttingDown, TrunklineError
 from trunkline.transports import refusals
 from trunkline.transports.app import head_of, key_of
-from trunkline.transports.asgi import disconnected
+from trunkline.transports.asgi import gone_or_ended
 from trunkline.transports.context import Context
 from trunkline.transports.handover import HandedAdmission, Handover, admit_handed, handover_of
 from trunkline.transports.socketio.relay import Relay, passing_on, take_post
@@ -202,18 +201,22 @@ async def _wait(waiting: asyncio.Future[str | None], request: Request, cancel: C
     """Return the body of a GET's answer, when there is one; *cancel* is called if the client does not wait for it."""
     if waiting.done():
         return waiting.result()
-    gone = asyncio.ensure_future(disconnected(request))
+    gone = asyncio.ensure_future(gone_or_ended(request))
+    waiting.add_done_callback(lambda _: gone.cancel())
     try:
-        either: list[asyncio.Future[Any]] = [waiting, gone]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise ClientDisconnect
-        return waiting.result()
+        await gone
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not waiting.done() or (task is not None and task.cancelling()):
+            raise
     finally:
+        gone.cancel()
         if not waiting.done():
             waiting.cancel()
             cancel()
-        await cancelled(gone)
+    if waiting.cancelled():
+        raise ClientDisconnect
+    return waiting.result()
 
 
 _PREFLIGHT = (

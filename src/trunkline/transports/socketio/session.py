@@ -116,12 +116,13 @@ class Session:
         sid: Its id, which opens it to whoever has it.
         request: The scope of the request that opened it.
         owner: What speaks over it.
+        carrier: The WebSocket that carries it, if one does.
         full: Whether it takes no more for now.
         held: Whether the client must not be read.
     """
 
     __slots__ = (
-        "_buffer", "_buffered", "_carrier", "_leaving", "_offered", "_poll", "_prober", "_sessions", "full", "held",
+        "_buffer", "_buffered", "_leaving", "_offered", "_poll", "_prober", "_sessions", "carrier", "full", "held",
         "owner", "request", "sid", "state", "unanswered_since",
     )  # fmt: skip
 
@@ -134,7 +135,7 @@ class Session:
         self.full = False
         self.held = False
         self.unanswered_since: float | None = None  # a ping
-        self._carrier = carrier
+        self.carrier = carrier
         self._offered: list[Carrier] = []  # those that may become it
         self._prober: Carrier | None = None
         self._buffer: list[Out] = []
@@ -145,7 +146,7 @@ class Session:
     @property
     def transport(self) -> Transport:
         """What carries it."""
-        return "websocket" if self._carrier is not None else "polling"
+        return "websocket" if self.carrier is not None else "polling"
 
     @property
     def is_open(self) -> bool:
@@ -156,9 +157,11 @@ class Session:
 
     def send(self, packets: Sequence[Out]) -> None:
         """Send packets, whether the session is full or not: what must not pile up is not sent to one that is."""
-        if self._carrier is not None:
-            self._carrier.send(packets)
-            if self._carrier.unsent() > SEND_BYTES_MAX:
+        if not packets:
+            return
+        if self.carrier is not None:
+            self.carrier.send(packets)
+            if self.carrier.unsent() > SEND_BYTES_MAX:
                 self.end(TRANSPORT_ERROR)
         elif self.state in IS_POLLED:
             self._buffer += packets
@@ -172,11 +175,6 @@ class Session:
     def message(self, *messages: Out) -> None:
         """Send messages: texts, or bytes."""
         self.send([message if isinstance(message, bytes) else wire.MESSAGE + message for message in messages])
-
-    @property
-    def carrier(self) -> Carrier | None:
-        """The WebSocket that carries it, if one does."""
-        return self._carrier
 
     def fill(self, *, full: bool) -> None:
         """Note whether the session takes no more for now."""
@@ -212,14 +210,14 @@ class Session:
     def hold(self) -> None:
         """Read from the client no more."""
         self.held = True
-        if self._carrier is not None:
-            self._carrier.hold()
+        if self.carrier is not None:
+            self.carrier.hold()
 
     def release(self) -> None:
         """Read from the client again."""
         self.held = False
-        if self._carrier is not None:
-            self._carrier.release()
+        if self.carrier is not None:
+            self.carrier.release()
 
     # Requests.
 
@@ -298,7 +296,7 @@ class Session:
         if self._prober is not carrier or not can(self.state, Event.UPGRADED):
             return False
         self._apply(Event.UPGRADED)
-        self._prober, self._carrier = None, carrier
+        self._prober, self.carrier = None, carrier
         self._leave_offered()
         self._answer(None)  # one that waits has come too late
         buffer, self._buffer, self._buffered = self._buffer, [], 0
@@ -312,15 +310,15 @@ class Session:
     def _leave_offered(self) -> None:
         offered, self._offered = self._offered, []
         for carrier in offered:
-            if carrier is not self._carrier:
+            if carrier is not self.carrier:
                 carrier.leave()
 
     def carrier_ended(self, carrier: Carrier, reason: str = TRANSPORT_CLOSE) -> None:
         """Note that a WebSocket has ended: the one that carries the session, or the one that was tried."""
         if carrier in self._offered:
             self._offered.remove(carrier)
-        if carrier is self._carrier:
-            self._carrier = None
+        if carrier is self.carrier:
+            self.carrier = None
             self.end(reason)
         elif carrier is self._prober:
             self._prober = None
@@ -369,7 +367,7 @@ class Session:
         self.owner.ended(reason)
 
     def _close_carriers(self) -> None:
-        carrier, self._carrier, self._prober = self._carrier, None, None
+        carrier, self.carrier, self._prober = self.carrier, None, None
         if carrier is not None:
             carrier.leave()
         self._leave_offered()

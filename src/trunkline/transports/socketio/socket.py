@@ -176,19 +176,16 @@ class Socket(Stream):
     # What the engine calls.
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
-        encoded, session = batch.encoded(self._encode), self.carried_by
-        carrier = session.carrier
+        encoded, carrier = batch.encoded(self._encode), self.carried_by.carrier
         if self.progress is not None:
             self._deliver_with_offsets(self.progress, cursor, encoded)
-        elif not encoded.is_for_all:
-            names = [other.room.name for other in self.cursors]
-            packets = encoded.packets_for(self.sid, cursor.room.name, names)
-            if packets:
-                session.send(packets)
-        elif type(carrier) is PacketSocket:
+        elif encoded.is_for_all and type(carrier) is PacketSocket:
             carrier.write(encoded.frames)
-        elif encoded.packets:
-            session.send(encoded.packets)
+        elif encoded.is_for_all:
+            self.carried_by.send(encoded.packets)
+        else:
+            names = [other.room.name for other in self.cursors]
+            self.carried_by.send(encoded.packets_for(self.sid, cursor.room.name, names))
 
     def _deliver_with_offsets(self, progress: Progress, cursor: Cursor, encoded: Encoded) -> None:
         log, logs = cursor.room.name, [other.room.name for other in self.cursors]
