@@ -42,7 +42,7 @@ conformance: $(VENV)/developing
 # SECONDS for each parser.
 SECONDS ?= 120
 fuzz: $(VENV)/developing
-	for target in frames inflate handshake commands positions names json tokens; do \
+	for target in frames inflate handshake commands positions names json tokens engineio socketio; do \
 		$(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; \
 	done
 	TRUNKLINE_EXAMPLES=500 $(BIN)/python -m pytest tests/fuzz/test_openapi.py

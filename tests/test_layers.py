@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
         "hub_handlers",
         "webhooks",
     },
-    "socketio": {"errors", "transports", "hub"},
+    "socketio": {"errors", "wire", "transports", "hub"},
     "config": {"errors", "core", "wire", "access"},
     "server": {
         "errors",

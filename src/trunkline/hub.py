@@ -250,6 +250,8 @@ class Hub(HubHandlers):
         await self._context.consumers.drain(timeout_s)
         await self._context.calls.drain(timeout_s)  # which may still publish
         await self._engine.drain(retry_after_ms, timeout_s)
+        for drain in self._context.on_drain:
+            drain()
 
     async def close(self) -> None:
         """Drain, stop and close the store. Idempotent.

@@ -20,7 +20,9 @@ from trunkline.core.message import check_id, check_room
 from trunkline.core.position import NOW, parse_start
 from trunkline.core.session import Session
 from trunkline.errors import RequestError
+from trunkline.wire import engineio as engineio_wire
 from trunkline.wire import envelope
+from trunkline.wire import socketio as socketio_wire
 from trunkline.wire import websocket as ws
 from trunkline.wire.credentials import cookies, credentials
 from trunkline.wire.deflate import Corrupt, Inflater, TooLarge, agree
@@ -160,6 +162,31 @@ def tokens(data: bytes) -> None:
         assert len(text) < 20 or text not in said
 
 
+def engineio(data: bytes) -> None:
+    """The body of a POST of Engine.IO: what is taken can be sent back, and is the same."""
+    text = data.decode("utf-8", "replace")
+    try:
+        packets = engineio_wire.decode_payload(text, 100)
+    except engineio_wire.BadPacket:
+        return
+    assert len(packets) <= 100
+    assert engineio_wire.decode_payload(engineio_wire.encode_payload(packets), 100) == packets
+
+
+def socketio(data: bytes) -> None:
+    """Messages of Socket.IO: never more than is allowed is held, and what is taken can be sent back."""
+    decoder = socketio_wire.Decoder(SIZE_MAX, 5, 8)
+    for part in data.split(b"\0"):
+        try:
+            found = decoder.feed(part[1:] if part[:1] == b"b" else part.decode("utf-8", "replace"))
+        except socketio_wire.BadPacket:
+            return
+        if found is not None:
+            sent = socketio_wire.encode(found)
+            if not any(isinstance(piece, bytes) for piece in sent):
+                assert socketio_wire.Decoder(10 * SIZE_MAX, 5, 16).feed(sent[0]) == found
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "inflate": inflate,
@@ -169,6 +196,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "names": names,
     "json": json,
     "tokens": tokens,
+    "engineio": engineio,
+    "socketio": socketio,
 }
 
 # Where the search begins: one good input each, so that it is not spent on finding out what JSON is.
@@ -195,5 +224,12 @@ SEEDS: dict[str, list[bytes]] = {
     "positions": [b"a=k3f9x2.42,b=p0q8.7", b"start", b"\x0050", b"k3f9x2.42"],
     "names": [b"chat:1", b"chat:*\0chat:1"],
     "json": [b'{"a":[1,2.5e3,"\\u00e4",null]}'],
+    "engineio": [b"4hello\x1ebAQIDBA==\x1e3", b"2probe"],
+    "socketio": [
+        b'0/n,{"token":"x"}',
+        b'2/n,5["a",{"b":[1]}]',
+        b'51-["a",{"_placeholder":true,"num":0}]\0bxyz',
+        b"31[]",
+    ],
     "tokens": [b"eyJzdWIiOiJhIiwiZXhwIjo5OTk5OTk5OTk5fQ.c2lnbmF0dXJl"],
 }

@@ -72,6 +72,23 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
             assert numbers(ana) == list(range(6))
 
 
+async def test_a_server_that_is_restarted_sends_its_clients_away_to_go_on(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/log.db"
+    async with NodeClients() as clients:
+        with Server(store=store, command=COMMAND, environment=SHORT) as server:
+            ana = await clients.open("ana", server.url, transports=["websocket"], **QUICK)
+            ben = await clients.open("ben", server.url, transports=["polling"], **QUICK)
+            for client in (ana, ben):
+                await client.call("join", "news")
+            now = ana.now
+            assert server.stop()[0] == 0
+            server.start()
+            await publish(server.url, "news", "meanwhile")
+            for client in (ana, ben):
+                assert (await client.connected(now))["recovered"] is True
+                assert (await client.event("message"))[0] == "meanwhile"
+
+
 async def test_before_the_first_event(tmp_path: Path) -> None:
     """A client that was never told an offset goes on from where it has joined."""
     store = f"sqlite:///{tmp_path}/log.db"

@@ -337,6 +337,31 @@ async def test_disconnect_and_its_reasons() -> None:
         await sio.disconnect(sids[0])
 
 
+async def test_a_namespace_that_was_left_can_be_entered_at_once() -> None:
+    async with serving(namespaces=["/n"]) as sio:
+        left = asyncio.Event()
+
+        @sio.event(namespace="/n")
+        async def disconnect(sid: str) -> None:
+            await left.wait()
+
+        peer = Peer(sio)
+        first = await peer.connect("/n")
+        peer.sent.clear()
+        peer.say("1/n,")
+        assert await peer.connect("/n") != first
+        assert first in sio.rooms(first, namespace="/n")
+        left.set()
+
+
+async def test_who_enters_no_namespace_is_sent_away() -> None:
+    async with serving(connect_timeout=0.05, ping_interval=100) as sio:
+        peers = [Peer(sio), Peer(sio)]
+        await peers[0].connect()
+        await eventually(lambda: peers[1].has_left)
+        assert not peers[0].has_left
+
+
 # ── Emitting ──
 
 

@@ -119,6 +119,7 @@ def test_attachments_take_their_places() -> None:
         ['51-["a",{"_placeholder":true,"num":-1}]', b"x"],
         ['51-["a",{"_placeholder":true,"num":"0"}]', b"x"],
         ['51-["a",{"_placeholder":true,"num":0}]', '2["b"]'],
+        ['51-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]', b"x"],
         ['51-["a",{"_placeholder":true,"num":0}]', b"x" * 10_001],
         [b"bytes"],
         ['2["a",' + "[" * 33 + "]" * 33 + "]"],

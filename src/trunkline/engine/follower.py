@@ -160,7 +160,8 @@ class Follower:
         """
         epoch, first, head, lineage = await self._store.head(room.name)
         if epoch != room.epoch:
-            log.warning("room %s goes on in the new epoch %s after offset %d", room.name, epoch, head)
+            if room.head:  # else nobody has read anything there
+                log.warning("room %s goes on in the new epoch %s after offset %d", room.name, epoch, head)
             self._delivery.change_epoch(room, epoch, first, head, lineage)
 
     async def _read_after_now(self, room: Room) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from starlette.responses import FileResponse, PlainTextResponse
 from starlette.types import ASGIApp as Application
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from trunkline.hub import Hub
 from trunkline.transports.socketio.endpoint import Endpoint
@@ -98,9 +98,9 @@ class ASGIApp:
             await send({"type": "lifespan.shutdown.complete"})
 
     async def _other_lives(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the other application live: it is what says that all is started, and ended."""
+        """Let the other application live: it says when all is started, and ended, if it says anything at all."""
         assert self._other is not None
-        has_begun = False
+        has_begun = has_said = False
 
         async def receive_startup() -> Any:
             nonlocal has_begun
@@ -109,7 +109,20 @@ class ASGIApp:
                 return {"type": "lifespan.startup"}
             return await receive()
 
-        await self._other(scope, receive_startup, send)
+        async def send_on(message: Message) -> None:
+            nonlocal has_said
+            has_said = True
+            await send(message)
+
+        try:
+            await self._other(scope, receive_startup, send_on)
+        except Exception:
+            if has_said:
+                raise
+        if not has_said:  # it has no lifespan
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
 
     def has_file(self, path: str) -> bool:
         """Return whether a path names one of the files."""
@@ -127,17 +140,27 @@ class ASGIApp:
             if found is None:
                 return None
         name, kind = (found, None) if isinstance(found, str) else (found["filename"], found.get("content_type"))
-        if not Path(name).is_file():
+        if not _is_file(name):
             return None
         return FileResponse(name, media_type=kind or guess_type(name)[0] or "application/octet-stream")
 
 
 def _below_folder(folder: Path, path: str, begin: str) -> str | None:
     """Return the file of a folder that a path names; None if it is not below the folder."""
-    file = (folder / path[len(begin) :].lstrip("/")).resolve()
-    if file.is_dir():
-        file /= "index.html"
-    return str(file) if file.is_relative_to(folder.resolve()) else None
+    try:
+        file = (folder / path[len(begin) :].lstrip("/")).resolve()
+        if file.is_dir():
+            file /= "index.html"
+        return str(file) if file.is_relative_to(folder.resolve()) else None
+    except (ValueError, OSError):  # no name of a file
+        return None
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (ValueError, OSError):
+        return False
 
 
 def _below(scope: Scope) -> str:

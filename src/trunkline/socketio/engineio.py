@@ -22,18 +22,45 @@ from trunkline.transports.socketio.session import SERVER_DISCONNECT, Session, Se
 log = logging.getLogger("trunkline")
 
 H = TypeVar("H", bound=Callable[..., Any])
+WAITING_MAX = 100  # messages of one client that wait, or are being heard
 EVENTS = ("connect", "message", "disconnect")
 
 
 class _Owner:
-    """What a session says (`session.Owner`)."""
+    """What a session says (`session.Owner`): nothing is heard before the application has let it in."""
 
     def __init__(self, server: AsyncServer, session: Session) -> None:
         self._server = server
         self._session = session
+        self._early: list[str | bytes] | None = []
+        self._in_flight = 0
 
     def received(self, data: str | bytes) -> None:
-        self._server.spawn(self._server.hear("message", self._session.sid, data))
+        if self._early is not None:
+            self._early.append(data)
+            self._update_hold()
+            return
+        self._in_flight += 1
+        self._update_hold()
+        self._server.spawn(self._hear(data))
+
+    async def _hear(self, data: str | bytes) -> None:
+        try:
+            await self._server.hear("message", self._session.sid, data)
+        finally:
+            self._in_flight -= 1
+            self._update_hold()
+
+    def let_in(self) -> None:
+        """Have heard what it says."""
+        early, self._early = self._early or [], None
+        for data in early:
+            self.received(data)
+
+    def _update_hold(self) -> None:
+        held = len(self._early or ()) >= WAITING_MAX or self._in_flight >= WAITING_MAX
+        if self._session.is_open and held is not self._session.held:
+            (self._session.hold if held else self._session.release)()
 
     def full_changed(self) -> None:
         """Do nothing: there is no log to wait in."""
@@ -73,7 +100,9 @@ class AsyncServer:
             bytes_max=max_http_buffer_size,
             allow_upgrades=allow_upgrades,
         )
-        self._sessions = Sessions(settings, self._context.clock, self._node, self._begin)
+        context = self._context
+        self._sessions = Sessions(settings, context.clock, self._node, self._begin, lambda: context.limits)
+        context.on_drain.append(self._sessions.end_all)
         self.endpoint = Endpoint(self._context, self._sessions, name)
 
     def _node(self) -> str:
@@ -146,12 +175,15 @@ class AsyncServer:
             return False
 
     def _begin(self, session: Session) -> _Owner:
-        self.spawn(self._connected(session))
-        return _Owner(self, session)
+        owner = _Owner(self, session)
+        self.spawn(self._connected(session, owner))
+        return owner
 
-    async def _connected(self, session: Session) -> None:
+    async def _connected(self, session: Session, owner: _Owner) -> None:
         if await self.hear("connect", session.sid, environ_of(session.request)) is False:
             session.end(SERVER_DISCONNECT)
+        else:
+            owner.let_in()
 
 
 class ASGIApp(_ASGIApp):

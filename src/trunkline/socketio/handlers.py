@@ -56,7 +56,7 @@ class Handlers:
         """
         for space, first in ((namespace, ()), (ANY, (namespace,))):
             functions = self.functions.get(space, {})
-            if event in functions:
+            if event in functions and event != ANY:  # which a client may call an event, too
                 return Found(functions[event], first)
             if ANY in functions and event not in OWN_EVENTS:
                 return Found(functions[ANY], (event, *first))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from trunkline.hub import Hub
@@ -19,8 +21,10 @@ class AsyncRedisManager:
             process may append to.
 
     Attributes:
-        hub: The hub.
+        origins: Those of the hub, until it is asked for.
     """
+
+    origins: Sequence[str] = ()
 
     def __init__(
         self,
@@ -29,7 +33,12 @@ class AsyncRedisManager:
         write_only: bool = False,
         **more: Any,
     ) -> None:
-        self.hub = Hub(url)
+        self._url = url
+
+    @cached_property
+    def hub(self) -> Hub:
+        """The hub."""
+        return Hub(self._url, origins=self.origins)
 
     async def emit(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from trunkline.socketio.handlers import fitting
 
-Rooms = str | Sequence[str] | None
+Rooms = str | int | Sequence[str | int] | None
 _FEWEST = {"connect": 2, "disconnect": 1}
 
 

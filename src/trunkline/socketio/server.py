@@ -28,6 +28,7 @@ from trunkline.transports.socketio.session import (
     Settings,
 )
 from trunkline.transports.socketio.socket import Socket
+from trunkline.wire.socketio import RESERVED
 
 log = logging.getLogger("trunkline")
 H = TypeVar("H", bound=Handler)
@@ -49,16 +50,24 @@ class Reason:
 
 
 class HasHub(Protocol):
-    """What has a hub (managers.py)."""
+    """What has a hub (managers.py).
 
-    hub: Hub
+    Attributes:
+        origins: Those of the hub, until it is asked for.
+    """
+
+    origins: Sequence[str]
+
+    @property
+    def hub(self) -> Hub:
+        """The hub."""
 
 
 class BaseServer:
     """What the servers with and without awaiting have in common: settings, handlers, and what needs no waiting.
 
     Args:
-        hub: Whose rooms they are; without it, one of the server's own.
+        hub: Whose rooms they are, or the URL of a store; without it, one of the server's own.
         client_manager: In place of *hub*, as python-socketio has it: what `AsyncRedisManager` and the like return.
         async_handlers: Handle the events of one client side by side; else one after the other.
         always_connect: Tell clients that they are connected before `connect` has let them in.
@@ -87,7 +96,7 @@ class BaseServer:
 
     def __init__(
         self,
-        hub: Hub | None = None,
+        hub: Hub | str | None = None,
         *,
         client_manager: HasHub | None = None,
         async_handlers: bool = True,
@@ -109,11 +118,12 @@ class BaseServer:
         _check_more(more)
         if hub is not None and client_manager is not None:
             raise ConfigError("hub and client_manager are two names of the same thing: give one of them")
-        given = hub if client_manager is None else client_manager.hub
-        if given is not None and cors_allowed_origins is not None:
+        if isinstance(hub, Hub) and cors_allowed_origins is not None:
             raise ConfigError("cors_allowed_origins: a hub has origins of its own; give them to Hub(origins=…)")
-        self.hub = given if given is not None else Hub(origins=_origins(cors_allowed_origins))
-        self.owns_hub = hub is None
+        if recovery is not None and not (isinstance(recovery, int | float) and recovery > 0):
+            raise ConfigError(f"recovery is a number of seconds, or None for never, not {recovery!r}")
+        self.hub = _hub_of(hub, client_manager, _origins(cors_allowed_origins))
+        self.owns_hub = not isinstance(hub, Hub)
         self.handlers = Handlers()
         self.namespaces = namespaces if namespaces is not None else ["/"]
         self.async_mode = "asgi"
@@ -191,6 +201,8 @@ class BaseServer:
         Raises:
             ValueError: It is one for the other kind of server.
         """
+        if not isinstance(namespace_handler, AsyncNamespace | Namespace):
+            raise ValueError(f"register_namespace takes an object of a class of yours, not {namespace_handler!r}")
         if self.is_asyncio_based() is not namespace_handler.is_asyncio_based():
             raise ValueError("a Server takes a Namespace, and an AsyncServer an AsyncNamespace")
         namespace_handler.server = self  # the one that it is for
@@ -306,13 +318,15 @@ class BaseServer:
         *,
         volatile: bool,
     ) -> None:
+        if event in RESERVED:
+            raise ValueError(f"{event} says what happens to a connection: no event of yours can be called so")
         space, arguments = namespace or "/", _arguments(data)
         names, skip = _listed(rooms) or [EVERYONE], _listed(skip_sid)
         if callback is None and not volatile:
             await self.edge.emit(space, names, event, arguments, skip, message_id)
             return
         ack = None if callback is None else self._acknowledge(callback)
-        self.edge.send_now(space, names, event_of(event, arguments), skip, ack)
+        await self.edge.send_now(space, names, event_of(event, arguments), skip, ack)
 
     def _acknowledge(self, callback: Callable[..., Any]) -> Callable[[list[Any]], None]:
         def acknowledge(arguments: list[Any]) -> None:
@@ -335,7 +349,7 @@ class BaseServer:
             if not answered.done():
                 answered.set_result(arguments)
 
-        stop = self.edge.send_now(space, [sid], sent, (), acknowledge)
+        stop = await self.edge.send_now(space, [sid], sent, (), acknowledge)
         try:
             async with asyncio.timeout(timeout):
                 found = await answered
@@ -346,14 +360,14 @@ class BaseServer:
         return tuple(found) if len(found) > 1 else found[0] if found else None
 
     async def _enter_room(self, sid: str, room: str, namespace: str | None) -> None:
-        if not await self.edge.enter_any(namespace or "/", sid, room):
-            raise ValueError(f"the client {sid} is not connected")
+        if not await self.edge.enter_any(namespace or "/", sid, str(room)):
+            raise ValueError(f"the client {sid} is not connected to the namespace {namespace or '/'}")
 
     async def _leave_room(self, sid: str, room: str, namespace: str | None) -> None:
-        await self.edge.leave_any(namespace or "/", sid, room)
+        await self.edge.leave_any(namespace or "/", sid, str(room))
 
     async def _close_room(self, room: str, namespace: str | None) -> None:
-        await self.edge.close_room(namespace or "/", room)
+        await self.edge.close_room(namespace or "/", str(room))
 
     async def _get_session(self, sid: str, namespace: str | None) -> Any:
         socket = self._socket(sid, namespace)
@@ -537,6 +551,16 @@ def _check_more(more: Mapping[str, Any]) -> None:
         raise ConfigError("json and serializer: packets are JSON, in the encoding of the log")
 
 
+def _hub_of(hub: Hub | str | None, manager: HasHub | None, origins: Sequence[str]) -> Hub:
+    if manager is not None:
+        if origins:
+            manager.origins = origins
+        return manager.hub
+    if isinstance(hub, Hub):
+        return hub
+    return Hub(origins=origins) if hub is None else Hub(hub, origins=origins)
+
+
 def _origins(given: str | Sequence[str] | None) -> Sequence[str]:
     if given is None:
         return ()
@@ -554,4 +578,4 @@ def _arguments(data: Any) -> list[Any]:
 def _listed(names: Rooms) -> list[str]:
     if names is None:
         return []
-    return [names] if isinstance(names, str) else list(names)
+    return [str(names)] if isinstance(names, str | int) else [str(name) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from starlette.types import ASGIApp as Application
 from starlette.types import Message
 
-from trunkline.hub import Hub, run_sync
+from trunkline.errors import TrunklineError
+from trunkline.hub import run_sync
 from trunkline.socketio.app import ASGIApp, Served, StaticFiles
 from trunkline.transports.socketio.session import NO_UPGRADE
 
-POLL_S = 120.0  # longer than any ping interval that makes sense: a poll is answered with each ping at the latest
+POLL_S = 60.0  # beside the ping interval: a poll is answered with each ping at the latest
+
+log = logging.getLogger("trunkline")
 
 StartResponse = Callable[..., Any]
 
@@ -47,20 +51,23 @@ class WSGIApp:
         other = None if wsgi_app is None else _as_asgi(wsgi_app)
         self.asgi: Application = ASGIApp(socketio_app, other, static_files, socketio_path)
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse | None = None) -> Iterable[bytes]:
+        if start_response is None:  # what an ASGI server calls an old kind of application with
+            raise TypeError("this is an application of WSGI: let an ASGI server serve its `asgi` (MODULE:app.asgi)")
         path = environ.get("PATH_INFO", "/")
         is_ours = f"{path}/".startswith(self._path)
         if not is_ours and self._wsgi_app is not None and not (self._names_files and self._files.has_file(path)):
             found: Iterable[bytes] = self._wsgi_app(environ, start_response)
             return found
-        status, headers, body = _serve(self._server.hub, self._files, environ)
+        status, headers, body = _serve(self._server, self._files, environ)
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)
         return [body]
 
 
-def _serve(hub: Hub, app: Application, environ: Mapping[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+def _serve(server: Served, app: Application, environ: Mapping[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
     """Have a request served on the hub's event loop; return its answer."""
-    body = _read(environ)
+    settings = server.endpoint.settings
+    body = _read(environ, settings.bytes_max + 1)  # one more is too much already
     sent: list[Message] = []
 
     async def serve() -> None:
@@ -78,7 +85,11 @@ def _serve(hub: Hub, app: Application, environ: Mapping[str, Any]) -> tuple[int,
 
         await app(_scope(environ), receive, send)
 
-    run_sync(hub, serve, POLL_S)
+    try:
+        run_sync(server.hub, serve, settings.ping_interval_s + POLL_S)
+    except (TrunklineError, TimeoutError) as error:
+        log.error("a request of Socket.IO could not be served: %s", error)
+        return 503, [("Content-Type", "text/plain")], b"try again"
     start = next(message for message in sent if message["type"] == "http.response.start")
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
     return start["status"], headers, b"".join(message.get("body", b"") for message in sent)
@@ -88,9 +99,12 @@ async def _for_ever() -> None:
     await asyncio.get_running_loop().create_future()  # WSGI does not say that a client has gone
 
 
-def _read(environ: Mapping[str, Any]) -> bytes:
-    length = environ.get("CONTENT_LENGTH") or "0"
-    body: bytes = environ["wsgi.input"].read(int(length)) if length.isdigit() and int(length) else b""
+def _read(environ: Mapping[str, Any], bytes_max: int) -> bytes:
+    length = environ.get("CONTENT_LENGTH") or ""
+    is_known = length.isascii() and length.isdigit()
+    if not is_known and not environ.get("wsgi.input_terminated"):
+        return b""
+    body: bytes = environ["wsgi.input"].read(min(int(length), bytes_max) if is_known else bytes_max)
     return body
 
 

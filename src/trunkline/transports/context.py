@@ -104,6 +104,7 @@ class Context:
 
     Attributes:
         mounts: What else is served beside the rooms, by the beginning of its path, with a slash at its end.
+        on_drain: Called when all streams were sent away, for what else is connected.
         unsent_bytes: Of answers to polls that are on their way.
         figures: The metrics.
         overview: What the dashboard shows.
@@ -125,6 +126,7 @@ class Context:
         self.asgi_writer = AsgiWriter(lambda work: Variables().run(self.engine.tasks.spawn, work))
         self.unsent_bytes = 0
         self.mounts: dict[str, ASGIApp] = {}
+        self.on_drain: list[Callable[[], None]] = []
 
     def use(self, parts: Parts) -> None:
         """Be of these from now on."""

@@ -6,7 +6,6 @@ Sections are those of the Socket.IO protocol, version 5 (repository socketio/soc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
@@ -113,7 +112,7 @@ class Decoder:
         assert packet is not None
         attachments, self._attachments = self._attachments, []
         kind = Type.EVENT if packet.type is Type.BINARY_EVENT else Type.ACK
-        return packet._replace(type=kind, data=_filled(packet.data, attachments))
+        return packet._replace(type=kind, data=_filled(packet.data, [*attachments]))
 
     def _decode(self, text: str) -> tuple[Packet, int]:
         match = _HEAD.match(text)
@@ -163,8 +162,11 @@ def _check(kind: Type, number: int | None, data: Any) -> None:
         raise BadPacket("a client refuses no connection")
 
 
-def _filled(value: Any, attachments: Sequence[bytes]) -> Any:
-    """Return a value with the attachments where their placeholders are (section "Packet encoding")."""
+def _filled(value: Any, attachments: list[bytes | None]) -> Any:
+    """Return a value with the attachments where their placeholders are (section "Packet encoding").
+
+    Each has one place: a client that names one a thousand times would have us make a thousand of it.
+    """
     if isinstance(value, list):
         return [_filled(one, attachments) for one in value]
     if not isinstance(value, dict):
@@ -173,8 +175,20 @@ def _filled(value: Any, attachments: Sequence[bytes]) -> Any:
         number = value.get("num")
         if not isinstance(number, int) or not 0 <= number < len(attachments):
             raise BadPacket("a placeholder names no attachment")
-        return attachments[number]
+        found, attachments[number] = attachments[number], None
+        if found is None:
+            raise BadPacket("an attachment has one place")
+        return found
     return {key: _filled(one, attachments) for key, one in value.items()}
+
+
+def check_placeholders(json: bytes, attachments: int) -> None:
+    """Check that the placeholders in a text that is JSON name one attachment each.
+
+    Raises:
+        BadPacket: One does not.
+    """
+    _filled(_decode_json(json), [b""] * attachments)
 
 
 def take_out(value: Any, attachments: list[bytes]) -> Any:

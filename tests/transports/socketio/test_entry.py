@@ -39,16 +39,17 @@ def test_what_stands_in_the_log(event: str, args: list[Any], data: Any) -> None:
 
 
 def test_bytes_skips_and_several_rooms() -> None:
-    stored = to_data("pic", [b"\x00\xff", 1], ["sid"], ["a", "b"])
+    stored = to_data("pic", [b"\x00\xff", 1], ["sid"], ["a", "b"], "name")
     assert json.loads(stored) == {
         "event": "pic",
         "args": [{"_placeholder": True, "num": 0}, 1],
         "attachments": ["AP8="],
         "skip": ["sid"],
         "rooms": ["a", "b"],
+        "one": "name",
     }
     found = from_message(message(stored))
-    assert found == Event(b'["pic",{"_placeholder":true,"num":0},1]', [b"\x00\xff"], ("sid",), ("a", "b"))
+    assert found == Event(b'["pic",{"_placeholder":true,"num":0},1]', [b"\x00\xff"], ("sid",), "name")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,10 @@ def test_bytes_skips_and_several_rooms() -> None:
         {"event": 1, "args": []},
         {"event": "x", "args": [], "more": 1},
         {"event": "x", "args": [], "attachments": ["%"]},
+        {"event": "connect", "args": []},
+        {"event": "disconnect", "args": ["x"]},
+        {"event": "x", "args": [{"_placeholder": True, "num": 9}], "attachments": ["AA=="]},
+        {"event": "x", "args": [{"_placeholder": True, "num": 0}] * 2, "attachments": ["AA=="]},
         [1],
         "text",
         {},

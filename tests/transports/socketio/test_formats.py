@@ -7,7 +7,7 @@ import msgspec
 from trunkline.core.batch import Batch
 from trunkline.core.message import Message
 from trunkline.transports.socketio.entry import Event, to_data
-from trunkline.transports.socketio.formats import format_of, is_given, packets_of
+from trunkline.transports.socketio.formats import format_of, packets_of
 
 
 def batch(*data: bytes) -> Batch:
@@ -28,15 +28,8 @@ def test_all_sockets_of_a_namespace_share_one_encoding() -> None:
 def test_some_are_left_out() -> None:
     encoded = batch(to_data("x", [], skip=["me"]), to_data("y", [])).encoded(format_of("/"))
     assert not encoded.is_for_all
-    assert encoded.packets_for("me", "r", ["r"]) == ['42["y"]']
-    assert encoded.packets_for("you", "r", ["r"]) == ['42["x"]', '42["y"]']
-
-
-def test_what_stands_in_several_logs_is_given_by_the_first_that_is_read() -> None:
-    event = Event(b'["x"]', (), (), ("a", "b"))
-    assert is_given(event, "me", "a", ["a", "b"])
-    assert not is_given(event, "me", "b", ["a", "b"])
-    assert is_given(event, "me", "b", ["b"])
+    assert encoded.packets_for(lambda event: "me" not in event.skip) == ['42["y"]']
+    assert encoded.packets_for(lambda event: "you" not in event.skip) == ['42["x"]', '42["y"]']
 
 
 def test_one_more_argument_and_an_acknowledgement() -> None:

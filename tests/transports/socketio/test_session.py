@@ -9,6 +9,8 @@ import pytest
 
 from tests.engine.support import virtual
 from tests.engine.test_tunnels import LoopClock
+from trunkline.core.limits import Limits
+from trunkline.errors import RequestError
 from trunkline.transports.socketio import session as module
 from trunkline.transports.socketio.session import BUFFER_BYTES_MAX, SEND_BYTES_MAX, Out, Session, Sessions, Settings
 from trunkline.wire.engineio import Packet
@@ -124,6 +126,7 @@ async def test_a_session_that_is_not_polled_is_full_and_then_cut() -> None:
     await asyncio.sleep(0)
     assert (session.full, owner.fills) == (False, 2)
     session.message("x" * (SEND_BYTES_MAX + 1))
+    await asyncio.sleep(0)
     assert owner.ends == ["transport error"]
 
 
@@ -134,6 +137,7 @@ async def test_a_websocket_that_does_not_read_is_cut() -> None:
     session = sessions.open({}, carrier)
     carrier.waiting = SEND_BYTES_MAX + 1
     session.message("x")
+    await asyncio.sleep(0)
     assert owner.ends == ["transport error"]
     assert carrier.has_left
 
@@ -163,6 +167,41 @@ async def test_going_over_to_a_websocket() -> None:
     assert after.has_left
     session.carrier_ended(carrier)
     assert owner.ends == ["transport close"]
+
+
+@virtual
+async def test_a_websocket_that_is_full_with_what_waited_is_full() -> None:
+    _, session, _ = make()
+
+    class Small(Carrier):
+        def send(self, packets: Sequence[Out]) -> None:
+            session.fill(full=True)
+
+    session.message("x" * BUFFER_BYTES_MAX)
+    carrier = Small()
+    session.offer(carrier)
+    session.probe(carrier)
+    session.upgrade(carrier)
+    assert session.full
+
+
+@virtual
+async def test_an_address_has_so_many_sessions() -> None:
+    owner = Owner()
+    limits = Limits(connections_per_address_max=2, connections_max=3)
+    sessions = Sessions(Settings(), LoopClock(), lambda: "a1", lambda _: owner, lambda: limits)
+    opened = [sessions.open({}, key="one") for _ in range(2)]
+    for key, code in (("one", "too_many_connections"), ("two", None), ("two", "server_full")):
+        try:
+            sessions.check_count(key)
+            found = None
+        except RequestError as error:
+            found = error.code
+        assert found == code
+        if found is None:
+            sessions.open({}, key=key)
+    opened[0].end("transport close")
+    sessions.check_count("one")
 
 
 @virtual

@@ -14,7 +14,9 @@ from trunkline.wire import socketio as wire
 from trunkline.wire.socketio import Packet, Type
 
 ATTACHMENTS_MAX = 256  # of one packet
-HANDLERS_MAX = 100  # of one client at once: beyond it, the client is not read
+HANDLERS_MAX = 100  # of one client at once: what it says beyond that is parked
+PARKED_MAX = 200  # packets of one client: beyond that, or so many bytes, the client is not read
+PARKED_BYTES_MAX = 256 * 1024
 
 
 class Host(Protocol):
@@ -41,8 +43,8 @@ class Host(Protocol):
 class Client:
     """What one session says (`session.Owner`).
 
-    Packets are taken in their order. One that has to wait, for the application to let a client in, holds those behind
-    it, and the client is not read meanwhile.
+    Packets are taken in their order. One that has to wait, for the application to let a client in, parks those behind
+    it; acknowledgements are taken at once.
 
     Attributes:
         sockets: By their namespaces.
@@ -51,8 +53,8 @@ class Client:
     """
 
     __slots__ = (
-        "_decoder", "_edge", "_has_ended", "_in_flight", "_parked", "_rate", "address", "end_reason", "is_connecting",
-        "key", "session", "sockets",
+        "_decoder", "_edge", "_in_flight", "_parked", "_parked_bytes", "_rate", "_waits", "address", "end_reason",
+        "is_connecting", "key", "session", "sockets",
     )  # fmt: skip
 
     def __init__(self, edge: Host, session: Session) -> None:
@@ -67,6 +69,8 @@ class Client:
         self._decoder = wire.Decoder(edge.sessions.settings.bytes_max, ATTACHMENTS_MAX, limits.json_depth_max)
         self._parked: list[Packet] | None = None
         self._in_flight = 0
+        self._parked_bytes = 0
+        self._waits = 0
         burst = limits.commands_per_connection_burst
         self._rate = None if self.key is None else Bucket(burst, edge.context.clock.monotonic())
 
@@ -77,8 +81,12 @@ class Client:
         if packet is None:
             return
         wait_s = 0.0 if self._rate is None else self._take_rate(self._rate, work(len(data)))
-        if self._parked is not None:
+        if packet.type is Type.ACK:  # which a handler that is waited for may wait for
+            self._acknowledged(packet)
+        elif self._parked is not None:
             self._parked.append(packet)
+            self._parked_bytes += len(data)
+            self._update_hold()
         else:
             self._take(packet)
         if wait_s:
@@ -106,6 +114,11 @@ class Client:
         limits, now = self._edge.context.limits, self._edge.context.clock.monotonic()
         return rate.take(limits.commands_per_connection_per_s, limits.commands_per_connection_burst, now, cost)
 
+    def _acknowledged(self, packet: Packet) -> None:
+        socket = self.sockets.get(packet.namespace)
+        if socket is not None and packet.id is not None:
+            socket.acknowledged(packet.id, packet.data)
+
     def _take(self, packet: Packet) -> None:
         if packet.type is Type.CONNECT:
             self._wait_for(self._connect(packet))
@@ -115,9 +128,6 @@ class Client:
             return  # it has left, and did not know yet when it sent this
         if packet.type is Type.EVENT:
             self._event(socket, packet)
-        elif packet.type is Type.ACK:
-            assert packet.id is not None
-            socket.acknowledged(packet.id, packet.data)
         elif packet.type is Type.DISCONNECT:
             socket.end(CLIENT_DISCONNECT)
 
@@ -132,8 +142,8 @@ class Client:
         handling = self._edge.handle(socket, str(packet.data[0]), packet.data[1:], packet.id)
         if self._edge.async_handlers:
             self._in_flight += 1
-            if self._in_flight == HANDLERS_MAX:
-                self._update_hold()
+            if self._in_flight >= HANDLERS_MAX and self._parked is None:
+                self._parked = []
             self._edge.context.engine.tasks.spawn(self._counted(handling))
         else:
             self._wait_for(handling)
@@ -143,38 +153,40 @@ class Client:
             await handling
         finally:
             self._in_flight -= 1
-            self._update_hold()
+            if self._in_flight < HANDLERS_MAX and not self._waits and self._parked is not None:
+                self._go_on()
 
     # Waiting.
 
     def _wait_for(self, what: Coroutine[Any, Any, Any]) -> None:
-        """Take nothing more until that is done."""
-        waits_already = self._parked is not None
+        """Take nothing more until that, and whatever else is waited for, is done."""
+        self._waits += 1
         if self._parked is None:
             self._parked = []
         self._update_hold()
-        self._edge.context.engine.tasks.spawn(self._go_on_after(what, again=waits_already))
+        self._edge.context.engine.tasks.spawn(self._go_on_after(what))
 
-    async def _go_on_after(self, what: Coroutine[Any, Any, Any], *, again: bool) -> None:
+    async def _go_on_after(self, what: Coroutine[Any, Any, Any]) -> None:
         try:
             await what
         finally:
-            if not again:
+            self._waits -= 1
+            if not self._waits and self._in_flight < HANDLERS_MAX:
                 self._go_on()
 
     def _go_on(self) -> None:
-        parked, self._parked = self._parked, None
-        for n, packet in enumerate(parked or []):
+        parked, self._parked, self._parked_bytes = self._parked or [], None, 0
+        for n, packet in enumerate(parked):
             if self.end_reason is not None:
                 return
             self._take(packet)
-            if self._parked is not None:
-                self._parked += (parked or [])[n + 1 :]
+            if self._parked is not None:  # that one is waited for
+                self._parked = [*parked[n + 1 :], *self._parked]
                 break
         self._update_hold()
 
     def _update_hold(self) -> None:
-        held = self._parked is not None or self._in_flight >= HANDLERS_MAX
+        held = self._parked is not None and (len(self._parked) >= PARKED_MAX or self._parked_bytes >= PARKED_BYTES_MAX)
         if self.end_reason is None and held is not self.session.held:
             (self.session.hold if held else self.session.release)()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 import msgspec
 
@@ -24,11 +25,13 @@ class Joined(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         number: Counts the rooms that it has ever joined: what an offset calls this one.
         room: Its name in Socket.IO.
+        log: Our room for it.
         epoch, offset: Where in the log it has joined.
     """
 
     number: int
     room: str
+    log: str
     epoch: str
     offset: int
 
@@ -43,7 +46,7 @@ class ConnectionState(msgspec.Struct, array_like=True, frozen=True):
         joined: Its rooms.
         next_number: Of the next room that it joins.
         ended_at: When its connection has ended, in ms since 1970 UTC; 0 as long as nobody has seen that.
-        data: What the application keeps with it, as JSON; None if that cannot be JSON.
+        data: What the application keeps with it, as JSON; None if nothing, and empty if that cannot be kept.
     """
 
     sid: str
@@ -84,27 +87,43 @@ def decode(record: bytes) -> ConnectionState | None:
         return None
 
 
-def parse_offset(text: str) -> dict[int, int] | None:
-    """Return how far a client says that it has come, by the numbers of its rooms; None if it says nothing valid."""
-    if len(text) > OFFSET_CHARACTERS_MAX or _OFFSET.match(text) is None:
+def tag_of(pid: str) -> str:
+    """Return what the offsets of a client begin with: it keeps the last one, also when it is another socket's."""
+    return sha256(pid.encode()).hexdigest()[:8]
+
+
+def parse_offset(text: str, tag: str) -> dict[int, int] | None:
+    """Return how far a client says that it has come, by the numbers of its rooms; None if it says nothing valid.
+
+    Args:
+        tag: Of the socket: what a client was told of another one counts as nothing.
+    """
+    found, _, moved = text.partition("/")
+    if found != tag:
+        return {}
+    if len(moved) > OFFSET_CHARACTERS_MAX or _OFFSET.match(moved) is None:
         return None
-    pairs = [pair.split(":") for pair in text.split(",") if pair]
-    return {int(number): int(moved) for number, moved in pairs}
+    pairs = [pair.split(":") for pair in moved.split(",") if pair]
+    return {int(number): int(by) for number, by in pairs}
 
 
 class Progress:
     """How far a socket has come in the logs of its rooms since it joined them, as its client is told.
 
+    Args:
+        tag: What all of its offsets begin with (`tag_of`).
+
     Attributes:
         json: The offset, as JSON.
     """
 
-    __slots__ = ("_logs", "_moved", "json")
+    __slots__ = ("_logs", "_moved", "_tag", "json")
 
-    def __init__(self) -> None:
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
         self._logs: dict[str, tuple[int, int]] = {}  # by log: the number of the room, and the offset of joining
         self._moved: dict[int, int] = {}
-        self.json = b'""'
+        self._update()
 
     def join(self, log: str, number: int, offset: int, moved: int = 0) -> None:
         """Begin with a log."""
@@ -128,4 +147,5 @@ class Progress:
             self._update()
 
     def _update(self) -> None:
-        self.json = b'"%b"' % ",".join([f"{number}:{moved}" for number, moved in self._moved.items()]).encode()
+        moved = ",".join([f"{number}:{by}" for number, by in self._moved.items()])
+        self.json = f'"{self._tag}/{moved}"'.encode()

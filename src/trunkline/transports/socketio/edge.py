@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +19,7 @@ from trunkline.core.json_text import check_json
 from trunkline.core.message import Message, Receipt, check_id
 from trunkline.core.position import NOW, Gap, Start
 from trunkline.engine.engine import Engine
-from trunkline.errors import RequestError, StoreUnavailable, TrunklineError
+from trunkline.errors import HookFailed, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
 from trunkline.transports.app import head_of
 from trunkline.transports.context import Context
 from trunkline.transports.socketio.client import Client
@@ -25,7 +27,7 @@ from trunkline.transports.socketio.deadlines import Deadlines
 from trunkline.transports.socketio.endpoint import Endpoint
 from trunkline.transports.socketio.entry import Event, from_message, to_data
 from trunkline.transports.socketio.formats import format_of
-from trunkline.transports.socketio.names import log_room
+from trunkline.transports.socketio.names import is_sid, log_room
 from trunkline.transports.socketio.orders import Order, Orders
 from trunkline.transports.socketio.recovery import REFRESH_S, Recovery, Resumed
 from trunkline.transports.socketio.session import (
@@ -42,6 +44,9 @@ from trunkline.wire.socketio import Packet, Type
 log = logging.getLogger("trunkline")
 
 RESUMED = Start("after", 0)
+GIVE_S = 1.0
+TRANSIENT = (StoreUnavailable, Overloaded, ShuttingDown, HookFailed)
+NAMESPACES_MAX = 20  # of one session
 EVERYONE = ""
 """The room of all sockets of a namespace."""
 
@@ -92,6 +97,13 @@ class Options(NamedTuple):
     event_of: Callable[[Message], Event | None] = from_message
 
 
+class Entered(NamedTuple):
+    """A room that a socket reads: its place, and the gap in front of it."""
+
+    cursor: Cursor
+    gap: Gap | None
+
+
 class Edge:
     """The clients of Socket.IO of one hub.
 
@@ -103,13 +115,15 @@ class Edge:
         self.context = context
         self.options = options
         self._application = application
-        self.sessions = Sessions(settings, context.clock, self._node, self._begin)
+        self.sessions = Sessions(settings, context.clock, self._node, self._begin, lambda: context.limits)
+        context.on_drain.append(self.sessions.end_all)
         self.endpoint = Endpoint(context, self.sessions, options.service, self._engine_began)
         self.rechecks_rooms = False
         self._orders = Orders(self, f"{options.service}.orders")
         self._sockets: dict[tuple[str, str], Socket] = {}
         self._members: dict[tuple[str, str], dict[str, Socket]] = {}
         self._unconnected: Deadlines[Client] = Deadlines(options.connect_s)
+        self._looking: asyncio.TimerHandle | None = None
         self._recovery = None if options.recovery_s is None else Recovery(context, options.recovery_s)
 
     @property
@@ -122,12 +136,23 @@ class Edge:
 
     def _begin(self, session: Session) -> Client:
         client = Client(self, session)
-        now = self.context.clock.monotonic()
-        for late in self._unconnected.take_due(now):
+        self._unconnected.add(client, self.context.clock.monotonic())
+        self._look_later()
+        return client
+
+    def _look_later(self) -> None:
+        """Look at those that are in no namespace, when the first of them should be."""
+        at = self._unconnected.next_at
+        if at is not None and self._looking is None:
+            delay = max(0.0, at - self.context.clock.monotonic())
+            self._looking = asyncio.get_running_loop().call_later(delay, self._end_unconnected)
+
+    def _end_unconnected(self) -> None:
+        self._looking = None
+        for late in self._unconnected.take_due(self.context.clock.monotonic()):
             if not late.sockets and not late.is_connecting:
                 late.session.end(TRANSPORT_ERROR)
-        self._unconnected.add(client, now)
-        return client
+        self._look_later()
 
     def _engine_began(self, engine: Engine) -> None:
         self._orders.attach(engine)
@@ -151,6 +176,12 @@ class Edge:
         """Let a client into a namespace, if the application does."""
         if namespace in client.sockets:
             return
+        if self.context.engine.is_draining:
+            client.session.end(TRANSPORT_CLOSE)
+            return
+        if len(client.sockets) >= NAMESPACES_MAX:
+            client.refuse(namespace, {"message": f"At most {NAMESPACES_MAX} namespaces at once"})
+            return
         if not self._application.accepts(namespace):
             client.refuse(namespace, {"message": "Invalid namespace"})
             return
@@ -161,7 +192,7 @@ class Edge:
         except TrunklineError as error:
             self._refuse(client, namespace, error)
             return
-        refusal = await self._application.connecting(socket, _without_state(auth))
+        refusal = await self._application.connecting(socket, auth if self._recovery is None else _without_state(auth))
         if refusal is not None:
             await self._turn_away(client, socket, refusal)
         elif client.end_reason is not None:
@@ -175,6 +206,9 @@ class Edge:
 
     def _refuse(self, client: Client, namespace: str, error: TrunklineError) -> None:
         self.context.access.refused(error, client.address)
+        if isinstance(error, TRANSIENT) or error.code == "rate_limited":
+            client.session.end(TRANSPORT_ERROR)  # a refusal would be for good: the client comes back from an end
+            return
         client.refuse(namespace, {"message": str(error), "data": {"code": error.code}})
 
     async def _turn_away(self, client: Client, socket: Socket, refusal: Refusal) -> None:
@@ -204,7 +238,7 @@ class Edge:
         if self._recovery is not None:
             resumed = await self._recovery.resume(auth, namespace, grant.user)
         if resumed is not None:
-            self._end_former(namespace, resumed.state.sid)
+            self._end_former(namespace, resumed.state.sid, resumed.state.owner)
             socket = await self._resume_socket(client, namespace, grant, resumed)
             if socket is not None:
                 return socket
@@ -224,11 +258,12 @@ class Edge:
         socket = self._new_socket(client, namespace, resumed.state.sid, grant)
         with self._letting_go(socket):
             socket.progress = self._recovery.begin(socket, resumed).progress
-            for room, start in resumed.starts.items():
-                gap = await self._enter(socket, room, start)
-                if gap is not None:
+            for one in resumed.state.joined:
+                may_read = not self.rechecks_rooms or await self._may_read(socket, one.room)
+                joined = may_read and await self._enter(socket, one.room, resumed.starts[one.room], one.log)
+                if not joined or joined.gap is not None:
                     break
-                self._recovery.joined(socket, room, resumed)
+                self._recovery.joined(socket, one.room, resumed)
             else:
                 socket.is_recovered = True
                 if resumed.state.data is not None:
@@ -239,6 +274,15 @@ class Edge:
         self._recovery.forget(socket)
         await self._recovery.give_up(resumed)
         return None
+
+    async def _may_read(self, socket: Socket, room: str) -> bool:
+        if room in (EVERYONE, socket.sid):
+            return True
+        try:
+            await self.context.access.check(socket.grant, "read", room)
+        except TrunklineError:
+            return False
+        return True
 
     def _new_socket(self, client: Client, namespace: str, sid: str, grant: Grant) -> Socket:
         encode = format_of(namespace, self.options.event_of)
@@ -262,14 +306,18 @@ class Edge:
         self._sockets[socket.namespace, socket.sid] = socket
         return socket
 
-    def _end_former(self, namespace: str, sid: str) -> None:
-        """End the connection that a socket had before, if it was here."""
+    def _end_former(self, namespace: str, sid: str, owner: str) -> None:
+        """End the connections that a socket had before.
+
+        Args:
+            owner: The one that it has now.
+        """
         former = self._sockets.get((namespace, sid))
         if former is not None:
             if self._recovery is not None:
                 self._recovery.lose(former)
             former.carried_by.end(TRANSPORT_CLOSE)
-        self._orders.send(Order("fence", namespace, sid), None)
+        self._orders.send(Order("fence", namespace, sid, owner), None)
 
     async def _authenticate(self, client: Client, auth: Any) -> Grant:
         access, scope = self.context.access, client.session.request
@@ -289,6 +337,7 @@ class Edge:
                 log.error("the answer of the handler of %r cannot be sent: %s", event, error)
 
     def socket_ended(self, socket: Socket, reason: str) -> None:
+        self._let_namespace_go(socket)
         self.context.engine.tasks.spawn(self._disconnected(socket, reason))
 
     async def _disconnected(self, socket: Socket, reason: str) -> None:
@@ -297,23 +346,33 @@ class Edge:
         finally:
             await self._clean_up(socket, reason)
 
+    def _let_namespace_go(self, socket: Socket) -> None:
+        """Let its client connect to the namespace anew."""
+        owner = socket.carried_by.owner
+        if isinstance(owner, Client) and owner.sockets.get(socket.namespace) is socket:
+            del owner.sockets[socket.namespace]
+
     async def _clean_up(self, socket: Socket, reason: str) -> None:
         """Forget a socket that has ended, and its own log if it cannot go on."""
         if self._sockets.get((socket.namespace, socket.sid)) is socket:
             del self._sockets[socket.namespace, socket.sid]
-        owner = socket.carried_by.owner
-        if isinstance(owner, Client) and owner.sockets.get(socket.namespace) is socket:
-            del owner.sockets[socket.namespace]
+        self._let_namespace_go(socket)
         own = socket.rooms.get(socket.sid)
         has_own_log = own is not None and own.room.head > 0
         self._leave_all(socket)
-        goes_on = False if self._recovery is None else await self._recovery.ended(socket, reason)
-        if has_own_log and not goes_on:
-            await self._delete_log(self.room_name(socket.namespace, socket.sid))
+        name = self.room_name(socket.namespace, socket.sid)
+        pid = None if self._recovery is None else await self._recovery.ended(socket, reason)
+        if has_own_log and pid is None:
+            await self._delete_log(name)
+        elif has_own_log and self._recovery is not None and pid:
+            self._recovery.when_over(pid, lambda: self._delete_log(name))
 
     async def _delete_log(self, name: str) -> None:
         """Delete the log of a socket that nobody will read any more, so that retention forgets it at once."""
         engine = self.context.engine
+        room = engine.rooms.get(name)
+        if room is not None and room.is_idle:
+            engine.rooms.close_room(name)
         with contextlib.suppress(StoreUnavailable):
             await engine.store.delete(name, 0)
 
@@ -334,11 +393,14 @@ class Edge:
             RequestError: `bad_room`, `too_many_rooms`.
             StoreUnavailable: The log is away.
         """
+        if is_sid(room) and room != socket.sid:
+            raise RequestError("bad_room", "the own room of another client is for that client alone")
         if room in socket.rooms:
+            await self._save(socket)  # which may have failed before
             return
         self._check_rooms(socket)
-        await self._enter(socket, room, NOW)
-        await self._note_joined(socket, room)
+        if await self._enter(socket, room, NOW):
+            await self._note_joined(socket, room)
 
     def _check_rooms(self, socket: Socket) -> None:
         most = self.context.limits.rooms_per_connection_max
@@ -354,28 +416,43 @@ class Edge:
         """
         if room not in socket.rooms:
             self._check_rooms(socket)
-        await self.leave(socket, room)
-        gap = await self._enter(socket, room, start)
+        joined = await self._enter(socket, room, start, room, anew=True)
+        assert joined is not None
         await self._note_joined(socket, room)
-        return socket.rooms[room], gap
+        return joined.cursor, joined.gap
 
     async def _note_joined(self, socket: Socket, room: str) -> None:
         if self._recovery is not None:
             self._recovery.joined(socket, room)
-            if socket.is_connected:
-                await self._recovery.save(socket)
+            await self._save(socket)
 
-    async def _enter(self, socket: Socket, room: str, start: Start) -> Gap | None:
+    async def _save(self, socket: Socket) -> None:
+        if self._recovery is not None and socket.is_connected:
+            await self._recovery.save(socket)
+
+    async def _enter(
+        self, socket: Socket, room: str, start: Start, log: str | None = None, *, anew: bool = False
+    ) -> Entered | None:
+        """Let a socket read a room; return its place there, or None if it has read it already.
+
+        Args:
+            log: Our room, if that does not follow from the name.
+            anew: Begin again, if it has.
+        """
         engine = self.context.engine
-        opened = await engine.follower.open(self.room_name(socket.namespace, room))
+        opened = await engine.follower.open(log or self.room_name(socket.namespace, room))
         if socket.is_gone:
             raise RequestError("not_found", "the client is not connected any more")
         if room in socket.rooms:
-            return None
+            if not anew:
+                return None
+            if self._recovery is not None:
+                self._recovery.left(socket, room, socket.rooms[room].room.name)
+            self._leave(socket, room)
         cursor, gap = engine.delivery.join(socket, opened, start)
         socket.enter(room, cursor)
         self._members.setdefault((socket.namespace, room), {})[socket.sid] = socket
-        return gap
+        return Entered(cursor, gap)
 
     async def leave(self, socket: Socket, room: str) -> None:
         """Let a socket be in a room no longer. Harmless if it was not.
@@ -384,11 +461,26 @@ class Edge:
             StoreUnavailable: It is not in it any more; if its connection dies now, it may be in it again.
         """
         cursor = socket.rooms.get(room)
+        if cursor is not None:
+            await self._give_all(socket, [cursor])
         self._leave(socket, room)
         if self._recovery is not None and cursor is not None:
             self._recovery.left(socket, room, cursor.room.name)
             if socket.is_connected:
                 await self._recovery.save(socket)
+
+    async def _give_all(self, socket: Socket, cursors: Sequence[Cursor]) -> None:
+        """Wait until a socket that reads was given what its rooms hold now, also what other nodes have just stored."""
+        engine = self.context.engine
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(GIVE_S):
+                if engine.store.shared:
+                    for cursor in cursors:
+                        await engine.follower.refresh(cursor.room.name)
+                while socket.is_connected and not (socket.is_gone or socket.full):
+                    if not any(cursor.lag for cursor in cursors if cursor in socket.cursors):
+                        break
+                    await asyncio.sleep(0)
 
     def _leave(self, socket: Socket, room: str) -> None:
         socket.leave(room)
@@ -397,6 +489,17 @@ class Edge:
             del members[socket.sid]
             if not members:
                 del self._members[socket.namespace, room]
+
+    def gap_found(self, socket: Socket) -> None:
+        if self._recovery is not None:
+            self._recovery.spoil(socket)
+
+    def room_revoked(self, socket: Socket, room: str) -> None:
+        self.context.engine.tasks.spawn(self._leave_revoked(socket, room))
+
+    async def _leave_revoked(self, socket: Socket, room: str) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self.leave(socket, room)
 
     async def keep_data(self, socket: Socket, data: Any) -> None:
         """Keep something with a socket, also for when it goes on elsewhere, if it can be JSON."""
@@ -421,11 +524,13 @@ class Edge:
     async def close_room(self, namespace: str, room: str) -> None:
         """Let all sockets of all nodes leave a room."""
         order = Order("close", namespace, "", room)
+        await self.endpoint.attach()
         await self.obey(order, None)
         await self._orders.ask(order)
 
     async def _do(self, order: Order) -> bool:
         """Do something with a socket: it is here, or on one of the other nodes."""
+        await self.endpoint.attach()
         return await self.obey(order, None) or await self._orders.ask(order)
 
     async def obey(self, order: Order, ack: Ack | None) -> bool:
@@ -433,8 +538,14 @@ class Edge:
             return bool(self._send_here(order.namespace, order.rooms, order.event, order.skip, ack))
         if order.what == "close":
             found = self.members(order.namespace, [order.room])
+            failed: StoreUnavailable | None = None
             for member in found:
-                await self.leave(member, order.room)
+                try:
+                    await self.leave(member, order.room)
+                except StoreUnavailable as error:
+                    failed = error
+            if failed is not None:
+                raise failed
             return bool(found)
         socket = self.socket(order.namespace, order.sid)
         if socket is None:
@@ -444,9 +555,10 @@ class Edge:
         elif order.what == "leave":
             await self.leave(socket, order.room)
         elif order.what == "disconnect":
+            await self._give_all(socket, list(socket.rooms.values()))
             socket.send(Packet(Type.DISCONNECT, socket.namespace))
             socket.end(SERVER_DISCONNECT)
-        else:
+        elif self._recovery is None or self._recovery.owner(socket) != order.room:
             if self._recovery is not None:
                 self._recovery.lose(socket)
             socket.carried_by.end(TRANSPORT_CLOSE)
@@ -478,14 +590,15 @@ class Edge:
         """
         limits = self.context.limits
         names = list(dict.fromkeys(self.room_name(namespace, room) for room in rooms))
-        data = to_data(event, arguments, skip, names if len(names) > 1 else ())
+        several = (names, secrets.token_hex(8)) if len(names) > 1 else ((), "")
+        data = to_data(event, arguments, skip, *several)
         json = check_json(data, limits.message_bytes_max, limits.json_depth_max)
         if message_id is not None:
             check_id(message_id, limits.id_bytes_max)
         await self.context.ensure_started()
         return [await self.context.engine.appender.append(name, message_id, sender, json) for name in names]
 
-    def send_now(
+    async def send_now(
         self, namespace: str, rooms: Sequence[str], event: Event, skip: Sequence[str] = (), ack: Ack | None = None
     ) -> Callable[[], None]:
         """Send an event to the sockets of all nodes in these rooms that are connected now, outside of all logs.
@@ -496,6 +609,7 @@ class Edge:
         Returns:
             What stops waiting for acknowledgements of other nodes.
         """
+        await self.endpoint.attach()
         here = self._send_here(namespace, rooms, event, skip, ack)
         if here and len(rooms) == 1 and (namespace, rooms[0]) in self._sockets:
             return lambda: None  # it was for that socket alone
@@ -517,11 +631,14 @@ class Edge:
         """End all sessions."""
         self.sessions.end_all()
         self.sessions.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
 
 def _without_state(auth: Any) -> Any:
     """Return what a client says of itself, for the application: not what it has from this server."""
-    if not isinstance(auth, dict):
+    if not isinstance(auth, dict) or "pid" not in auth:
         return auth
     return {key: value for key, value in auth.items() if key not in ("pid", "offset")} or None
 

@@ -20,7 +20,7 @@ from trunkline.transports.asgi import gone_or_ended
 from trunkline.transports.context import Context
 from trunkline.transports.handover import HandedAdmission, Handover, admit_handed, handover_of
 from trunkline.transports.socketio.relay import Relay, passing_on, take_post
-from trunkline.transports.socketio.session import Sessions
+from trunkline.transports.socketio.session import Sessions, Settings
 from trunkline.transports.socketio.websocket import AsgiPacketSocket, Begin, PacketSocket, opening, trying
 from trunkline.wire import engineio as wire
 from trunkline.wire.origin import cors_headers
@@ -62,6 +62,20 @@ class Endpoint:
         elif scope["type"] == "http":
             await self._serve_request(Request(scope, receive), send)
 
+    @property
+    def settings(self) -> Settings:
+        """How its sessions are held."""
+        return self._sessions.settings
+
+    async def attach(self) -> None:
+        """Start the hub, if that is to be done, and be heard by the other nodes."""
+        await self._context.ensure_started()
+        engine = self._context.engine
+        if engine is not self._engine:
+            self._engine = engine
+            self._relay.attach(engine)
+            self._began(engine)
+
     # Requests.
 
     async def _serve_request(self, request: Request, send: Send) -> None:
@@ -76,7 +90,7 @@ class Endpoint:
             if address.transport != "polling":
                 raise _BAD_REQUEST
             if request.method == "GET":
-                await self._get(request, address, send, headers)
+                await self._get(request, address, key, send, headers)
             elif request.method == "POST" and address.sid is not None:
                 await self._post(request, address.sid, send, headers)
             else:
@@ -91,12 +105,7 @@ class Endpoint:
                 await _answer(send, 400, _BAD_REQUEST.body, _JSON, headers)
 
     async def _check(self, head: RequestHead, key: str | None) -> None:
-        await self._context.ensure_started()
-        engine = self._context.engine
-        if engine is not self._engine:
-            self._engine = engine
-            self._relay.attach(engine)
-            self._began(engine)
+        await self.attach()
         if key is not None:
             self._context.access.check_request_rate(key)
         self._context.access.origins.check(head)
@@ -104,11 +113,14 @@ class Endpoint:
     def _address(self, head: RequestHead) -> wire.Address:
         return wire.parse_address(head.query, self._sessions.settings.transports)
 
-    async def _get(self, request: Request, address: wire.Address, send: Send, headers: Headers) -> None:
+    async def _get(
+        self, request: Request, address: wire.Address, key: str | None, send: Send, headers: Headers
+    ) -> None:
         if address.sid is None:
             if self._context.engine.is_draining:
                 raise ShuttingDown("the server is stopping; connect again")
-            waiting = self._sessions.open(request.scope).poll()
+            self._sessions.check_count(key)
+            waiting = self._sessions.open(request.scope, key=key).poll()
             cancel: Callable[[], None] = lambda: None  # noqa: E731 - it is answered at once
         elif (session := self._sessions.get(address.sid)) is not None:
             waiting, cancel = session.poll(), session.poll_cancelled
@@ -156,7 +168,7 @@ class Endpoint:
             address = self._address(head)
             if address.transport != "websocket":
                 raise _BAD_REQUEST
-            begin = self._beginning(scope, address.sid)
+            begin = self._beginning(scope, address.sid, key)
             handover = handover_of(scope)
             admission = None if handover is None else admit_handed(self._context, key, handover.admission)
         except wire.BadRequest as error:
@@ -172,12 +184,13 @@ class Endpoint:
             else:
                 await self._hand_over(socket, begin, handover, admission)
 
-    def _beginning(self, scope: Scope, sid: str | None) -> Begin:
+    def _beginning(self, scope: Scope, sid: str | None, key: str | None) -> Begin:
         """Return what a WebSocket begins with."""
         if sid is None:
             if self._context.engine.is_draining:
                 raise ShuttingDown("the server is stopping; connect again")
-            return opening(self._sessions, scope)
+            self._sessions.check_count(key)
+            return opening(self._sessions, scope, key)
         session = self._sessions.get(sid)
         if session is not None:
             return trying(self._sessions, session)

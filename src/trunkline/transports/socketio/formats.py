@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 
 from trunkline.core.batch import Batch
@@ -27,7 +27,7 @@ class Encoded:
     def __init__(self, namespace: str, batch: Batch, event_of: Callable[[Message], Event | None]) -> None:
         self._namespace = namespace
         self.messages = [(message, event_of(message)) for message in batch.messages]
-        self.is_for_all = not any(event is not None and (event.skip or event.rooms) for _, event in self.messages)
+        self.is_for_all = not any(event is not None and (event.skip or event.one) for _, event in self.messages)
 
     @cached_property
     def packets(self) -> list[Out]:
@@ -43,25 +43,13 @@ class Encoded:
         """All of them, as WebSocket frames."""
         return frames_of(self.packets)
 
-    def packets_for(self, sid: str, room: str, rooms: Sequence[str]) -> list[Out]:
-        """Return those that one socket is given.
-
-        Args:
-            room: The log that they stand in.
-            rooms: The logs that the socket reads.
-        """
+    def packets_for(self, is_given: Callable[[Event], bool]) -> list[Out]:
+        """Return those that one socket is given."""
         found: list[Out] = []
         for _, event in self.messages:
-            if event is not None and is_given(event, sid, room, rooms):
+            if event is not None and is_given(event):
                 found += packets_of(self._namespace, event)
         return found
-
-
-def is_given(event: Event, sid: str, room: str, rooms: Sequence[str]) -> bool:
-    """Return whether a socket is given an event; of one that stands in several logs, by the first that it reads."""
-    if sid in event.skip:
-        return False
-    return not event.rooms or next((name for name in event.rooms if name in rooms), room) == room
 
 
 def packets_of(namespace: str, event: Event, last: bytes = b"", number: int | None = None) -> list[Out]:

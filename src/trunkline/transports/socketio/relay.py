@@ -55,7 +55,13 @@ class Hold(msgspec.Struct, tag="h", array_like=True):
     held: bool
 
 
-Message = Begin | Answer | Text | Binary | Hold
+class Full(msgspec.Struct, tag="f", array_like=True):
+    """Whether the client takes no more."""
+
+    full: bool
+
+
+Message = Begin | Answer | Text | Binary | Hold | Full
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
 
@@ -210,10 +216,11 @@ class RemoteWebSocket:
     def __init__(self, end: TunnelEnd, session: Session) -> None:
         self._end = end
         self._session = session
+        self._is_full_there = False
         self._conversation = Conversation(self, session, probing=True)
         end.on_message = self._received
         end.on_end = lambda _: self._conversation.ended()
-        end.on_drained = lambda: self._conversation.full_changed(full=False)
+        end.on_drained = self._drained
 
     def begin(self, upgrade_s: float) -> None:
         """Be tried for the session."""
@@ -226,6 +233,12 @@ class RemoteWebSocket:
             self._conversation.receive_text(message.text)
         elif isinstance(message, Binary):
             self._conversation.receive_bytes(message.data)
+        elif isinstance(message, Full):
+            self._is_full_there = message.full
+            self._conversation.full_changed(full=self._is_full_there or self._end.is_full)
+
+    def _drained(self) -> None:
+        self._conversation.full_changed(full=self._is_full_there)
 
     def send(self, packets: Sequence[Out]) -> None:
         for packet in packets:
@@ -291,7 +304,7 @@ class PassedOn:
         self._end.end()
 
     def full_changed(self, *, full: bool) -> None:
-        """Do nothing: what the client does not read, this node holds, up to the bound of the other one."""
+        self._end.send(_encode(Full(full)))  # so that the node of the session sends no more
 
 
 def passing_on(relay: Relay, sid: str) -> OnWebSocket:

@@ -67,6 +67,8 @@ class RoomEvents:
         try:
             if len(arguments) != 1:
                 raise RequestError("bad_command", f"{event} takes one argument (docs/socketio.md)")
+            if socket.namespace != ROOT:
+                raise RequestError("bad_command", f"{event} is an event of the default namespace")
             if event == "join":
                 return [await self._join(socket, arguments[0])]
             if event == "leave":

@@ -10,10 +10,13 @@ import asyncio
 import base64
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from trunkline.core.limits import Limits
 from trunkline.engine.clock import Clock
+from trunkline.errors import RequestError
 from trunkline.transports.socketio.deadlines import Deadlines
 from trunkline.transports.socketio.lifecycle import IS_POLLED, TRANSITIONS, Event, State, can
 from trunkline.wire import engineio as wire
@@ -119,11 +122,12 @@ class Session:
         carrier: The WebSocket that carries it, if one does.
         full: Whether it takes no more for now.
         held: Whether the client must not be read.
+        key: Under which the sessions of its client are counted.
     """
 
     __slots__ = (
         "_buffer", "_buffered", "_leaving", "_offered", "_poll", "_prober", "_sessions", "carrier", "full", "held",
-        "owner", "request", "sid", "state", "unanswered_since",
+        "key", "owner", "request", "sid", "state", "unanswered_since",
     )  # fmt: skip
 
     def __init__(self, sessions: Sessions, sid: str, request: Mapping[str, Any], carrier: Carrier | None) -> None:
@@ -134,6 +138,7 @@ class Session:
         self.state = State.POLLING if carrier is None else State.WEBSOCKET
         self.full = False
         self.held = False
+        self.key: str | None = None
         self.unanswered_since: float | None = None  # a ping
         self.carrier = carrier
         self._offered: list[Carrier] = []  # those that may become it
@@ -162,15 +167,19 @@ class Session:
         if self.carrier is not None:
             self.carrier.send(packets)
             if self.carrier.unsent() > SEND_BYTES_MAX:
-                self.end(TRANSPORT_ERROR)
+                self._end_soon()
         elif self.state in IS_POLLED:
             self._buffer += packets
             self._buffered += sum(map(len, packets))
             self._answer_poll()
             if self._buffered > SEND_BYTES_MAX:
-                self.end(TRANSPORT_ERROR)
+                self._end_soon()
             elif self._buffered >= BUFFER_BYTES_MAX:
                 self.fill(full=True)
+
+    def _end_soon(self) -> None:
+        """End the session when the caller is done, which may be the fan-out."""
+        asyncio.get_running_loop().call_soon(self.end, TRANSPORT_ERROR)
 
     def message(self, *messages: Out) -> None:
         """Send messages: texts, or bytes."""
@@ -300,11 +309,11 @@ class Session:
         self._leave_offered()
         self._answer(None)  # one that waits has come too late
         buffer, self._buffer, self._buffered = self._buffer, [], 0
+        self.fill(full=False)  # the carrier says so if it is full with that
         if buffer:
             carrier.send(buffer)
         if self.held:
             carrier.hold()
-        self.fill(full=False)
         return True
 
     def _leave_offered(self) -> None:
@@ -392,10 +401,16 @@ class Sessions:
     Args:
         node: Returns this process's name, with which the ids of its sessions begin.
         make_owner: Returns what speaks over a new session.
+        limits: Returns those of the hub.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, node: Callable[[], str], make_owner: Callable[[Session], Owner]
+        self,
+        settings: Settings,
+        clock: Clock,
+        node: Callable[[], str],
+        make_owner: Callable[[Session], Owner],
+        limits: Callable[[], Limits] = Limits,
     ) -> None:
         if settings.ping_interval_s <= 0 or settings.ping_timeout_s <= 0:
             raise ValueError("the ping interval and the ping timeout are more than 0 seconds")
@@ -403,6 +418,8 @@ class Sessions:
         self._clock = clock
         self._node = node
         self._make_owner = make_owner
+        self._limits = limits
+        self._by_key: Counter[str] = Counter()
         self._sessions: dict[str, Session] = {}
         self._pings: Deadlines[Session] = Deadlines(settings.ping_interval_s)
         self._pongs: Deadlines[Session] = Deadlines(settings.ping_timeout_s)
@@ -422,11 +439,26 @@ class Sessions:
         """Return an id that no session has, and that cannot be guessed: it names its node, and then 120 random bits."""
         return f"{self._node()}.{secrets.token_urlsafe(15)}"
 
+    def check_count(self, key: str | None) -> None:
+        """Let one more session be opened: those that are polled hold no connection that would be counted.
+
+        Raises:
+            RequestError: `server_full` or `too_many_connections`.
+        """
+        limits = self._limits()
+        if len(self._sessions) >= limits.connections_max:
+            raise RequestError("server_full", "this server has all the sessions it can hold", 5000)
+        most = limits.connections_per_address_max
+        if key is not None and self._by_key[key] >= most:
+            raise RequestError("too_many_connections", f"at most {most} sessions of one address", 5000)
+
     def open(
         self,
         request: Mapping[str, Any],
         carrier: Carrier | None = None,
         made: Callable[[Session], None] = lambda _: None,
+        *,
+        key: str | None = None,
     ) -> Session:
         """Open a session, and send its handshake.
 
@@ -434,12 +466,16 @@ class Sessions:
             request: The scope of the request that opens it.
             carrier: The WebSocket that it came by.
             made: Called with it before anything is sent.
+            key: Under which the sessions of its client are counted; None if they are not.
         """
         settings = self.settings
         session = Session(self, self.new_sid(), request, carrier)
         made(session)
         session.owner = self._make_owner(session)
         self._sessions[session.sid] = session
+        session.key = key
+        if key is not None:
+            self._by_key[key] += 1
         packet = wire.handshake(
             session.sid,
             [] if carrier is not None or request.get(NO_UPGRADE) else settings.upgrades,
@@ -454,12 +490,15 @@ class Sessions:
 
     def forget(self, session: Session) -> None:
         """Forget a session that has ended."""
-        self._sessions.pop(session.sid, None)
+        if self._sessions.pop(session.sid, None) is not None and session.key is not None:
+            self._by_key[session.key] -= 1
+            if self._by_key[session.key] <= 0:
+                del self._by_key[session.key]
 
     def end_all(self) -> None:
-        """End all sessions."""
+        """End all sessions: their clients are to come back."""
         for session in self:
-            session.end(SERVER_DISCONNECT)
+            session.end(TRANSPORT_CLOSE)
 
     def stop(self) -> None:
         """Keep none alive any more."""
@@ -497,7 +536,9 @@ class Sessions:
             self._pongs.postpone(now - at + LATE_S)
         for session in self._pongs.take_due(now):
             since = session.unanswered_since
-            if session.is_open and since is not None and now - since >= self._pongs.delay_s - 1e-6:
+            if session.held and session.is_open:  # what it has answered may not have been read
+                session.heard()
+            elif session.is_open and since is not None and now - since >= self._pongs.delay_s - 1e-6:
                 session.end(PING_TIMEOUT)
         self._set_timer(self._pongs, self._end_silent)
 

@@ -15,13 +15,21 @@ from trunkline.errors import TrunklineError
 from trunkline.transports.context import Context
 from trunkline.transports.socketio.connection_state import Progress
 from trunkline.transports.socketio.entry import Event, event_of
-from trunkline.transports.socketio.formats import Encoded, is_given, packets_of
-from trunkline.transports.socketio.session import CLIENT_DISCONNECT, SERVER_DISCONNECT, TRANSPORT_ERROR, Out, Session
+from trunkline.transports.socketio.formats import Encoded, packets_of
+from trunkline.transports.socketio.session import (
+    CLIENT_DISCONNECT,
+    SERVER_DISCONNECT,
+    TRANSPORT_CLOSE,
+    TRANSPORT_ERROR,
+    Out,
+    Session,
+)
 from trunkline.transports.socketio.websocket import PacketSocket, frames_of
 from trunkline.transports.stream import Stream
 from trunkline.wire import socketio as wire
 from trunkline.wire.socketio import Packet, Type
 
+NAMES_MAX = 1000  # of events that stand in several logs, which a socket remembers
 ACKS_MAX = 1000  # that one client owes: the oldest is forgotten, as if it had not come in time
 
 Ack = Callable[[list[Any]], None]
@@ -38,6 +46,12 @@ class Leaving(Protocol):
 
     def socket_ended(self, socket: Socket, reason: str) -> None:
         """Note that it reads nothing any more."""
+
+    def room_revoked(self, socket: Socket, room: str) -> None:
+        """Let it be in a room no longer, because it may not."""
+
+    def gap_found(self, socket: Socket) -> None:
+        """Note that it has missed something for good."""
 
 
 class Socket(Stream):
@@ -58,8 +72,8 @@ class Socket(Stream):
     """
 
     __slots__ = (
-        "_acks", "_encode", "_next_ack", "_server", "carried_by", "data", "is_connected", "is_gone", "is_recovered",
-        "namespace", "progress", "rooms", "sid",
+        "_acks", "_encode", "_given_names", "_has_let_go", "_is_behind_gap", "_next_ack", "_server", "carried_by",
+        "data", "is_connected", "is_gone", "is_recovered", "namespace", "progress", "rooms", "sid",
     )  # fmt: skip
 
     transport = "socketio"
@@ -92,6 +106,9 @@ class Socket(Stream):
         self.progress: Progress | None = None
         self._acks: dict[int, Ack] = {}
         self._next_ack = 0
+        self._given_names: dict[str, None] | None = None  # of events that stand in several logs, the last ones
+        self._has_let_go = False
+        self._is_behind_gap = False
 
     # Rooms.
 
@@ -111,7 +128,7 @@ class Socket(Stream):
         if cursor in self.cursors:
             self._detach(cursor)
             self.cursors = tuple(other for other in self.cursors if other is not cursor)
-        elif not (self.is_connected or self.is_gone):
+        elif not (self.is_connected or self._has_let_go):
             cursor.room.pins -= 1
 
     def begin(self, told: Mapping[str, Any], start: Start) -> None:
@@ -134,6 +151,9 @@ class Socket(Stream):
     def let_go(self) -> None:
         """End without having been connected: the application is told nothing."""
         self.is_gone = True
+        if self._has_let_go:
+            return
+        self._has_let_go = True
         if not self.is_connected:
             for cursor in self.rooms.values():
                 cursor.room.pins -= 1
@@ -177,6 +197,8 @@ class Socket(Stream):
 
     def deliver(self, cursor: Cursor, batch: Batch) -> None:
         encoded, carrier = batch.encoded(self._encode), self.carried_by.carrier
+        if self._is_behind_gap:
+            return
         if self.progress is not None:
             self._deliver_with_offsets(self.progress, cursor, encoded)
         elif encoded.is_for_all and type(carrier) is PacketSocket:
@@ -184,26 +206,39 @@ class Socket(Stream):
         elif encoded.is_for_all:
             self.carried_by.send(encoded.packets)
         else:
-            names = [other.room.name for other in self.cursors]
-            self.carried_by.send(encoded.packets_for(self.sid, cursor.room.name, names))
+            self.carried_by.send(encoded.packets_for(self._is_given))
 
     def _deliver_with_offsets(self, progress: Progress, cursor: Cursor, encoded: Encoded) -> None:
-        log, logs = cursor.room.name, [other.room.name for other in self.cursors]
         packets: list[Out] = []
         for message, event in encoded.messages:
-            progress.move(log, message.offset)
-            if event is not None and is_given(event, self.sid, log, logs):
+            progress.move(cursor.room.name, message.offset)
+            if event is not None and self._is_given(event):
                 packets += packets_of(self.namespace, event, progress.json)
         carrier = self.carried_by.carrier
         if type(carrier) is PacketSocket:
             carrier.write(frames_of(packets))
-        elif packets:
+        else:
             self.carried_by.send(packets)
+
+    def _is_given(self, event: Event) -> bool:
+        """Return whether it is given an event: once, in whichever log it is found first."""
+        if self.sid in event.skip:
+            return False
+        if event.one:
+            names = self._given_names = self._given_names or {}
+            if event.one in names:
+                return False
+            names[event.one] = None
+            if len(names) > NAMES_MAX:
+                del names[next(iter(names))]
+        return True
 
     def gap(self, cursor: Cursor, gap: Gap) -> None:
         # The protocol has no word for it. A client whose connection ends comes back, and is told that it was not
         # recovered; one that went on would take what it has for everything.
         self.gaps += 1
+        self._is_behind_gap = True
+        self._server.gap_found(self)
         asyncio.get_running_loop().call_soon(self.carried_by.end, TRANSPORT_ERROR)
 
     def notify(self, notification: Notification) -> None:
@@ -214,16 +249,16 @@ class Socket(Stream):
 
     def abort(self) -> None:
         self.end_code = CloseCode.GOING_AWAY
-        self.carried_by.end(SERVER_DISCONNECT)
+        self.carried_by.end(TRANSPORT_CLOSE)
 
     def drain(self, retry_after_ms: int) -> None:
         self.end_code = CloseCode.SERVICE_RESTART
-        self.carried_by.end(SERVER_DISCONNECT)  # no DISCONNECT packet: its client is to come back
+        self.carried_by.end(TRANSPORT_CLOSE)  # no DISCONNECT packet: its client is to come back, and go on
 
     def dismiss(self, error: TrunklineError) -> None:
         self.end_code = code_of(error)
         if error.code == "token_expired":  # the client comes back, and asks for a newer one
-            self.carried_by.end(SERVER_DISCONNECT)
+            self.carried_by.end(TRANSPORT_CLOSE)
             return
         self.send(Packet(Type.DISCONNECT, self.namespace))
         self.end(SERVER_DISCONNECT)
@@ -231,7 +266,7 @@ class Socket(Stream):
     def read_revoked(self, cursor: Cursor, error: TrunklineError) -> None:
         for room, other in list(self.rooms.items()):
             if other is cursor and room not in ("", self.sid):
-                self.leave(room)
+                self._server.room_revoked(self, room)
                 about = {"room": room, "error": {"code": error.code, "message": str(error)}}
                 self.emit(event_of("left", [about]))
 

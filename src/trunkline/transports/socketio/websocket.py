@@ -93,9 +93,13 @@ class Conversation:
             session.receive(packet)
         elif packet == (wire.PING, wire.PROBE) and session.probe(self._carrier):
             self._carrier.send([_PROBED])
-        elif packet.type == wire.UPGRADE and session.upgrade(self._carrier):
-            self.probing = False
-            self._stop_timer()
+        elif packet.type == wire.UPGRADE:
+            self.probing = False  # what waits is sent now, and may fill the socket
+            if session.upgrade(self._carrier):
+                self._stop_timer()
+            else:
+                self.probing = True
+                self._carrier.leave()
         else:
             self._carrier.leave()
 
@@ -202,6 +206,7 @@ class AsgiPacketSocket:
         self._bytes_max = bytes_max
         self._outbox = Outbox(writer, self)
         self._unsent = 0
+        self._is_full = False
         self._readable = asyncio.Event()
         self._readable.set()
         self._talk: Talk
@@ -251,7 +256,11 @@ class AsgiPacketSocket:
 
     def sent(self) -> None:
         self._unsent = 0
-        self._talk.full_changed(full=False)
+        if self._is_full:
+            self._is_full = False
+            if not self._talk.is_held:
+                self._readable.set()
+            self._talk.full_changed(full=False)
 
     # What the session calls.
 
@@ -260,13 +269,16 @@ class AsgiPacketSocket:
             return
         self._unsent += sum(map(len, packets))
         if self._outbox.put(*packets):
+            self._is_full = True
+            self._readable.clear()  # a peer that asks and does not read is not read from either
             self._talk.full_changed(full=True)
 
     def hold(self) -> None:
         self._readable.clear()
 
     def release(self) -> None:
-        self._readable.set()
+        if not self._is_full:
+            self._readable.set()
 
     def leave(self) -> None:
         self._outbox.close(CloseCode.NORMAL)
@@ -279,11 +291,18 @@ Begin = Callable[["PacketSocket | AsgiPacketSocket"], None]
 """Called with a WebSocket whose handshake is done: gives it somebody who listens."""
 
 
-def opening(sessions: Sessions, scope: Mapping[str, Any]) -> Begin:
-    """Return what opens a session that a WebSocket carries."""
+def opening(sessions: Sessions, scope: Mapping[str, Any], key: str | None) -> Begin:
+    """Return what opens a session that a WebSocket carries.
+
+    Args:
+        key: Under which the sessions of its client are counted.
+    """
 
     def begin(carrier: PacketSocket | AsgiPacketSocket) -> None:
-        sessions.open(scope, carrier, lambda session: carrier.listen(Conversation(carrier, session, probing=False)))
+        def made(session: Session) -> None:
+            carrier.listen(Conversation(carrier, session, probing=False))
+
+        sessions.open(scope, carrier, made, key=key)
 
     return begin
 
