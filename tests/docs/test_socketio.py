@@ -30,7 +30,7 @@ def test_rooms_without_code(tmp_path: Path) -> None:
         done = subprocess.run(
             ["node", "page.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
         )
-        assert sorted(done.stdout.splitlines()) == ["0 1", "general 1 { text: 'Hello!' }", "new"]
+        assert sorted(done.stdout.splitlines()) == ["1", "general 1 { text: 'Hello!' }"]
 
 
 def served(folder: Path, code: str, what: str = "app:app", *, gunicorn: bool = False) -> Server:

@@ -14,9 +14,10 @@ import pytest
 import trunkline.socketio as ours
 from tests.redis_servers import RedisServer, needs_redis
 from tests.socketio.python_client import PythonClient
-from tests.socketio.test_protocol import Raw, text_of
-from tests.support import Server, eventually
+from tests.socketio.test_protocol import Raw, know_each_other, text_of
+from tests.support import Server, eventually, until
 from trunkline import Hub
+from trunkline.hub import run_sync, stop_background
 from trunkline.socketio.managers import AsyncRedisManager, RedisManager
 
 COMMAND = [sys.executable, "-m", "trunkline", "run", "tests.socketio.app:app", "--port", "PORT"]
@@ -37,6 +38,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def nodes(store: str) -> Iterator[tuple[Server, Server]]:
     with ExitStack() as stack:
         one, two = (stack.enter_context(Server(command=COMMAND, store=store)) for _ in range(2))
+        until(lambda: know_each_other([one, two]), "the nodes know each other")
         yield one, two
 
 
@@ -133,6 +135,8 @@ async def test_a_process_without_clients_emits(store: str, nodes: tuple[Server, 
             blocking = RedisManager(store, write_only=True)
             await asyncio.to_thread(blocking.emit, "to one", 3, room=ana.sid)
             assert await ana.heard("to one") == [3]
+            await asyncio.to_thread(run_sync, blocking.hub, blocking.hub.close, 10)
+            await asyncio.to_thread(stop_background, blocking.hub)
 
 
 def test_a_manager_is_a_hub_of_redis() -> None:

@@ -10,7 +10,9 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,21 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             front = Front(request.param, [node.port for node in nodes], folder)
             stack.callback(front.stop)
             until(lambda: _answers(front.port), "the proxy answers")
+            until(lambda: know_each_other(nodes), "the nodes know each other")
             yield front.url
+
+
+def know_each_other(nodes: Sequence[Server]) -> bool:
+    """Whether each node passes on what is for a session of the other."""
+    for here, there in (nodes, nodes[::-1]):
+        address = "/engine.io/?EIO=4&transport=polling"
+        with urllib.request.urlopen(f"{here.url}{address}", timeout=5) as answer:
+            sid = json.loads(answer.read()[1:])["sid"]
+        try:
+            urllib.request.urlopen(f"{there.url}{address}&sid={sid}", b"3", timeout=10).close()
+        except urllib.error.HTTPError:
+            return False
+    return True
 
 
 def _answers(port: int) -> bool:

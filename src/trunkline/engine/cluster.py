@@ -35,7 +35,7 @@ PATIENCE_S = 60.0  # with a node that is silent, and whose process is known to r
 AGAIN_S = 0.01
 AGAIN_MAX = 1000
 REQUESTS_MAX = 10_000
-SETTLED_S = 3 * HEARTBEAT_S
+SETTLED_S = 10.0  # after its start a node has heard of all others, also on a machine with too much to do
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
