@@ -278,6 +278,36 @@ async def test_a_hundred_handlers_that_ask_their_client_are_answered() -> None:
         await eventually(answer)
 
 
+async def test_rooms_are_entered_and_left_in_the_order_of_the_events() -> None:
+    """Without waiting for an answer in between, and although handlers run side by side."""
+    async with serving() as sio:
+
+        @sio.event
+        async def join(sid: str, room: str) -> None:
+            await sio.enter_room(sid, room)
+
+        @sio.event
+        async def say(sid: str, room: str, n: int) -> None:
+            await sio.emit("said", n, room=room)
+
+        @sio.event
+        async def leave(sid: str, room: str) -> None:
+            await sio.leave_room(sid, room)
+
+        @sio.event
+        async def slow(sid: str) -> None:
+            await asyncio.sleep(60)
+
+        peer = Peer(sio)
+        await peer.connect()
+        for n in range(20):
+            peer.say(
+                '2["slow"]', f'2["join","r{n}"]', f'2["say","r{n}",{n}]', f'2["leave","r{n}"]', f'2["say","r{n}",-1]'
+            )
+        await eventually(lambda: len(peer.events()) == 20)
+        assert peer.events() == [["said", n] for n in range(20)]
+
+
 async def test_an_event_called_star_is_an_event() -> None:
     async with serving() as sio:
         heard: list[Any] = []

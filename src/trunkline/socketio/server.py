@@ -126,7 +126,7 @@ class BaseServer:
         self.owns_hub = not isinstance(hub, Hub)
         self.handlers = Handlers()
         self.namespaces = namespaces if namespaces is not None else ["/"]
-        self.async_mode = "asgi"
+        self.async_mode = "asgi" if self.is_asyncio_based() else "threading"
         interval, grace = ping_interval if isinstance(ping_interval, tuple) else (ping_interval, 0)
         served = tuple(transports) if transports is not None else ("polling", "websocket")
         if not served or not {*served} <= {"polling", "websocket"}:
@@ -207,6 +207,10 @@ class BaseServer:
             raise ValueError("a Server takes a Namespace, and an AsyncServer an AsyncNamespace")
         namespace_handler.server = self  # the one that it is for
         self.handlers.namespaces[namespace_handler.namespace] = namespace_handler
+
+    def instrument(self, *_: Any, **__: Any) -> None:
+        """Do nothing: Socket.IO's own admin UI is not served. The hub's dashboard is `/admin` of `hub.app`."""
+        log.info("Socket.IO's admin UI is not served: the dashboard is /admin of hub.app")
 
     def close(self) -> None:
         """End all connections; the hub goes on."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from trunkline.core.rate import Bucket, work
@@ -17,6 +19,27 @@ ATTACHMENTS_MAX = 256  # of one packet
 HANDLERS_MAX = 100  # of one client at once: what it says beyond that is parked
 PARKED_MAX = 200  # packets of one client: beyond that, or so many bytes, the client is not read
 PARKED_BYTES_MAX = 256 * 1024
+
+_handled: ContextVar[tuple[Client, asyncio.Task[Any] | None] | None] = ContextVar("handled", default=None)
+"""Whose event the running task handles, and the task that does."""
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Do something with rooms in the turn of the client whose handler does it.
+
+    So `join` and then `say`, without waiting for an answer in between, are done in that order, although handlers run
+    side by side. What else handlers wait for holds nobody up.
+    """
+    found = _handled.get()
+    if found is None or found[1] is not asyncio.current_task():
+        yield
+        return
+    found[0].begin_operation()
+    try:
+        yield
+    finally:
+        found[0].end_operation()
 
 
 class Host(Protocol):
@@ -142,13 +165,14 @@ class Client:
         handling = self._edge.handle(socket, str(packet.data[0]), packet.data[1:], packet.id)
         if self._edge.async_handlers:
             self._in_flight += 1
-            if self._in_flight >= HANDLERS_MAX and self._parked is None:
-                self._parked = []
+            self.begin_operation()
             self._edge.context.engine.tasks.spawn(self._counted(handling))
+            asyncio.get_running_loop().call_soon(self.end_operation)  # when it has come to where it waits
         else:
             self._wait_for(handling)
 
     async def _counted(self, handling: Coroutine[Any, Any, None]) -> None:
+        _handled.set((self, asyncio.current_task()))
         try:
             await handling
         finally:
@@ -157,6 +181,18 @@ class Client:
                 self._go_on()
 
     # Waiting.
+
+    def begin_operation(self) -> None:
+        """Let what comes wait: a handler does something with rooms, and the next one is to find it done."""
+        self._waits += 1
+        if self._parked is None:
+            self._parked = []
+
+    def end_operation(self) -> None:
+        """Note that it is done."""
+        self._waits -= 1
+        if not self._waits and self._in_flight < HANDLERS_MAX and self._parked is not None:
+            self._go_on()
 
     def _wait_for(self, what: Coroutine[Any, Any, Any]) -> None:
         """Take nothing more until that, and whatever else is waited for, is done."""

@@ -22,7 +22,7 @@ from trunkline.engine.engine import Engine
 from trunkline.errors import HookFailed, Overloaded, RequestError, ShuttingDown, StoreUnavailable, TrunklineError
 from trunkline.transports.app import head_of
 from trunkline.transports.context import Context
-from trunkline.transports.socketio.client import Client
+from trunkline.transports.socketio.client import Client, in_turn
 from trunkline.transports.socketio.deadlines import Deadlines
 from trunkline.transports.socketio.endpoint import Endpoint
 from trunkline.transports.socketio.entry import Event, from_message, to_data
@@ -525,13 +525,15 @@ class Edge:
         """Let all sockets of all nodes leave a room."""
         order = Order("close", namespace, "", room)
         await self.endpoint.attach()
-        await self.obey(order, None)
-        await self._orders.ask(order)
+        with in_turn():
+            await self.obey(order, None)
+            await self._orders.ask(order)
 
     async def _do(self, order: Order) -> bool:
         """Do something with a socket: it is here, or on one of the other nodes."""
         await self.endpoint.attach()
-        return await self.obey(order, None) or await self._orders.ask(order)
+        with in_turn():
+            return await self.obey(order, None) or await self._orders.ask(order)
 
     async def obey(self, order: Order, ack: Ack | None) -> bool:
         if order.what == "send":
@@ -596,7 +598,8 @@ class Edge:
         if message_id is not None:
             check_id(message_id, limits.id_bytes_max)
         await self.context.ensure_started()
-        return [await self.context.engine.appender.append(name, message_id, sender, json) for name in names]
+        with in_turn():
+            return [await self.context.engine.appender.append(name, message_id, sender, json) for name in names]
 
     async def send_now(
         self, namespace: str, rooms: Sequence[str], event: Event, skip: Sequence[str] = (), ack: Ack | None = None

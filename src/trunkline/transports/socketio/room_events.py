@@ -21,6 +21,7 @@ from trunkline.core.position import NOW, parse_start
 from trunkline.core.rate import work
 from trunkline.errors import RequestError, TrunklineError
 from trunkline.transports.context import Context
+from trunkline.transports.socketio.client import in_turn
 from trunkline.transports.socketio.edge import Edge, Options, Refusal
 from trunkline.transports.socketio.entry import Event, from_message
 from trunkline.transports.socketio.session import Settings
@@ -65,18 +66,22 @@ class RoomEvents:
         """Carry out one of the events; return what is acknowledged."""
         context = self._context
         try:
-            if len(arguments) != 1:
-                raise RequestError("bad_command", f"{event} takes one argument (docs/socketio.md)")
-            if socket.namespace != ROOT:
-                raise RequestError("bad_command", f"{event} is an event of the default namespace")
-            if event == "join":
-                return [await self._join(socket, arguments[0])]
-            if event == "leave":
-                return [await self._leave(socket, arguments[0])]
-            return [_acknowledged(await self._publish(socket, arguments[0]))]
+            with in_turn():
+                return [await self._carry_out(socket, event, arguments)]
         except TrunklineError as error:
             context.access.refused(error, socket.who)
             return [{"error": {"code": error.code, "message": str(error)}}]
+
+    async def _carry_out(self, socket: Socket, event: str, arguments: list[Any]) -> dict[str, Any]:
+        if len(arguments) != 1:
+            raise RequestError("bad_command", f"{event} takes one argument (docs/socketio.md)")
+        if socket.namespace != ROOT:
+            raise RequestError("bad_command", f"{event} is an event of the default namespace")
+        if event == "join":
+            return await self._join(socket, arguments[0])
+        if event == "leave":
+            return await self._leave(socket, arguments[0])
+        return _acknowledged(await self._publish(socket, arguments[0]))
 
     async def _join(self, socket: Socket, argument: Any) -> dict[str, Any]:
         wanted = _convert({"room": argument} if isinstance(argument, str) else argument, _Join)
