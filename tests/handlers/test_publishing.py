@@ -127,6 +127,7 @@ def test_there_is_no_other_way() -> None:
     assert found == {
         ("handlers/publishing.py", "submit"),  # all clients
         ("hub.py", "append"),  # Hub.publish, which is trusted unless it says `check`
+        ("transports/socketio/edge.py", "append"),  # an application's `emit`; clients' own messages go by publishing
         ("access/administration.py", "append"),  # revocations
         ("access/audit.py", "append"),  # the audit log
         ("consumers/consumer.py", "append"),  # messages that were set aside
