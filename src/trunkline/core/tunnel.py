@@ -2,8 +2,7 @@
 
 Each end numbers its pieces. The other takes the next one and no other, and says which one it wants; what it has not
 taken within a moment is sent again, from there on. An end that is not heard while it owes something, or is owed an
-acknowledgement, for `PATIENCE_S` is lost: whoever uses the tunnel is told, and what was sent last may have arrived or
-not.
+acknowledgement, for `PATIENCE_S` is lost: the tunnel ends, and what was sent last may have arrived or not.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class Follower:
         """
         epoch, first, head, lineage = await self._store.head(room.name)
         if epoch != room.epoch:
-            if room.head:  # else nobody has read anything there
+            if room.head:  # else the room was empty, and no reader has an offset of the old epoch
                 log.warning("room %s goes on in the new epoch %s after offset %d", room.name, epoch, head)
             self._delivery.change_epoch(room, epoch, first, head, lineage)
 

@@ -21,7 +21,7 @@ _Name = tuple[str, int]  # the node that has opened it, and its number there
 
 
 class TunnelEnd:
-    """One end of a tunnel, for whoever uses it.
+    """One end of a tunnel: messages to the other end, and callbacks for what comes from there.
 
     Attributes:
         node: The other one.
@@ -66,7 +66,7 @@ class TunnelEnd:
         self._tunnels.flush(self._name)
 
     def close(self, *, clean: bool) -> None:
-        """Tell whoever uses it that it is over, once."""
+        """Call `on_end`, once: the tunnel is over."""
         if not self.is_closed:
             self.is_closed = True
             self.on_end(clean)

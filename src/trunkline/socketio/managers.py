@@ -54,7 +54,7 @@ class AsyncRedisManager:
 
 
 class RedisManager(AsyncRedisManager):
-    """As `AsyncRedisManager`, for `Server` and without awaiting."""
+    """The manager of a `Server`, which runs in threads: the methods of `AsyncRedisManager`, called without `await`."""
 
     def emit(  # type: ignore[override]  # it is not awaited
         self,

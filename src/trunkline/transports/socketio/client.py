@@ -29,7 +29,7 @@ def in_turn() -> Iterator[None]:
     """Do something with rooms in the turn of the client whose handler does it.
 
     So `join` and then `say`, without waiting for an answer in between, are done in that order, although handlers run
-    side by side. What else handlers wait for holds nobody up.
+    side by side. A handler that waits for something else holds up no other.
     """
     found = _handled.get()
     if found is None or found[1] is not asyncio.current_task():

@@ -45,7 +45,7 @@ class ConnectionState(msgspec.Struct, array_like=True, frozen=True):
         owner: Which connection it has now: a later one has another.
         joined: Its rooms.
         next_number: Of the next room that it joins.
-        ended_at: When its connection has ended, in ms since 1970 UTC; 0 as long as nobody has seen that.
+        ended_at: When its connection has ended, in ms since 1970 UTC; 0 until a node has seen it end.
         data: What the application keeps with it, as JSON; None if nothing, and empty if that cannot be kept.
     """
 

@@ -23,7 +23,7 @@ class Deadlines(Generic[T]):
         return len(self._waiting)
 
     def add(self, item: T, now: float) -> None:
-        """Let something be due `delay_s` from now. It stays until then: whoever takes it finds out if it still matters.
+        """Let something be due `delay_s` from now. It cannot be withdrawn: check when it is due if it still matters.
 
         Args:
             now: In seconds, of a clock that only goes forward.

@@ -466,8 +466,7 @@ class Edge:
         self._leave(socket, room)
         if self._recovery is not None and cursor is not None:
             self._recovery.left(socket, room, cursor.room.name)
-            if socket.is_connected:
-                await self._recovery.save(socket)
+            await self._save(socket)
 
     async def _give_all(self, socket: Socket, cursors: Sequence[Cursor]) -> None:
         """Wait until a socket that reads was given what its rooms hold now, also what other nodes have just stored."""
@@ -506,8 +505,7 @@ class Edge:
         socket.data = data
         if self._recovery is not None:
             self._recovery.keep_data(socket)
-            if socket.is_connected:
-                await self._recovery.save(socket)
+            await self._save(socket)
 
     async def enter_any(self, namespace: str, sid: str, room: str) -> bool:
         """Let a socket of whichever node be in a room; return False if no node has it. Raises like `enter`."""

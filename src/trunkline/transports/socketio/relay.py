@@ -19,7 +19,6 @@ from trunkline.transports.socketio.websocket import AsgiPacketSocket, Conversati
 from trunkline.transports.socketio.websocket import Begin as OnWebSocket
 from trunkline.wire import engineio as wire
 
-SERVICE = "socketio"
 PACKETS_MAX = 1000  # of one POST
 
 
@@ -162,14 +161,11 @@ def _answer_get(session: Session, end: TunnelEnd) -> None:
         end.send(_encode(Answer(None)))
         end.end()
         return
-    arrived = False
 
     def message(_: bytes) -> None:
         """Do nothing: a request has nothing more to say."""
 
     def ended(clean: bool) -> None:
-        nonlocal arrived
-        arrived = clean
         if not waiting.done():
             waiting.cancel()
             session.poll_cancelled()

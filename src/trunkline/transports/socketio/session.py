@@ -20,7 +20,7 @@ from trunkline.errors import RequestError
 from trunkline.transports.socketio.deadlines import Deadlines
 from trunkline.transports.socketio.lifecycle import IS_POLLED, TRANSITIONS, Event, State, can
 from trunkline.wire import engineio as wire
-from trunkline.wire.engineio import BadPacket, Packet, Transport
+from trunkline.wire.engineio import Packet, Transport
 
 log = logging.getLogger("trunkline")
 
@@ -102,14 +102,6 @@ class Owner(Protocol):
 
     def ended(self, reason: str) -> None:
         """Note that the session has ended."""
-
-
-class Frames(Protocol):
-    """Packets for many sessions, encoded once for each way of carrying."""
-
-    @property
-    def packets(self) -> Sequence[Out]:
-        """They, as WebSocket messages."""
 
 
 class Session:
@@ -293,12 +285,8 @@ class Session:
             return False
         self._prober = carrier
         self._apply(Event.PROBED)
-        self._answer_noop_now()
+        self._answer(wire.NOOP)
         return True
-
-    def _answer_noop_now(self) -> None:
-        if self._poll is not None:
-            self._answer(wire.NOOP)
 
     def upgrade(self, carrier: Carrier) -> bool:
         """Go over to a WebSocket that was tried; return whether that could be."""
@@ -322,13 +310,13 @@ class Session:
             if carrier is not self.carrier:
                 carrier.leave()
 
-    def carrier_ended(self, carrier: Carrier, reason: str = TRANSPORT_CLOSE) -> None:
+    def carrier_ended(self, carrier: Carrier) -> None:
         """Note that a WebSocket has ended: the one that carries the session, or the one that was tried."""
         if carrier in self._offered:
             self._offered.remove(carrier)
         if carrier is self.carrier:
             self.carrier = None
-            self.end(reason)
+            self.end(TRANSPORT_CLOSE)
         elif carrier is self._prober:
             self._prober = None
             if can(self.state, Event.PROBE_ENDED):
@@ -358,20 +346,14 @@ class Session:
         self._apply(Event.ENDED)
         self._sessions.forget(self)
 
-    def end(self, reason: str, *, say: bool = True) -> None:
-        """End the session. Harmless if it has ended.
-
-        Args:
-            say: Tell the client, if it can be told.
-        """
+    def end(self, reason: str) -> None:
+        """End the session, and tell the client, if it can be told. Harmless if it has ended."""
         if not self.is_open:
             return
         self._apply(Event.ENDED)
         self._sessions.forget(self)
-        if say:
-            buffer, self._buffer = self._buffer, []
-            self._answer(wire.SEPARATOR.join(map(_in_payload, [*buffer, wire.CLOSE])))
-        self._answer(None)
+        buffer, self._buffer = self._buffer, []
+        self._answer(wire.SEPARATOR.join(map(_in_payload, [*buffer, wire.CLOSE])))
         self._close_carriers()
         self.owner.ended(reason)
 
@@ -541,15 +523,3 @@ class Sessions:
             elif session.is_open and since is not None and now - since >= self._pongs.delay_s - 1e-6:
                 session.end(PING_TIMEOUT)
         self._set_timer(self._pongs, self._end_silent)
-
-
-def packets_of(body: str, packets_max: int) -> list[Packet]:
-    """Return the packets of a POST's body.
-
-    Raises:
-        BadPacket: It is none.
-    """
-    return wire.decode_payload(body, packets_max)
-
-
-__all__ = ["BadPacket", "Carrier", "Owner", "Session", "Sessions", "Settings"]
